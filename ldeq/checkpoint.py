@@ -1,0 +1,101 @@
+"""The published checkpoint format: a ``torch.save``d dict of ``args`` (a Namespace) and ``state_dict``."""
+
+import argparse
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ldeq.config import ModelConfig, SolverConfig, to_namespace
+from ldeq.errors import InputError
+from ldeq.files import written_whole
+from ldeq.model import LDEQ
+
+
+def load_checkpoint(path: str | Path, device: str | torch.device = "cpu", trust_pickle: bool = False) -> LDEQ:
+    """Reads a network with its weights and solver settings, in evaluation mode.
+
+    A checkpoint is a pickle, and a pickle can run code: only tensors, plain containers and
+    :class:`argparse.Namespace` are let in, unless ``trust_pickle`` says that the file's source is trusted.
+
+    Raises:
+        InputError: where the file is missing, not a checkpoint, holds another class (which it names), or its weights
+            do not fit its ``args`` key by key (it names the keys).
+    """
+    path = Path(path)
+    content = _read(path, trust_pickle)
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path}: holds a {type(content).__name__}, expected a dict with 'args' and 'state_dict'")
+    for key, kinds in (("args", (argparse.Namespace, Mapping)), ("state_dict", (Mapping,))):
+        if not isinstance(content.get(key), kinds):
+            found = f"{key!r} is a {type(content[key]).__name__}" if key in content else f"there is no {key!r}"
+            raise InputError(f"{path}: {found}, expected a dict with 'args' (a Namespace) and 'state_dict'")
+    try:
+        model = LDEQ(ModelConfig.from_namespace(content["args"]), SolverConfig.from_namespace(content["args"]))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    _load_weights(model, content["state_dict"], path)
+    return model.to(device).eval()
+
+
+def save_checkpoint(path: str | Path, model: LDEQ, **extra: Any) -> None:
+    """Writes ``model`` in the published format, whole or not at all.
+
+    Args:
+        extra: further entries beside ``args`` and ``state_dict`` (``epoch``, an optimiser's state, …), which
+            :func:`load_checkpoint` ignores.
+    """
+    content = {
+        **extra,
+        "args": to_namespace(model.config, model.solver_config),
+        "state_dict": {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()},
+    }
+    with written_whole(path) as temporary:
+        torch.save(content, temporary)
+
+
+def _read(path: Path, trust_pickle: bool) -> Any:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected a checkpoint")
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
+    except pickle.UnpicklingError as error:
+        refused = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
+        if refused:
+            raise InputError(
+                f"{path}: holds a {refused[1]}, which is not loaded since unpickling it could run code; "
+                "if you trust where the file comes from, say so with --trust_pickle (trust_pickle=True)"
+            ) from None
+        raise InputError(f"{path}: cannot be read as a checkpoint ({_first_line(error)})") from None
+    except Exception as error:  # torch.load raises whatever the damage in the file leads to
+        raise InputError(f"{path}: cannot be read as a checkpoint ({_first_line(error)})") from None
+
+
+def _load_weights(model: LDEQ, weights: Mapping[str, Any], path: Path) -> None:
+    """Strictly: a network with a missing weight would run, and give figures that mean nothing."""
+    expected = model.state_dict()
+    missing = [key for key in expected if key not in weights]
+    unexpected = [key for key in weights if key not in expected]
+    if missing or unexpected:
+        parts = [f"{word} {_listed(keys)}" for word, keys in (("lacks", missing), ("has unexpected", unexpected)) if keys]
+        raise InputError(f"{path}: the state_dict {' and '.join(parts)}, expected the keys that its args describe")
+    for key, tensor in expected.items():
+        found = weights[key]
+        if not isinstance(found, Tensor) or found.shape != tensor.shape:
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise InputError(f"{path}: {key} in the state_dict is {shape}, expected {tuple(tensor.shape)} by its args")
+    model.load_state_dict(weights)
+
+
+def _listed(keys: list[str], most: int = 5) -> str:
+    rest = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + rest
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

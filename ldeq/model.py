@@ -1,0 +1,101 @@
+"""LDEQ: stem, DEQ layer and the readout of landmarks."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ldeq import heatmaps
+from ldeq.blocks import Cell, make_stem
+from ldeq.config import ModelConfig, SolverConfig
+from ldeq.deq import DEQLayer
+from ldeq.solvers import SolverStats
+
+
+@dataclass(frozen=True)
+class LDEQOutput:
+    """What the network gives for B face crops."""
+
+    #: (B, n_keypoints, 2), order (x, y), in [0, 1): times ``im_size`` they are crop pixels.
+    keypoints: Tensor
+    #: (B, n_keypoints), standard deviation of each heatmap as a fraction of the crop's side.
+    uncertainty: Tensor
+    #: (B, z_width, heatmap_size, heatmap_size), the equilibrium: what RwR hands on to the next frame.
+    z_star: Tensor
+    #: How the solver did; None in explicit mode.
+    stats: SolverStats | None
+    #: z0 and one z an iteration (in explicit mode one a cell application), where asked for.
+    trajectory: list[Tensor] | None
+
+
+class LDEQ(nn.Module):
+    """Landmark deep equilibrium model (Micaelli et al., CVPR 2023, section 3).
+
+    Args:
+        config: the architecture.
+        solver_config: how equilibria are solved for, unless a call says otherwise.
+    """
+
+    def __init__(self, config: ModelConfig, solver_config: SolverConfig | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.solver_config = solver_config or SolverConfig()
+        self.tail = make_stem(config.injection_width)
+        self.deq_layer = DEQLayer(config)
+
+    @property
+    def cell(self) -> Cell:
+        """f(z, x): ``model.cell(z, injection)`` → (B, z_width, heatmap_size, heatmap_size)."""
+        return self.deq_layer.cell
+
+    @property
+    def z_shape(self) -> tuple[int, int, int]:
+        """Shape of one sample's z."""
+        return self.config.z_width, self.config.heatmap_size, self.config.heatmap_size
+
+    def inject(self, images: Tensor) -> Tensor:
+        """The injection x: normalised images (B, 3, im_size, im_size) → (B, I, heatmap_size, heatmap_size)."""
+        injection: Tensor = self.tail(images)
+        return injection
+
+    def forward(
+        self,
+        images: Tensor,
+        z0: Tensor | None = None,
+        solver_config: SolverConfig | None = None,
+        return_trajectory: bool = False,
+    ) -> LDEQOutput:
+        """Landmarks of a batch of face crops.
+
+        Args:
+            images: (B, 3, im_size, im_size), RGB in [0, 1] normalised with ImageNet's mean and deviation
+                (:func:`datasets.images.normalise`).
+            z0: (B, z_width, heatmap_size, heatmap_size), where the iteration starts; zeros if None. The z* of the
+                frame before makes this recurrence without recurrence (see :class:`ldeq.VideoTracker`).
+            solver_config: stands in for the model's own; without effect in explicit mode.
+            return_trajectory: keep every iterate.
+
+        Raises:
+            ValueError: where a shape is not as above.
+        """
+        side = self.config.im_size
+        if images.ndim != 4 or images.shape[1:] != (3, side, side):
+            raise ValueError(f"images of shape {tuple(images.shape)}, expected (B, 3, {side}, {side})")
+        n_samples = images.shape[0]
+        injection = self.inject(images)
+        if z0 is None:
+            z0 = images.new_zeros(n_samples, *self.z_shape)
+        elif z0.shape != (n_samples, *self.z_shape):
+            raise ValueError(f"z0 of shape {tuple(z0.shape)}, expected {(n_samples, *self.z_shape)}")
+        equilibrium = self.deq_layer(z0, injection, solver_config or self.solver_config, return_trajectory)
+        keypoints = self.read_out(equilibrium.z)
+        return LDEQOutput(
+            keypoints.position, keypoints.uncertainty, equilibrium.z, equilibrium.stats, equilibrium.trajectory
+        )
+
+    def read_out(self, z: Tensor) -> heatmaps.Keypoints:
+        """Landmarks from an equilibrium z (B, z_width, S, S). Channels past ``n_keypoints`` are latent."""
+        maps = z[:, : self.config.n_keypoints]
+        if self.config.cell_norm == "None":
+            # Raw z: normalised here, and only here, by β itself (the published code never learns this one).
+            maps = heatmaps.softargmax(maps, self.config.cell_softargmax_beta)
+        return heatmaps.read_keypoints(maps)

@@ -1,0 +1,99 @@
+"""Anderson acceleration (Anderson 1965; Walker & Ni 2011; for DEQs, Bai et al. 2021)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ldeq.solvers.base import Function, Iterate
+
+EPS = 1e-5
+
+
+@dataclass
+class AndersonState:
+    """The last m iterates X by their values F = f(X) and residuals G = F − X; iterate k is in slot k mod m."""
+
+    values: Tensor  # F: (B, m, D)
+    residuals: Tensor  # G: (B, m, D)
+    gram: Tensor  # G Gᵀ: (B, m, m) float64, on the CPU
+    k: int  # number of iterates so far
+
+
+@dataclass(frozen=True)
+class Anderson:
+    """X_k = β·Σ α F + (1 − β)·Σ α X over the last m iterates.
+
+    The weights α minimise ‖Σ α G‖² + λ‖α‖² subject to Σ α = 1, as the solution of the bordered system
+    [[0, 1ᵀ], [1, G Gᵀ + λ I]] (·, α) = (1, 0). X_0 = z0, X_1 = f(X_0) are given; the first step makes X_2.
+    Errors are ‖F − X‖ and ‖F − X‖ / ‖F + 1e-5‖; the solution is the X of lowest error.
+
+    Where the system is singular or its solution not finite, X_k = F_{k−1}, the plain step, for that sample.
+    """
+
+    memory: int
+    regularisation: float
+    mixing: float
+    keeps_best: bool = True
+    init_evaluations: int = 2
+    divergence_ratio: Mapping[str, float] | None = None
+
+    def init(self, f: Function, z0: Tensor) -> AndersonState:
+        n_samples, size = z0.shape
+        state = AndersonState(
+            values=z0.new_zeros(n_samples, self.memory, size),
+            residuals=z0.new_zeros(n_samples, self.memory, size),
+            gram=torch.zeros(n_samples, self.memory, self.memory, dtype=torch.float64),
+            k=0,
+        )
+        first = f(z0)
+        _remember(state, z0, first)
+        _remember(state, first, f(first))
+        return state
+
+    def step(self, f: Function, state: AndersonState) -> Iterate:
+        weights, usable = self._weights(state)
+        weights = weights.to(state.values)[:, None]
+        n = weights.shape[2]
+        # Σ α X = Σ α F − Σ α G, so X itself need not be kept.
+        mixed = torch.bmm(weights, state.values[:, :n])[:, 0]
+        if self.mixing != 1:
+            mixed = mixed - (1 - self.mixing) * torch.bmm(weights, state.residuals[:, :n])[:, 0]
+        usable = usable.to(mixed.device)
+        x = torch.where(usable[:, None], mixed, state.values[:, (state.k - 1) % self.memory])
+        value = f(x)
+        residual = _remember(state, x, value)
+        abs_error = torch.linalg.vector_norm(residual, dim=1)
+        rel_error = abs_error / torch.linalg.vector_norm(value + EPS, dim=1)
+        return Iterate(x, abs_error, rel_error, ~usable)
+
+    def _weights(self, state: AndersonState) -> tuple[Tensor, Tensor]:
+        """α (B, n) and whether it can be used (B,), in float64 on the CPU.
+
+        The system is tiny and badly conditioned (residuals shrink by orders of magnitude within one history): double
+        precision makes α repeatable, and the CPU is where every device has it.
+        """
+        n = min(state.k, self.memory)
+        n_samples = state.gram.shape[0]
+        system = torch.ones(n_samples, n + 1, n + 1, dtype=torch.float64)
+        system[:, 0, 0] = 0
+        system[:, 1:, 1:] = state.gram[:, :n, :n] + self.regularisation * torch.eye(n, dtype=torch.float64)
+        target = torch.zeros(n_samples, n + 1, 1, dtype=torch.float64)
+        target[:, 0] = 1
+        solution, info = torch.linalg.solve_ex(system, target)
+        weights = solution[:, 1:, 0]
+        return weights, (info == 0) & torch.isfinite(weights).all(dim=1)
+
+
+def _remember(state: AndersonState, x: Tensor, value: Tensor) -> Tensor:
+    """Puts an iterate into its slot, and gives its residual (B, D)."""
+    slot = state.k % state.values.shape[1]
+    residual = value - x
+    state.values[:, slot] = value
+    state.residuals[:, slot] = residual
+    products = torch.bmm(state.residuals, residual[:, :, None])[:, :, 0].to("cpu", torch.float64)
+    state.gram[:, slot, :] = products
+    state.gram[:, :, slot] = products
+    state.k += 1
+    return residual

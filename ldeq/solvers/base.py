@@ -1,0 +1,210 @@
+"""Fixed-point solving: what a solver is, and the one driver that runs them.
+
+A solver holds its update rule and its state and nothing else. The driver owns stopping, the best iterate,
+per-sample bookkeeping, the trajectory and the statistics. A new solver is a new file with ``init`` and ``step``.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+State = TypeVar("State")
+
+#: z (B, D) → f(z) (B, D), each sample by itself.
+Function = Callable[[Tensor], Tensor]
+
+
+class StopReason(IntEnum):
+    """Why a sample's iteration ended."""
+
+    CONVERGED = 0
+    MAX_ITERS = 1
+    #: The error grew past the solver's bound (Broyden).
+    DIVERGED = 2
+    #: The iterate, or f at it, was not finite; the sample keeps its best finite iterate, or z0 if there is none.
+    NON_FINITE = 3
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """What one step proposes, for the B samples that are still iterating."""
+
+    #: (B, D), the candidate for the solution.
+    z: Tensor
+    #: (B,), ‖f(z) − z‖ as the solver defines it.
+    abs_error: Tensor
+    #: (B,), the same relative to the size of f(z).
+    rel_error: Tensor
+    #: (B,) bool: the mixing was singular or not finite and a plain step was taken in its place.
+    fell_back: Tensor
+
+
+class Solver(Protocol):
+    """An update rule. ``State`` is a dataclass whose tensors all have the samples as their first dimension."""
+
+    #: Whether the solution is the iterate of lowest error (else the last one).
+    keeps_best: bool
+    #: Evaluations of f that ``init`` makes; each ``step`` makes one.
+    init_evaluations: int
+    #: The error, by stop mode, relative to that after the first step, past which a sample has diverged.
+    divergence_ratio: Mapping[str, float] | None
+
+    def init(self, f: Function, z0: Tensor) -> Any:
+        """State before the first step, from z0 (B, D)."""
+        ...
+
+    def step(self, f: Function, state: Any) -> Iterate:
+        """One iteration. May change ``state`` in place."""
+        ...
+
+
+@dataclass(frozen=True)
+class SolverStats:
+    """How the solve went, per sample; every tensor is (B,)."""
+
+    #: Iterations made, as the solver counts them.
+    n_iters: Tensor
+    #: ‖f(z) − z‖ and its relative form, of the iterate that the solver returned; inf where that is z0.
+    abs_error: Tensor
+    rel_error: Tensor
+    #: Evaluations of f, without one that follows the solver.
+    n_evaluations: Tensor
+    #: A :class:`StopReason`.
+    stop_reason: Tensor
+    #: Iterations in which a plain step stood in for a singular or non-finite mixing.
+    n_fallbacks: Tensor
+
+
+@dataclass(frozen=True)
+class Solution:
+    #: (B, D)
+    z: Tensor
+    stats: SolverStats
+    #: z0 and one (B, D) an iteration, where asked for; a sample that has stopped repeats its last.
+    trajectory: list[Tensor] | None
+
+
+@torch.no_grad()
+def solve(
+    f: Callable[..., Tensor],
+    z0: Tensor,
+    solver: Solver,
+    *,
+    max_iters: int,
+    tolerance: float,
+    stop_mode: str = "rel",
+    stop_criterion: str = "sample",
+    args: Sequence[Tensor] = (),
+    return_trajectory: bool = False,
+) -> Solution:
+    """Solves z = f(z, \\*args) for a batch of independent samples.
+
+    A sample stops by its own error (``stop_criterion="sample"``), and then is no longer evaluated, so that a result
+    depends on its neighbours in the batch by rounding alone. With ``"batch"`` all stop, and choose their best
+    iterate, by the mean error of the batch, as the published system does. Samples whose iterate is not finite end in
+    either mode and no longer count.
+
+    Args:
+        f: (b, D), then each of ``args`` restricted to the same b samples → (b, D).
+        z0: (B, D), where the iteration starts.
+        max_iters: iterations at most, at least 1.
+        tolerance: a sample has converged when the error that ``stop_mode`` names (``rel`` or ``abs``) is below it.
+        args: tensors with the samples as their first dimension.
+
+    No gradient flows through the iterations.
+    """
+    n_samples = z0.shape[0]
+    device = z0.device
+    by_batch = stop_criterion == "batch"
+    n_iters = torch.zeros(n_samples, dtype=torch.int64, device=device)
+    reason = torch.full_like(n_iters, StopReason.MAX_ITERS)
+    n_fallbacks = torch.zeros_like(n_iters)
+    solution = z0.clone()
+    abs_error = torch.full((n_samples,), torch.inf, dtype=z0.dtype, device=device)
+    rel_error = abs_error.clone()
+    trajectory = [z0] if return_trajectory else None
+
+    rows = torch.arange(n_samples, device=device)  # which samples the working tensors below stand for
+    args = tuple(args)
+
+    def f_of_rows(z: Tensor) -> Tensor:
+        return f(z, *args)
+
+    best = _Best(z0, abs_error.clone(), rel_error.clone(), torch.full_like(abs_error, torch.inf))
+    state = solver.init(f_of_rows, z0)
+    first: Tensor | None = None
+
+    for iteration in range(1, max_iters + 1):
+        iterate = solver.step(f_of_rows, state)
+        finite = torch.isfinite(iterate.abs_error)
+        error = iterate.rel_error if stop_mode == "rel" else iterate.abs_error
+        if by_batch:
+            error = _mean_over(error, finite)
+        first = error if first is None else first
+        n_iters[rows] = iteration
+        n_fallbacks[rows] += iterate.fell_back
+        if trajectory is not None:
+            current = trajectory[-1].clone()
+            current[rows] = iterate.z
+            trajectory.append(current)
+
+        best.update(iterate, error, finite & (error < best.error) if solver.keeps_best else finite)
+        converged = finite & (error < tolerance)
+        diverged = torch.zeros_like(finite)
+        if solver.divergence_ratio is not None:
+            diverged = finite & ~converged & (error > solver.divergence_ratio[stop_mode] * first)
+        reason[rows] = torch.where(
+            ~finite,
+            int(StopReason.NON_FINITE),
+            torch.where(converged, int(StopReason.CONVERGED), torch.where(diverged, int(StopReason.DIVERGED), reason[rows])),
+        )
+        stopped = ~finite | converged | diverged
+        if iteration == max_iters or bool(stopped.all()):
+            break
+        if bool(stopped.any()):
+            # Only the others go on: what has stopped costs nothing more and cannot disturb them.
+            gone, kept = rows[stopped], ~stopped
+            solution[gone] = best.z[stopped]
+            abs_error[gone], rel_error[gone] = best.abs_error[stopped], best.rel_error[stopped]
+            rows, first = rows[kept], first[kept]
+            args = tuple(arg[kept] for arg in args)
+            best, state = select_samples(best, kept), select_samples(state, kept)
+
+    solution[rows] = best.z
+    abs_error[rows], rel_error[rows] = best.abs_error, best.rel_error
+    stats = SolverStats(n_iters, abs_error, rel_error, n_iters + solver.init_evaluations, reason, n_fallbacks)
+    return Solution(solution, stats, trajectory)
+
+
+@dataclass
+class _Best:
+    """The iterate that each sample keeps, and the error by which it was chosen."""
+
+    z: Tensor
+    abs_error: Tensor
+    rel_error: Tensor
+    error: Tensor
+
+    def update(self, iterate: Iterate, error: Tensor, better: Tensor) -> None:
+        self.z = torch.where(better[:, None], iterate.z, self.z)
+        self.abs_error = torch.where(better, iterate.abs_error, self.abs_error)
+        self.rel_error = torch.where(better, iterate.rel_error, self.rel_error)
+        self.error = torch.where(better, error, self.error)
+
+
+def select_samples(state: State, kept: Tensor) -> State:
+    """The state of the samples where ``kept`` (B,) is true."""
+    names = [field.name for field in dataclasses.fields(state)]  # type: ignore[arg-type]
+    tensors = {name: getattr(state, name) for name in names if isinstance(getattr(state, name), Tensor)}
+    return dataclasses.replace(state, **{name: tensor[kept.to(tensor.device)] for name, tensor in tensors.items()})  # type: ignore[type-var]
+
+
+def _mean_over(error: Tensor, finite: Tensor) -> Tensor:
+    """The mean over the finite samples, for each of them."""
+    total = torch.where(finite, error, 0).sum()
+    return (total / finite.sum().clamp(min=1)).expand_as(error)
