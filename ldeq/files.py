@@ -7,24 +7,38 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-@contextmanager
-def written_whole(path: str | Path) -> Iterator[Path]:
-    """Gives a temporary path beside ``path`` and renames it to ``path`` when the block ends without an error.
+class WholeFile:
+    """A file that appears under its name when it is finished, and not before.
 
-    A reader sees the old file or the new one, never a part; after an error or an interrupt nothing is left.
-    The temporary name keeps the suffix, so that libraries which choose a format by it still do.
+    Write to :attr:`temporary`, then :meth:`commit` or :meth:`discard`. A reader sees the old file or the new one,
+    never a part.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
-        yield temporary
-        # mkstemp makes the file readable by its owner alone; results are for the group as any other file.
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix is kept, so that libraries which choose a format by it still do.
+        descriptor, name = tempfile.mkstemp(prefix=f".{self.path.stem}.", suffix=self.path.suffix, dir=self.path.parent)
+        os.close(descriptor)
+        self.temporary = Path(name)
+
+    def commit(self) -> None:
+        # mkstemp makes files for their owner alone; results are for others as any file is.
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        self.temporary.chmod(0o666 & ~umask)
+        self.temporary.replace(self.path)
+
+    def discard(self) -> None:
+        self.temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_whole(path: str | Path) -> Iterator[Path]:
+    """Gives a temporary path beside ``path``, which becomes ``path`` if the block ends without an error."""
+    whole = WholeFile(path)
+    try:
+        yield whole.temporary
+        whole.commit()
     finally:
-        temporary.unlink(missing_ok=True)
+        whole.discard()

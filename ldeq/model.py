@@ -68,7 +68,7 @@ class LDEQ(nn.Module):
 
         Args:
             images: (B, 3, im_size, im_size), RGB in [0, 1] normalised with ImageNet's mean and deviation
-                (:func:`datasets.images.normalise`).
+                (:func:`ldeq.images.normalise`).
             z0: (B, z_width, heatmap_size, heatmap_size), where the iteration starts; zeros if None. The z* of the
                 frame before makes this recurrence without recurrence (see :class:`ldeq.VideoTracker`).
             solver_config: stands in for the model's own; without effect in explicit mode.

@@ -1,0 +1,1 @@
+"""Data on disk <-> arrays: WFLW, WFLW-V, cropping."""

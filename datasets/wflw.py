@@ -1,0 +1,143 @@
+"""WFLW, pre-cropped: ``<root>/<split>.txt`` and ``<root>/<split>/<file name>`` (256×256), as the HIH project gives it."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ldeq.images import normalise
+from utils.landmarks98 import N_LANDMARKS, OUTER_EYE_CORNERS
+from ldeq import InputError
+
+SPLITS = (
+    "test",
+    "test_largepose",
+    "test_expression",
+    "test_illumination",
+    "test_makeup",
+    "test_occlusion",
+    "test_blur",
+)
+IMAGE_SIZE = 256
+#: Landmarks may overflow the crop by half a pixel before it is padded.
+_TOLERANCE = 0.5 / IMAGE_SIZE
+#: Pixels that a padded border has past the landmark that needed it.
+_MARGIN = 8
+
+
+@dataclass(frozen=True)
+class _Face:
+    path: Path
+    landmarks: NDArray[np.float64]  # (98, 2), fractions of the crop's side, some outside [0, 1]
+
+
+class WFLWDataset(Dataset[tuple[Tensor, Tensor]]):
+    """One split. Item i is a normalised image (3, 256, 256) and its landmarks (98, 2) in [0, 1], both float32.
+
+    Annotations are read and checked when the data set is made, and every image must be there; images are decoded when
+    an item is asked for. Faces whose landmarks leave their crop are padded (:func:`pad_to_landmarks`).
+
+    Args:
+        root: folder of the pre-cropped data set.
+        split: one of :data:`SPLITS`, or any other name that the folder has a list of (``train``).
+
+    Raises:
+        InputError: where the list is missing or a line of it is invalid, or images are missing (all are named); when
+            an item is asked for, where its image cannot be read.
+    """
+
+    def __init__(self, root: str | Path, split: str) -> None:
+        self.root = Path(root)
+        self.split = split
+        self._faces = _read_list(self.root / f"{split}.txt", self.root / split)
+        missing = [str(face.path) for face in self._faces if not face.path.is_file()]
+        if missing:
+            raise InputError(f"missing images that {self.root / split}.txt names: {', '.join(missing)}")
+
+    def __len__(self) -> int:
+        return len(self._faces)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        picture, landmarks = self._load(index)
+        return normalise([np.asarray(picture)])[0], torch.from_numpy(landmarks.astype(np.float32))
+
+    def picture(self, index: int) -> NDArray[np.uint8]:
+        """Item ``index`` before normalisation: (256, 256, 3) RGB."""
+        return np.asarray(self._load(index)[0])
+
+    def _load(self, index: int) -> tuple[Image.Image, NDArray[np.float64]]:
+        face = self._faces[index]
+        return pad_to_landmarks(_read_picture(face.path), face.landmarks)
+
+    def name(self, index: int) -> str:
+        """File name of item ``index``."""
+        return self._faces[index].path.name
+
+
+def pad_to_landmarks(picture: Image.Image, landmarks: NDArray[np.float64]) -> tuple[Image.Image, NDArray[np.float64]]:
+    """The published system's rule for landmarks that leave the crop.
+
+    If they overflow by less than half a pixel they are clipped. Otherwise each side that overflows gets a black border
+    of ceil(overflow·256) + 8 pixels, the picture is resized back (bicubic), the landmarks move along and are clipped.
+
+    Args:
+        picture: 256×256.
+        landmarks: (98, 2), fractions of the side.
+    """
+    (left, top), (right, bottom) = landmarks.min(axis=0), landmarks.max(axis=0)
+    overflows = np.array([-left, -top, right - 1, bottom - 1])
+    if (overflows >= _TOLERANCE).any():
+        border = tuple(math.ceil(over * IMAGE_SIZE) + _MARGIN if over > 0 else 0 for over in overflows)
+        padded = ImageOps.expand(picture, border=border, fill=0)
+        landmarks = (landmarks * IMAGE_SIZE + border[:2]) / padded.size
+        picture = padded.resize((IMAGE_SIZE, IMAGE_SIZE))
+    return picture, landmarks.clip(0, 1)
+
+
+def _read_list(path: Path, folder: Path) -> list[_Face]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected WFLW's list of images and landmarks for this split")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text ({error})") from None
+    faces = [_read_line(line, f"{path}, line {number}", folder) for number, line in enumerate(lines, 1) if line.strip()]
+    if not faces:
+        raise InputError(f"{path}: is empty, expected a line for every image")
+    return faces
+
+
+def _read_line(line: str, where: str, folder: Path) -> _Face:
+    n_numbers = 2 * N_LANDMARKS
+    name, *words = line.strip().rsplit(maxsplit=n_numbers)
+    expected = f"expected a file name and {n_numbers} finite numbers"
+    if len(words) != n_numbers:
+        raise InputError(f"{where}: has {len(line.split()) - 1} words after the file name, {expected}")
+    try:
+        numbers = np.array([float(word) for word in words])
+    except ValueError as error:
+        raise InputError(f"{where}: {error}, {expected}") from None
+    if not np.isfinite(numbers).all():
+        raise InputError(f"{where}: a coordinate is not finite, {expected}")
+    landmarks = numbers.reshape(N_LANDMARKS, 2)
+    one, other = OUTER_EYE_CORNERS
+    if np.array_equal(landmarks[one].clip(0, 1), landmarks[other].clip(0, 1)):
+        raise InputError(f"{where}: landmarks {one} and {other} coincide, expected two outer eye corners to normalise by")
+    return _Face(folder / name, landmarks)
+
+
+def _read_picture(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as picture:
+            rgb = picture.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: cannot be read as a picture ({error})") from None
+    if rgb.size != (IMAGE_SIZE, IMAGE_SIZE):
+        raise InputError(f"{path}: is {rgb.width}x{rgb.height}, expected a {IMAGE_SIZE}x{IMAGE_SIZE} crop")
+    return rgb

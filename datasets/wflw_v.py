@@ -1,0 +1,189 @@
+"""WFLW-V: 1,000 annotated face videos, 500 easy and 500 hard.
+
+``<root>/<split>_video_IDs.txt``, ``<root>/bboxes/<id>.npy`` (frames, ≥ 4), ``<root>/landmarks/<id>.npy``
+(frames, 98, 2) and ``<root>/videos/<id>.mp4``.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.cropping import crop, crop_matrix, to_frame
+from ldeq import InputError
+from utils.landmarks98 import N_LANDMARKS, OUTER_EYE_CORNERS
+from utils.video import VideoReader
+
+SPLITS = ("hard", "easy")
+
+
+class UnusableVideo(InputError):
+    """A video that is missing, cannot be decoded or is too short: what happens to videos on the web."""
+
+
+@dataclass(frozen=True)
+class FaceFrame:
+    """A face in a frame."""
+
+    #: (256, 256, 3) uint8 RGB.
+    crop: NDArray[np.uint8]
+    #: (2, 3), from frame pixels to crop pixels.
+    matrix: NDArray[np.float64]
+    #: The whole frame (H, W, 3) uint8 RGB, where it was asked for.
+    frame: NDArray[np.uint8] | None
+
+    def to_frame(self, keypoints: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Keypoints (98, 2) in [0, 1), as fractions of the crop, in frame pixels."""
+        return to_frame(keypoints * float(self.crop.shape[0]), self.matrix)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One annotated video. Nothing of it is in memory until it is asked for.
+
+    Raises:
+        InputError: from :attr:`bboxes` and :attr:`landmarks`, where an annotation file is missing or invalid.
+    """
+
+    root: Path
+    id: str
+
+    @property
+    def video_path(self) -> Path:
+        return self.root / "videos" / f"{self.id}.mp4"
+
+    @property
+    def bboxes(self) -> NDArray[np.float64]:
+        """(frames, 4), x1 y1 x2 y2 in frame pixels."""
+        path = self.root / "bboxes" / f"{self.id}.npy"
+        boxes = _load_annotation(path)
+        if boxes.ndim != 2 or boxes.shape[1] < 4:
+            raise InputError(f"{path}: has shape {boxes.shape}, expected (frames, 4 or more)")
+        boxes = boxes[:, :4]
+        _check_frames(path, np.isfinite(boxes).all(axis=1), "a finite box")
+        _check_frames(path, (boxes[:, 2:] - boxes[:, :2]).max(axis=1) >= 1, "a box of at least a pixel")
+        return boxes
+
+    @property
+    def landmarks(self) -> NDArray[np.float64]:
+        """(frames, 98, 2) in frame pixels."""
+        path = self.root / "landmarks" / f"{self.id}.npy"
+        points = _load_annotation(path)
+        if points.ndim != 3 or points.shape[1:] != (N_LANDMARKS, 2):
+            raise InputError(f"{path}: has shape {points.shape}, expected (frames, {N_LANDMARKS}, 2)")
+        if len(points) < 2:
+            raise InputError(f"{path}: has {len(points)} frames, expected at least 2 (flicker is between frames)")
+        _check_frames(path, np.isfinite(points).all(axis=(1, 2)), "finite landmarks")
+        one, other = OUTER_EYE_CORNERS
+        _check_frames(path, (points[:, one] != points[:, other]).any(axis=1), "outer eye corners (60, 72) that differ")
+        _check_frames(path, (np.ptp(points, axis=1) > 0).all(axis=1), "a face with an extent")
+        return points
+
+    def check_annotations(self) -> int:
+        """The number of annotated frames.
+
+        Raises:
+            InputError: where the annotations are missing, invalid or of different lengths.
+        """
+        n_boxes, n_frames = len(self.bboxes), len(self.landmarks)
+        if n_boxes != n_frames:
+            where = f"{self.root / 'bboxes' / self.id}.npy and {self.root / 'landmarks' / self.id}.npy"
+            raise InputError(f"{where}: have {n_boxes} and {n_frames} frames, expected as many in both")
+        return n_frames
+
+    def read_fps(self) -> float:
+        """Frames per second of the video file."""
+        with VideoReader(self.video_path) as video:
+            return video.fps
+
+    def frames(self, keep_frames: bool = False) -> Iterator[FaceFrame]:
+        """Decodes and crops the annotated frames one by one; what the video has beyond them is not read.
+
+        Raises:
+            UnusableVideo: where the video is missing, cannot be opened, or ends before its annotations do.
+        """
+        boxes = self.bboxes
+        try:
+            video = VideoReader(self.video_path)
+        except InputError as error:
+            raise UnusableVideo(str(error)) from None
+        with video:
+            n_decoded = 0
+            for frame, box in zip(video, boxes, strict=False):
+                matrix = crop_matrix(box)
+                yield FaceFrame(crop(frame, matrix), matrix, frame if keep_frames else None)
+                n_decoded += 1
+        if n_decoded < len(boxes):
+            raise UnusableVideo(f"{self.video_path}: has {n_decoded} frames, expected {len(boxes)} as its annotations have")
+
+
+class WFLWVDataset:
+    """The clips of a split, in the order of its id list. Annotations are checked when the data set is made.
+
+    Args:
+        root: the data set's folder.
+        split: ``hard``, ``easy`` or ``all`` (hard, then easy).
+        ids: only these videos of the split.
+
+    Raises:
+        InputError: where an id list or an annotation is missing or invalid, or one of ``ids`` is not in the split.
+    """
+
+    def __init__(self, root: str | Path, split: str, ids: Sequence[str] | None = None) -> None:
+        self.root = Path(root)
+        self.split = split
+        if not self.root.is_dir():
+            raise InputError(f"{self.root}: no such folder, expected WFLW-V (bboxes, landmarks, videos and id lists)")
+        names = SPLITS if split == "all" else (split,)
+        listed = list(dict.fromkeys(id for name in names for id in read_ids(self.root, name)))
+        unknown = [id for id in ids or () if id not in listed]
+        if unknown:
+            raise InputError(f"{', '.join(unknown)}: not in the {split} id list of {self.root}, expected ids that it has")
+        self.clips = [Clip(self.root, id) for id in listed if ids is None or id in ids]
+        #: Number of annotated frames, all clips together.
+        self.n_frames = sum(clip.check_annotations() for clip in self.clips)
+
+
+def read_ids(root: Path, split: str) -> list[str]:
+    """The ids of ``<root>/<split>_video_IDs.txt``, one a line; they may begin with '-'.
+
+    Raises:
+        InputError: where the list is missing, empty, repeats an id or has one that is no file name.
+    """
+    path = root / f"{split}_video_IDs.txt"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected the split's list of video ids")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text ({error})") from None
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        id = line.strip()
+        if not id:
+            continue
+        if id in seen:
+            raise InputError(f"{path}, line {number}: repeats {id} of line {seen[id]}, expected every id once")
+        if "/" in id or "\\" in id or id in (".", ".."):
+            raise InputError(f"{path}, line {number}: {id!r} cannot be a file name, expected a video id")
+        seen[id] = number
+    if not seen:
+        raise InputError(f"{path}: is empty, expected an id a line")
+    return list(seen)
+
+
+def _load_annotation(path: Path) -> NDArray[np.float64]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected annotations of a video in the id list")
+    try:
+        values = np.load(path, allow_pickle=False)
+        return np.asarray(values, dtype=np.float64)
+    except (OSError, ValueError, EOFError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read as a NumPy array of numbers ({error})") from None
+
+
+def _check_frames(path: Path, holds: NDArray[np.bool_], expected: str) -> None:
+    if not holds.all():
+        raise InputError(f"{path}: frame {int(np.argmin(holds))} lacks {expected}")

@@ -1,0 +1,153 @@
+"""Evaluates an LDEQ checkpoint on WFLW: NME, FR and AUC of each split, with plots."""
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+
+from datasets.wflw import SPLITS, WFLWDataset
+from ldeq import LDEQ, InputError, LDEQOutput, load_checkpoint
+from ldeq.files import written_whole
+from utils import bundled, plots, report, results
+from utils.cli import ArgumentParser, add_common_flags, at_least, run
+from utils.device import autocast, prepare, resolve_device, slow_precision_note
+from utils.evaluation import Predictions, predict_pictures
+from utils.metrics import failure_rate_and_auc, image_nme
+
+SCRIPT = "test_LDEQ_WFLW"
+GALLERY_SIZE = 12
+
+
+def make_parser() -> ArgumentParser:
+    parser = ArgumentParser(__doc__)
+    parser.add_argument(
+        "--dataset_path",
+        default=str(bundled.WFLW),
+        metavar="DIR",
+        help="pre-cropped WFLW: <split>.txt and <split>/<file name>; the default is a small bundled sample",
+    )
+    parser.add_argument("--split", nargs="+", default=list(SPLITS), metavar="SPLIT", help="one or more splits")
+    parser.add_argument("--batch_size", type=at_least(1), default=32, help="images at a time")
+    parser.add_argument("--workers", type=at_least(0), default=4, help="processes that decode images")
+    add_common_flags(parser, SCRIPT)
+    return parser
+
+
+def main() -> None:
+    flags = make_parser().parse()
+    device = resolve_device(flags.device)
+    model = prepare(load_checkpoint(flags.landmark_model_weights, trust_pickle=flags.trust_pickle), device)
+    splits = list(dict.fromkeys(flags.split))
+    datasets = {split: WFLWDataset(flags.dataset_path, split) for split in splits}
+    folder = results.make_output_folder(flags.output_dir, SCRIPT)
+
+    console = report.console()
+    note = bundled.UNTRAINED_NOTE if bundled.is_untrained(flags.landmark_model_weights) else None
+    for line in (
+        f"weights  {flags.landmark_model_weights}",
+        f"data     {flags.dataset_path}",
+        slow_precision_note(device, flags.precision),
+    ):
+        if line:
+            console.print(line)
+    if flags.summary:
+        report.print_summary(model)
+
+    started = time.perf_counter()
+    predictions = predict(model, datasets, flags)
+    seconds = time.perf_counter() - started
+
+    nmes = {split: image_nme(found.predicted, found.truth) for split, found in predictions.items()}
+    figures = {split: figures_of(values) for split, values in nmes.items()}
+    write_results(folder, model, datasets, predictions, nmes, figures, flags)
+    plots.save(plots.cumulative_error_plot(nmes, note), folder / "cumulative_error.png")
+    for split in splits:
+        save_gallery(folder, datasets[split], predictions[split], nmes[split], note)
+
+    console.print(report.wflw_table(figures))
+    remarks = [report.paper_note(figures), note]
+    n_images = sum(len(values) for values in nmes.values())
+    remarks.append(f"{n_images} images in {seconds:.1f} s ({n_images / seconds:.1f} a second). Results are in {folder}")
+    for remark in filter(None, remarks):
+        console.print(remark)
+
+
+def predict(model: LDEQ, datasets: dict[str, WFLWDataset], flags: argparse.Namespace) -> dict[str, Predictions]:
+    """Landmarks of every split.
+
+    Raises:
+        InputError: where images cannot be read, with all of them named: a score over the rest is not comparable.
+    """
+    device = next(model.parameters()).device
+    solver_config = dataclasses.replace(model.solver_config, stop_criterion=flags.stop_criterion)
+    found: dict[str, Predictions] = {}
+    with report.progress(sum(map(len, datasets.values())), "image", "WFLW") as bar, autocast(device, flags.precision):
+
+        def on_batch(output: LDEQOutput) -> None:
+            bar.update(len(output.keypoints))
+            if flags.verbose_solver:
+                bar.write(report.solver_line(output))
+
+        for split, dataset in datasets.items():
+            bar.set_description(split)
+            found[split] = predict_pictures(
+                model,
+                dataset,
+                solver_config=solver_config,
+                batch_size=flags.batch_size,
+                workers=flags.workers,
+                on_batch=on_batch,
+            )
+    unreadable = [sentence for predictions in found.values() for sentence in predictions.unreadable]
+    if unreadable:
+        raise InputError("; ".join(unreadable))
+    return found
+
+
+def figures_of(nmes: np.ndarray) -> dict[str, float]:
+    failures, auc = failure_rate_and_auc(nmes)
+    return {"NME": 100 * float(nmes.mean()), "FR": 100 * failures, "AUC": auc, "n_images": len(nmes)}
+
+
+def write_results(
+    folder: Path,
+    model: LDEQ,
+    datasets: dict[str, WFLWDataset],
+    predictions: dict[str, Predictions],
+    nmes: dict[str, np.ndarray],
+    figures: dict[str, dict[str, float]],
+    flags: argparse.Namespace,
+) -> None:
+    device = next(model.parameters()).device
+    description = results.describe_run(flags.landmark_model_weights, flags.dataset_path, model, vars(flags), device)
+    results.write_csv(folder / "results.csv", [{"split": split, **row} for split, row in figures.items()])
+    rows = [
+        {"split": split, "image": datasets[split].name(index), "NME": 100 * nme}
+        for split, values in nmes.items()
+        for index, nme in enumerate(values)
+    ]
+    results.write_csv(folder / "images.csv", rows)
+    with written_whole(folder / "predictions.npz") as temporary:
+        np.savez(temporary, **{split: found.predicted for split, found in predictions.items()})
+    results.write_json(folder / "results.json", {**description, "splits": figures})
+
+
+def save_gallery(
+    folder: Path, dataset: WFLWDataset, predictions: Predictions, nmes: np.ndarray, note: str | None
+) -> None:
+    worst = [int(index) for index in np.argsort(nmes)[::-1][:GALLERY_SIZE]]
+    figure = plots.gallery(
+        [dataset.picture(index) for index in worst],
+        predictions.predicted[worst],
+        predictions.truth[worst],
+        [f"{dataset.name(index)}: NME {100 * nmes[index]:.2f} %" for index in worst],
+        f"{dataset.split}: the {len(worst)} faces with the largest error",
+        note,
+    )
+    plots.save(figure, folder / f"worst_{dataset.split}.png")
+
+
+if __name__ == "__main__":
+    run(main)

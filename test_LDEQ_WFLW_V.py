@@ -1,0 +1,220 @@
+"""Evaluates an LDEQ checkpoint on WFLW-V: NME and NMF (flicker), with recurrence without recurrence or frame by frame."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from datasets.wflw_v import SPLITS, Clip, UnusableVideo, WFLWVDataset
+from ldeq import LDEQ, InputError, LDEQOutput, VideoTracker, load_checkpoint
+from utils import bundled, plots, report, results
+from utils.annotated_video import AnnotatedVideos
+from utils.cli import ArgumentParser, add_boolean, add_common_flags, at_least, run
+from utils.device import autocast, prepare, resolve_device, slow_precision_note
+from utils.display import Window
+from utils.evaluation import track_videos
+from utils.metrics import video_nme, video_nmf
+
+SCRIPT = "test_LDEQ_WFLW_V"
+#: Up to so many videos are listed whole on the terminal, else those that flicker most.
+LISTED = 12
+
+
+def make_parser() -> ArgumentParser:
+    parser = ArgumentParser(__doc__)
+    add_boolean(parser, "--rwr", "recurrence without recurrence: each frame's solve starts from the last frame's equilibrium")
+    parser.add_argument("--rwr_max_iters", type=at_least(1), default=1, help="with --rwr, solver iterations on every frame")
+    add_boolean(
+        parser,
+        "--rwr_take_one_less_inference_step",
+        "with --rwr, leave out the evaluation that follows the solver",
+    )
+    parser.add_argument("--WFLW_V_split", choices=(*SPLITS, "all"), default="hard", help="which id list")
+    parser.add_argument(
+        "--WFLW_V_dataset_path",
+        default=str(bundled.WFLW_V),
+        metavar="DIR",
+        help="WFLW-V: <split>_video_IDs.txt, bboxes/, landmarks/ and videos/; the default is a small bundled sample",
+    )
+    parser.add_argument("--WFLW_V_batch_size", type=at_least(1), default=5, help="videos at a time")
+    parser.add_argument("--WFLW_V_workers", type=at_least(0), default=8, help="threads that decode videos")
+    parser.add_argument("--videos", action="append", metavar="ID ...", help="only these videos of the split")
+    add_boolean(parser, "--plot", "write annotated MP4s and curves of every video")
+    add_boolean(parser, "--show", "show frames in a live window as they are done (q ends the run)")
+    add_boolean(parser, "--resume", "go on with an interrupted run, in --output_dir or else in the latest folder")
+    add_boolean(parser, "--strict", "a video that cannot be used is an error")
+    add_common_flags(parser, SCRIPT)
+    return parser
+
+
+def main() -> None:
+    flags = make_parser().parse(ids_flag="--videos")
+    device = resolve_device(flags.device)
+    model = prepare(load_checkpoint(flags.landmark_model_weights, trust_pickle=flags.trust_pickle), device)
+    dataset = WFLWVDataset(flags.WFLW_V_dataset_path, flags.WFLW_V_split, flags.videos)
+    missing = [str(clip.video_path) for clip in dataset.clips if not clip.video_path.is_file()]
+    if flags.strict and missing:
+        raise InputError(f"missing videos (--strict): {', '.join(missing)}")
+    window = Window("LDEQ") if flags.show else None
+
+    description = results.describe_run(flags.landmark_model_weights, flags.WFLW_V_dataset_path, model, vars(flags), device)
+    if flags.resume and not flags.output_dir:
+        folder = results.latest_folder(SCRIPT)
+    else:
+        folder = results.make_output_folder(flags.output_dir, SCRIPT)
+    outcome = results.VideoRun(folder, description, identity_of(description, flags), flags.resume)
+
+    mode = mode_of(model, flags)
+    console = report.console()
+    note = bundled.UNTRAINED_NOTE if bundled.is_untrained(flags.landmark_model_weights) else None
+    for line in (
+        f"weights  {flags.landmark_model_weights}",
+        f"data     {flags.WFLW_V_dataset_path}, {flags.WFLW_V_split} ({len(dataset.clips)} videos)",
+        f"mode     {mode}",
+        f"resumed  {len(outcome.rows)} videos were done before" if outcome.rows else None,
+        slow_precision_note(device, flags.precision),
+    ):
+        if line:
+            console.print(line)
+    if flags.summary:
+        report.print_summary(model)
+
+    started = time.perf_counter()
+    skipped, n_frames = evaluate(model, dataset, outcome, flags, window)
+    seconds = time.perf_counter() - started
+    if not outcome.rows:
+        reasons = "; ".join(skipped.values())
+        raise InputError(f"{dataset.root}: no video of {flags.WFLW_V_split} could be used ({reasons}), expected at least one")
+    outcome.finish([clip.id for clip in dataset.clips], flags.WFLW_V_split, flags.rwr, skipped)
+    save_plots(outcome, dataset, mode, note, flags.plot)
+
+    print_tables(console, outcome, skipped, flags.WFLW_V_split, mode)
+    speed = f"{n_frames} frames in {seconds:.1f} s ({n_frames / seconds:.1f} a second)."
+    for remark in filter(None, (note, f"{speed} Results are in {folder}")):
+        console.print(remark)
+
+
+def identity_of(description: dict[str, Any], flags: argparse.Namespace) -> dict[str, Any]:
+    """What must not change between an interrupted run and the one that resumes it."""
+    names = (
+        "rwr",
+        "rwr_max_iters",
+        "rwr_take_one_less_inference_step",
+        "WFLW_V_split",
+        "videos",
+        "precision",
+        "stop_criterion",
+    )
+    settings = {name: getattr(flags, name) for name in names}
+    if flags.stop_criterion == "batch":
+        settings["WFLW_V_batch_size"] = flags.WFLW_V_batch_size
+    weights = {"weights_sha256": description["weights_sha256"]}
+    return {**weights, "dataset": str(Path(flags.WFLW_V_dataset_path).resolve()), **settings}
+
+
+def mode_of(model: LDEQ, flags: argparse.Namespace) -> str:
+    """The mode in words."""
+    if model.config.model_mode == "explicit":
+        start = "from the last frame's heatmaps" if flags.rwr else "frame by frame"
+        return f"explicit, {model.config.explicit_depth} cell applications {start}"
+    solver = model.solver_config
+    if not flags.rwr:
+        return f"frame by frame ({solver.solver}, at most {solver.max_iters} iterations)"
+    last = "without" if flags.rwr_take_one_less_inference_step else "with"
+    plural = "s" if flags.rwr_max_iters > 1 else ""
+    return f"RwR ({solver.solver}, {flags.rwr_max_iters} iteration{plural} a frame, {last} the last step)"
+
+
+def evaluate(
+    model: LDEQ, dataset: WFLWVDataset, outcome: results.VideoRun, flags: argparse.Namespace, window: Window | None
+) -> tuple[dict[str, str], int]:
+    """Tracks the videos that are not done yet; gives the skipped ones with their reasons, and the frames it made.
+
+    Raises:
+        InputError: with ``--strict``, at the first video that cannot be used.
+    """
+    device = next(model.parameters()).device
+    tracker = VideoTracker(
+        model,
+        rwr=flags.rwr,
+        max_iters=flags.rwr_max_iters,
+        take_one_less_inference_step=flags.rwr_take_one_less_inference_step,
+        stop_criterion=flags.stop_criterion,
+    )
+    waiting = [clip for clip in dataset.clips if clip.id not in outcome.rows]
+    n_done = sum(row["n_frames"] for row in outcome.rows.values())
+    skipped: dict[str, str] = {}
+    n_frames = 0
+    drawings = AnnotatedVideos(outcome.folder, flags.plot, window)
+
+    with report.progress(dataset.n_frames, "frame", flags.WFLW_V_split, n_done) as bar, autocast(device, flags.precision):
+
+        def on_batch(output: LDEQOutput) -> None:
+            nonlocal n_frames
+            n_frames += len(output.keypoints)
+            bar.update(len(output.keypoints))
+            if flags.verbose_solver:
+                bar.write(report.solver_line(output))
+
+        try:
+            for video in track_videos(
+                tracker,
+                waiting,
+                batch_size=flags.WFLW_V_batch_size,
+                workers=flags.WFLW_V_workers,
+                keep_frames=drawings.wanted,
+                on_frame=drawings.add,
+                on_batch=on_batch,
+            ):
+                clip: Clip = video.clip
+                drawings.end(video)
+                if video.failure is None:
+                    predicted, truth = np.stack(video.landmarks), clip.landmarks
+                    outcome.add(clip.id, video_nme(predicted, truth), video_nmf(predicted, truth), predicted)
+                elif flags.strict or not isinstance(video.failure, UnusableVideo):
+                    raise video.failure
+                else:
+                    skipped[clip.id] = str(video.failure)
+        finally:
+            drawings.close()
+    return skipped, n_frames
+
+
+def save_plots(outcome: results.VideoRun, dataset: WFLWVDataset, mode: str, note: str | None, every_video: bool) -> None:
+    """NME against NMF over videos; error and flicker along the most, middle and least flickering (or every) one."""
+    plots.save(plots.video_scatter(outcome.rows, f"{dataset.split} videos, {mode}", note), outcome.folder / "nme_nmf.png")
+    clips = {clip.id: clip for clip in dataset.clips if clip.id in outcome.rows}
+
+    def landmarks(id: str) -> tuple[np.ndarray, np.ndarray]:
+        return np.load(outcome.predictions_path(id)), clips[id].landmarks
+
+    steady = sorted(clips, key=lambda id: outcome.rows[id]["NMF"])
+    chosen = dict.fromkeys((steady[-1], steady[len(steady) // 2], steady[0]))
+    title = f"Error and flicker along the most, middle and least flickering video, {mode}"
+    plots.save(plots.frame_curves({id: landmarks(id) for id in chosen}, title, note), outcome.folder / "frames.png")
+    for id in clips if every_video else ():
+        plots.save(plots.frame_curves({id: landmarks(id)}, f"{id}, {mode}", note), outcome.folder / "frames" / f"{id}.png")
+
+
+def print_tables(
+    console: Console, outcome: results.VideoRun, skipped: dict[str, str], split: str, mode: str
+) -> None:
+    rows = sorted(outcome.rows.items(), key=lambda item: item[1]["NMF"], reverse=True)
+    if len(rows) > LISTED:
+        title = f"The {LISTED} of {len(rows)} videos that flicker most (all are in results.csv)"
+    else:
+        title = "Videos"
+    listed = [(id, f"{row['NME']:.3f}", f"{row['NMF']:.3f}", row["n_frames"]) for id, row in rows[:LISTED]]
+    console.print(report.table(title, ["video", "NME %", "NMF", "frames"], listed))
+    if skipped:
+        console.print(report.table("Skipped", ["video", "why"], list(skipped.items()), n_words=2))
+    mean = [split, mode, f"{outcome.mean('NME'):.3f}", f"{outcome.mean('NMF'):.3f}", len(rows), len(skipped)]
+    columns = ["split", "mode", "NME %", "NMF", "videos", "skipped"]
+    console.print(report.table("WFLW-V, mean over videos", columns, [mean], n_words=2))
+
+
+if __name__ == "__main__":
+    run(main)

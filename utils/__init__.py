@@ -1,0 +1,1 @@
+"""Metrics, video files, evaluation loops, reports and plots."""

@@ -1,0 +1,73 @@
+"""Where and in what precision the network runs."""
+
+import platform
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from ldeq import LDEQ, InputError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` (CUDA, else MPS, else CPU) or any name that PyTorch takes.
+
+    Raises:
+        InputError: where there is no such device here.
+    """
+    if name == "auto":
+        accelerators = [("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())]
+        return torch.device(next((kind for kind, available in accelerators if available), "cpu"))
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(f"--device {name}: is not available here, expected auto, cpu or an accelerator of this machine") from None
+    return device
+
+
+def describe_device(device: torch.device) -> str:
+    """The device's name for a report."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({platform.processor() or platform.machine()})" if device.type == "cpu" else str(device)
+
+
+def prepare(model: LDEQ, device: torch.device) -> LDEQ:
+    """Moves a model to its device, in the memory format that is faster there.
+
+    Convolutions on the CPU run channels-last (measured by ``benchmarks/speed.py``). float32 means float32: the
+    19-bit products that some GPUs take in its place by default are switched off, since figures are to be comparable.
+    """
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    model = model.to(device)
+    return model.to(memory_format=torch.channels_last) if device.type == "cpu" else model
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The context in which the network runs at a precision of :data:`PRECISIONS`.
+
+    The equilibrium and the heatmaps stay in float32; what changes is the convolutions.
+    """
+    dtype = PRECISIONS[precision]
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
+
+
+def slow_precision_note(device: torch.device, precision: str) -> str | None:
+    """A warning where the precision is emulated, and so slower than float32."""
+    if device.type != "cpu" or precision == "fp32":
+        return None
+    native = {"bf16": ("avx512_bf16", "amx_bf16", "bf16"), "fp16": ("avx512_fp16", "amx_fp16", "fphp")}[precision]
+    if any(flag in _cpu_flags() for flag in native):
+        return None
+    return f"--precision {precision}: this CPU has no {precision} arithmetic that we know of, so it is slower than fp32 here"
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return {flag for line in lines if line.lower().startswith(("flags", "features")) for flag in line.split()}
+    except OSError:
+        return set()

@@ -1,0 +1,43 @@
+"""A live window."""
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ldeq import InputError
+
+_PROBE = "import cv2, numpy; cv2.imshow('probe', numpy.zeros((8, 8), numpy.uint8)); cv2.waitKey(1)"
+
+
+class Window:
+    """Shows frames (H, W, 3) RGB as they come. Closing it, or q or Esc in it, asks the run to stop.
+
+    Raises:
+        InputError: where there is no display or this OpenCV has no windows.
+    """
+
+    def __init__(self, title: str) -> None:
+        # Without a display OpenCV's toolkit ends the whole process, so another process tries first.
+        try:
+            shown = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, timeout=60).returncode == 0
+        except subprocess.TimeoutExpired:
+            shown = False
+        if not shown:
+            raise InputError(
+                "--show: no window can be opened here, expected a display (DISPLAY or WAYLAND_DISPLAY) "
+                "and an OpenCV that is not the headless one"
+            )
+        self._title = title
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+
+    def show(self, frame: NDArray[np.uint8]) -> bool:
+        """Shows a frame; false once the user wants to stop."""
+        cv2.imshow(self._title, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        key = cv2.waitKey(1) & 0xFF
+        return key not in (ord("q"), 27) and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+
+    def close(self) -> None:
+        cv2.destroyWindow(self._title)

@@ -1,0 +1,119 @@
+"""Plots of a run, as PNG."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ldeq.files import written_whole
+from utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR
+from utils.landmarks98 import CURVES
+from utils.metrics import FAILURE_THRESHOLD, cumulative_error, failure_rate_and_auc, frame_flicker, frame_nme
+
+Array = NDArray[np.floating[Any]]
+
+_TRUTH = tuple(level / 255 for level in TRUTH_COLOUR)
+_PREDICTION = tuple(level / 255 for level in PREDICTION_COLOUR)
+
+
+def save(figure: Figure, path: Path) -> None:
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def cumulative_error_plot(nmes: Mapping[str, Array], note: str | None = None) -> Figure:
+    """The cumulative error curve of each split (fractions of images by NME up to the failure threshold)."""
+    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    axes = figure.subplots()
+    for split, values in nmes.items():
+        thresholds, fractions = cumulative_error(values)
+        failures, auc = failure_rate_and_auc(values)
+        label = f"{split}: NME {100 * values.mean():.2f} %, FR {100 * failures:.2f} %, AUC {auc:.3f}"
+        axes.plot(100 * thresholds, 100 * fractions, label=label)
+    axes.set(xlabel="NME, % of the distance of the outer eye corners", ylabel="images, %")
+    axes.set(xlim=(0, 100 * FAILURE_THRESHOLD), ylim=(0, 102), title="Cumulative error")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="best")
+    _add_note(figure, note)
+    return figure
+
+
+def gallery(
+    pictures: Sequence[NDArray[np.uint8]],
+    predicted: Array,
+    truth: Array,
+    titles: Sequence[str],
+    heading: str,
+    note: str | None = None,
+) -> Figure:
+    """Faces with prediction and truth: pictures (H, W, 3) RGB and landmarks (98, 2) as fractions of the side."""
+    n_columns = min(4, len(pictures))
+    n_rows = -(-len(pictures) // n_columns)
+    figure = Figure(figsize=(3.2 * n_columns, 3.4 * n_rows + 0.7), layout="constrained")
+    figure.suptitle(f"{heading} — green: truth, red: prediction", fontsize=10)
+    all_axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    for axes in all_axes:
+        axes.set_axis_off()
+    for axes, picture, prediction, landmarks, title in zip(all_axes, pictures, predicted, truth, titles, strict=False):
+        side = picture.shape[0]
+        axes.imshow(picture)
+        _draw(axes, landmarks * side, _TRUTH)
+        _draw(axes, prediction * side, _PREDICTION)
+        axes.set(xlim=(0, side), ylim=(side, 0))
+        axes.set_title(title, fontsize=8)
+    _add_note(figure, note)
+    return figure
+
+
+def video_scatter(videos: Mapping[str, Mapping[str, float]], title: str, note: str | None = None) -> Figure:
+    """NME against NMF, a point a video, the mean, and the names of those that flicker most."""
+    names = list(videos)
+    nme = np.array([videos[name]["NME"] for name in names])
+    nmf = np.array([videos[name]["NMF"] for name in names])
+    figure = Figure(figsize=(7, 5.5), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(nme, nmf, s=18, alpha=0.6)
+    axes.scatter([nme.mean()], [nmf.mean()], marker="+", s=160, color="black", label=f"mean: NME {nme.mean():.2f}, NMF {nmf.mean():.2f}")
+    for index in np.argsort(nmf)[::-1][:5]:
+        axes.annotate(names[index], (nme[index], nmf[index]), fontsize=7, xytext=(4, 4), textcoords="offset points")
+    axes.set(xlabel="NME, % of the distance of the outer eye corners", ylabel="NMF", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    _add_note(figure, note)
+    return figure
+
+
+def frame_curves(videos: Mapping[str, tuple[Array, Array]], title: str, note: str | None = None) -> Figure:
+    """Error and flicker along videos: name → prediction and truth, each (frames, 98, 2) in frame pixels."""
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    for name, (prediction, truth) in videos.items():
+        flicker = frame_flicker(prediction, truth)
+        (line,) = above.plot(frame_nme(prediction, truth), label=name, linewidth=1)
+        below.plot(np.arange(1, len(truth)), flicker, color=line.get_color(), linewidth=1)
+    above.set(ylabel="NME, %", title=title)
+    below.set(ylabel="flicker", xlabel="frame")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+        axes.set_ylim(bottom=0)
+    above.legend(fontsize=8)
+    _add_note(figure, note)
+    return figure
+
+
+def _draw(axes: Axes, points: Array, colour: tuple[float, ...]) -> None:
+    for first, last, closed in CURVES:
+        curve = points[first : last + 1]
+        if closed:
+            curve = np.concatenate([curve, curve[:1]])
+        axes.plot(curve[:, 0], curve[:, 1], color=colour, linewidth=0.6)
+    axes.scatter(points[:, 0], points[:, 1], s=3, color=[colour], zorder=3)
+
+
+def _add_note(figure: Figure, note: str | None) -> None:
+    if note:
+        figure.supxlabel(note, fontsize=8, color="firebrick")

@@ -1,0 +1,44 @@
+"""Iterating ahead in the background, in bounded memory."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from itertools import islice
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Prefetched(Generic[T]):
+    """The same items in the same order, produced ahead by an executor.
+
+    A chunk is consumed while the next one is being made, so at most two chunks exist, and an executor with any number
+    of threads serves any number of iterators. Without an executor items are produced when asked for.
+
+    An error in the producer is raised where its chunk would begin.
+    """
+
+    def __init__(self, items: Iterator[T], executor: Executor | None, chunk: int = 4) -> None:
+        self._items = items
+        self._executor = executor
+        self._chunk = chunk
+        self._ready: deque[T] = deque()
+        self._next: Future[list[T]] | None = None
+        if executor is not None:
+            self._next = executor.submit(self._produce)
+
+    def _produce(self) -> list[T]:
+        return list(islice(self._items, self._chunk))
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        if self._executor is None:
+            return next(self._items)
+        if not self._ready and self._next is not None:
+            self._ready.extend(self._next.result())
+            self._next = self._executor.submit(self._produce) if self._ready else None
+        if not self._ready:
+            raise StopIteration
+        return self._ready.popleft()

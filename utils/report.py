@@ -1,0 +1,85 @@
+"""What a run shows on the terminal: tables on stdout, progress on stderr."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from ldeq import LDEQ, LDEQOutput
+from ldeq.solvers import StopReason
+
+#: The paper's own WFLW model on the full test set, 2,500 images (Micaelli et al. 2023, table 2).
+PAPER_WFLW = {"test": {"NME": 3.92, "FR": 2.48, "AUC": 0.624, "n_images": 2500}}
+
+
+def console() -> Console:
+    """stdout, wide enough not to fold a table that goes to a file."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+
+
+def progress(total: int, unit: str, description: str, done: int = 0) -> "tqdm[Any]":
+    """A bar with speed and time left; where stderr is no terminal, a line every half minute."""
+    interval = 0.1 if sys.stderr.isatty() else 30.0
+    return tqdm(total=total, initial=done, unit=unit, desc=description, file=sys.stderr, mininterval=interval, dynamic_ncols=True)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], n_words: int = 1) -> Table:
+    """A table whose first ``n_words`` columns are words and the rest figures."""
+    made = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        made.add_column(column, justify="left" if index < n_words else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*[str(cell) for cell in row])
+    return made
+
+
+def wflw_table(splits: Mapping[str, Mapping[str, float]]) -> Table:
+    """A row a split, the paper's figures beside ours."""
+
+    def beside(split: str, figure: str, digits: int) -> str:
+        paper = PAPER_WFLW.get(split, {}).get(figure)
+        return "" if paper is None else f"{paper:.{digits}f}"
+
+    rows = []
+    for split, figures in splits.items():
+        cells: list[object] = [split]
+        for figure, digits in (("NME", 2), ("FR", 2), ("AUC", 3)):
+            cells += [f"{figures[figure]:.{digits + 1}f}", beside(split, figure, digits)]
+        rows.append([*cells, figures["n_images"]])
+    columns = ["split", "NME %", "paper", "FR %", "paper", "AUC", "paper", "images"]
+    return table("WFLW", columns, rows)
+
+
+def paper_note(splits: Mapping[str, Mapping[str, float]]) -> str | None:
+    """What to know of the paper's figures where the data set is another one."""
+    for split, paper in PAPER_WFLW.items():
+        if split in splits and splits[split]["n_images"] != paper["n_images"]:
+            return f"The paper's figures are for the {paper['n_images']:,} images of WFLW's {split} split; this is other data."
+    return None
+
+
+def solver_line(output: LDEQOutput) -> str:
+    """How the solver did on a batch."""
+    stats = output.stats
+    if stats is None:
+        return "explicit mode: no solver"
+    iterations = ", ".join(str(n) for n in stats.n_iters.tolist())
+    reasons = [StopReason(code).name.lower().replace("_", " ") for code in sorted(set(stats.stop_reason.tolist()))]
+    return (
+        f"solver: iterations [{iterations}], mean abs {stats.abs_error.mean():.3e}, mean rel {stats.rel_error.mean():.3e}, "
+        f"{' and '.join(reasons)}, {int(stats.n_fallbacks.sum())} plain steps for singular ones"
+    )
+
+
+def print_summary(model: LDEQ) -> None:
+    """torchinfo's table of layers, parameters and multiply-adds, for one image."""
+    from torchinfo import summary
+
+    device = next(model.parameters()).device
+    side = model.config.im_size
+    images = torch.zeros(1, 3, side, side, device=device)
+    print(summary(model, input_data=[images], depth=4, col_names=("output_size", "num_params", "mult_adds"), verbose=0))

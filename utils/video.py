@@ -1,0 +1,121 @@
+"""Reading videos frame by frame with OpenCV, and writing H.264 with PyAV."""
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What FFmpeg has to say of damaged files would stand between our own sentences on stderr.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+
+import cv2  # noqa: E402  (reads the variables above)
+
+from ldeq import InputError  # noqa: E402
+from ldeq.files import WholeFile  # noqa: E402
+
+#: Frames per second where a file does not tell.
+DEFAULT_FPS = 25.0
+
+
+class VideoReader:
+    """Iterates over the frames of a video file as (H, W, 3) uint8 RGB, one in memory at a time.
+
+    OpenCV decodes, as in the published system: other libraries' conversion from YUV differs by grey levels.
+
+    Raises:
+        InputError: where the file is missing or cannot be opened as a video.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise InputError(f"{self.path}: no such file, expected a video")
+        self._capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
+        if not self._capture.isOpened():
+            raise InputError(f"{self.path}: cannot be decoded, expected a video")
+
+    @property
+    def fps(self) -> float:
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        return float(fps) if 0 < fps < 1000 else DEFAULT_FPS
+
+    @property
+    def n_frames_declared(self) -> int:
+        """What the file says of itself; the frames that can be decoded may be fewer."""
+        return int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        while True:
+            there, frame = self._capture.read()
+            if not there:
+                return
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)  # type: ignore[misc]
+
+    def close(self) -> None:
+        self._capture.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class VideoWriter:
+    """Writes RGB frames to an H.264 MP4 that browsers play (yuv420p, index first).
+
+    The file appears under its name at :meth:`close`; :meth:`discard` leaves nothing. A frame with an odd side gets one
+    more row or column, since yuv420p has none.
+
+    Args:
+        crf: x264's constant rate factor; lower is better and larger.
+    """
+
+    def __init__(self, path: str | Path, fps: float, crf: int = 20) -> None:
+        import av
+
+        self._whole = WholeFile(path)
+        self._container = av.open(str(self._whole.temporary), "w", format="mp4", options={"movflags": "+faststart"})
+        self._stream = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.options = {"crf": str(crf), "preset": "veryfast"}
+        self._size: tuple[int, int] | None = None
+
+    def write(self, frame: NDArray[np.uint8]) -> None:
+        """Appends a frame (H, W, 3) uint8 RGB; all have the first one's size.
+
+        Raises:
+            ValueError: where the size changes.
+        """
+        import av
+
+        height, width = frame.shape[:2]
+        if self._size is None:
+            self._size = (height, width)
+            self._stream.height, self._stream.width = height + height % 2, width + width % 2
+        elif self._size != (height, width):
+            raise ValueError(f"a frame of {width}x{height}, expected {self._size[1]}x{self._size[0]} as before")
+        if height % 2 or width % 2:
+            frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        self._container.mux(self._stream.encode(picture))
+
+    def close(self) -> None:
+        """Finishes the file and gives it its name."""
+        if self._size is None:
+            self.discard()
+            return
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        self._whole.commit()
+
+    def discard(self) -> None:
+        """Drops what was written."""
+        self._container.close()
+        self._whole.discard()
