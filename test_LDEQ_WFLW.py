@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,9 @@ def make_parser() -> ArgumentParser:
     return parser
 
 
-def main() -> None:
-    flags = make_parser().parse()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Evaluates as the command line (or ``arguments``) says."""
+    flags = make_parser().parse(arguments)
     device = resolve_device(flags.device)
     model = prepare(load_checkpoint(flags.landmark_model_weights, trust_pickle=flags.trust_pickle), device)
     splits = list(dict.fromkeys(flags.split))
@@ -91,7 +93,7 @@ def predict(model: LDEQ, datasets: dict[str, WFLWDataset], flags: argparse.Names
                 bar.write(report.solver_line(output))
 
         for split, dataset in datasets.items():
-            bar.set_description(split)
+            bar.set_description(split, refresh=False)
             found[split] = predict_pictures(
                 model,
                 dataset,
@@ -130,7 +132,7 @@ def write_results(
     ]
     results.write_csv(folder / "images.csv", rows)
     with written_whole(folder / "predictions.npz") as temporary:
-        np.savez(temporary, **{split: found.predicted for split, found in predictions.items()})
+        np.savez(temporary, **{split: found.predicted for split, found in predictions.items()})  # type: ignore[arg-type]
     results.write_json(folder / "results.json", {**description, "splits": figures})
 
 

@@ -1,7 +1,8 @@
-"""Evaluates an LDEQ checkpoint on WFLW-V: NME and NMF (flicker), with recurrence without recurrence or frame by frame."""
+"""Evaluates an LDEQ checkpoint on WFLW-V: NME and NMF (flicker), frame by frame or recurrent without recurrence."""
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,12 @@ LISTED = 12
 
 def make_parser() -> ArgumentParser:
     parser = ArgumentParser(__doc__)
-    add_boolean(parser, "--rwr", "recurrence without recurrence: each frame's solve starts from the last frame's equilibrium")
-    parser.add_argument("--rwr_max_iters", type=at_least(1), default=1, help="with --rwr, solver iterations on every frame")
+    add_boolean(
+        parser, "--rwr", "recurrence without recurrence: each frame's solve starts from the last frame's equilibrium"
+    )
+    parser.add_argument(
+        "--rwr_max_iters", type=at_least(1), default=1, help="with --rwr, solver iterations on every frame"
+    )
     add_boolean(
         parser,
         "--rwr_take_one_less_inference_step",
@@ -50,8 +55,9 @@ def make_parser() -> ArgumentParser:
     return parser
 
 
-def main() -> None:
-    flags = make_parser().parse(ids_flag="--videos")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Evaluates as the command line (or ``arguments``) says."""
+    flags = make_parser().parse(arguments, ids_flag="--videos")
     device = resolve_device(flags.device)
     model = prepare(load_checkpoint(flags.landmark_model_weights, trust_pickle=flags.trust_pickle), device)
     dataset = WFLWVDataset(flags.WFLW_V_dataset_path, flags.WFLW_V_split, flags.videos)
@@ -60,7 +66,9 @@ def main() -> None:
         raise InputError(f"missing videos (--strict): {', '.join(missing)}")
     window = Window("LDEQ") if flags.show else None
 
-    description = results.describe_run(flags.landmark_model_weights, flags.WFLW_V_dataset_path, model, vars(flags), device)
+    description = results.describe_run(
+        flags.landmark_model_weights, flags.WFLW_V_dataset_path, model, vars(flags), device
+    )
     if flags.resume and not flags.output_dir:
         folder = results.latest_folder(SCRIPT)
     else:
@@ -87,7 +95,9 @@ def main() -> None:
     seconds = time.perf_counter() - started
     if not outcome.rows:
         reasons = "; ".join(skipped.values())
-        raise InputError(f"{dataset.root}: no video of {flags.WFLW_V_split} could be used ({reasons}), expected at least one")
+        raise InputError(
+            f"{dataset.root}: no video of {flags.WFLW_V_split} could be used ({reasons}), expected at least one"
+        )
     outcome.finish([clip.id for clip in dataset.clips], flags.WFLW_V_split, flags.rwr, skipped)
     save_plots(outcome, dataset, mode, note, flags.plot)
 
@@ -150,7 +160,10 @@ def evaluate(
     n_frames = 0
     drawings = AnnotatedVideos(outcome.folder, flags.plot, window)
 
-    with report.progress(dataset.n_frames, "frame", flags.WFLW_V_split, n_done) as bar, autocast(device, flags.precision):
+    with (
+        report.progress(dataset.n_frames, "frame", flags.WFLW_V_split, n_done) as bar,
+        autocast(device, flags.precision),
+    ):
 
         def on_batch(output: LDEQOutput) -> None:
             nonlocal n_frames
@@ -183,9 +196,13 @@ def evaluate(
     return skipped, n_frames
 
 
-def save_plots(outcome: results.VideoRun, dataset: WFLWVDataset, mode: str, note: str | None, every_video: bool) -> None:
+def save_plots(
+    outcome: results.VideoRun, dataset: WFLWVDataset, mode: str, note: str | None, every_video: bool
+) -> None:
     """NME against NMF over videos; error and flicker along the most, middle and least flickering (or every) one."""
-    plots.save(plots.video_scatter(outcome.rows, f"{dataset.split} videos, {mode}", note), outcome.folder / "nme_nmf.png")
+    plots.save(
+        plots.video_scatter(outcome.rows, f"{dataset.split} videos, {mode}", note), outcome.folder / "nme_nmf.png"
+    )
     clips = {clip.id: clip for clip in dataset.clips if clip.id in outcome.rows}
 
     def landmarks(id: str) -> tuple[np.ndarray, np.ndarray]:
@@ -193,15 +210,15 @@ def save_plots(outcome: results.VideoRun, dataset: WFLWVDataset, mode: str, note
 
     steady = sorted(clips, key=lambda id: outcome.rows[id]["NMF"])
     chosen = dict.fromkeys((steady[-1], steady[len(steady) // 2], steady[0]))
-    title = f"Error and flicker along the most, middle and least flickering video, {mode}"
+    title = f"Error and flicker along the most, middle and least flickering video\n{mode}"
     plots.save(plots.frame_curves({id: landmarks(id) for id in chosen}, title, note), outcome.folder / "frames.png")
     for id in clips if every_video else ():
-        plots.save(plots.frame_curves({id: landmarks(id)}, f"{id}, {mode}", note), outcome.folder / "frames" / f"{id}.png")
+        plots.save(
+            plots.frame_curves({id: landmarks(id)}, f"{id}, {mode}", note), outcome.folder / "frames" / f"{id}.png"
+        )
 
 
-def print_tables(
-    console: Console, outcome: results.VideoRun, skipped: dict[str, str], split: str, mode: str
-) -> None:
+def print_tables(console: Console, outcome: results.VideoRun, skipped: dict[str, str], split: str, mode: str) -> None:
     rows = sorted(outcome.rows.items(), key=lambda item: item[1]["NMF"], reverse=True)
     if len(rows) > LISTED:
         title = f"The {LISTED} of {len(rows)} videos that flicker most (all are in results.csv)"

@@ -24,8 +24,7 @@ def crop_matrix(bbox: ArrayLike, scale: float = 1.2, size: int = 256) -> NDArray
     centre = (x1 + (x2 - x1 + 1) // 2, y1 + (y2 - y1 + 1) // 2)
     side = scale * max(x2 - x1, y2 - y1)
     middle = (size / 2, size / 2)
-    matrix: NDArray[np.float64] = cv2.getAffineTransform(_right_angle(centre, side), _right_angle(middle, size))
-    return matrix
+    return np.asarray(cv2.getAffineTransform(_right_angle(centre, side), _right_angle(middle, size)), dtype=np.float64)
 
 
 def _right_angle(centre: tuple[float, float], side: float) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""WFLW, pre-cropped: ``<root>/<split>.txt`` and ``<root>/<split>/<file name>`` (256×256), as the HIH project gives it."""
+"""WFLW, pre-cropped as the HIH project gives it: ``<root>/<split>.txt`` and 256×256 ``<root>/<split>/<file name>``."""
 
 import math
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ldeq import InputError
 from ldeq.images import normalise
 from utils.landmarks98 import N_LANDMARKS, OUTER_EYE_CORNERS
-from ldeq import InputError
 
 SPLITS = (
     "test",
@@ -128,7 +128,9 @@ def _read_line(line: str, where: str, folder: Path) -> _Face:
     landmarks = numbers.reshape(N_LANDMARKS, 2)
     one, other = OUTER_EYE_CORNERS
     if np.array_equal(landmarks[one].clip(0, 1), landmarks[other].clip(0, 1)):
-        raise InputError(f"{where}: landmarks {one} and {other} coincide, expected two outer eye corners to normalise by")
+        raise InputError(
+            f"{where}: landmarks {one} and {other} coincide, expected two outer eye corners to normalise by"
+        )
     return _Face(folder / name, landmarks)
 
 

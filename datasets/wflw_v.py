@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from datasets.cropping import crop, crop_matrix, to_frame
 from ldeq import InputError
@@ -116,7 +116,9 @@ class Clip:
                 yield FaceFrame(crop(frame, matrix), matrix, frame if keep_frames else None)
                 n_decoded += 1
         if n_decoded < len(boxes):
-            raise UnusableVideo(f"{self.video_path}: has {n_decoded} frames, expected {len(boxes)} as its annotations have")
+            raise UnusableVideo(
+                f"{self.video_path}: has {n_decoded} frames, expected {len(boxes)} as its annotations have"
+            )
 
 
 class WFLWVDataset:
@@ -140,7 +142,9 @@ class WFLWVDataset:
         listed = list(dict.fromkeys(id for name in names for id in read_ids(self.root, name)))
         unknown = [id for id in ids or () if id not in listed]
         if unknown:
-            raise InputError(f"{', '.join(unknown)}: not in the {split} id list of {self.root}, expected ids that it has")
+            raise InputError(
+                f"{', '.join(unknown)}: not in the {split} id list of {self.root}, expected ids that it has"
+            )
         self.clips = [Clip(self.root, id) for id in listed if ids is None or id in ids]
         #: Number of annotated frames, all clips together.
         self.n_frames = sum(clip.check_annotations() for clip in self.clips)
@@ -184,6 +188,6 @@ def _load_annotation(path: Path) -> NDArray[np.float64]:
         raise InputError(f"{path}: cannot be read as a NumPy array of numbers ({error})") from None
 
 
-def _check_frames(path: Path, holds: NDArray[np.bool_], expected: str) -> None:
-    if not holds.all():
+def _check_frames(path: Path, holds: ArrayLike, expected: str) -> None:
+    if not np.all(holds):
         raise InputError(f"{path}: frame {int(np.argmin(holds))} lacks {expected}")

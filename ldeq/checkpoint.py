@@ -82,7 +82,9 @@ def _load_weights(model: LDEQ, weights: Mapping[str, Any], path: Path) -> None:
     missing = [key for key in expected if key not in weights]
     unexpected = [key for key in weights if key not in expected]
     if missing or unexpected:
-        parts = [f"{word} {_listed(keys)}" for word, keys in (("lacks", missing), ("has unexpected", unexpected)) if keys]
+        parts = [
+            f"{word} {_listed(keys)}" for word, keys in (("lacks", missing), ("has unexpected", unexpected)) if keys
+        ]
         raise InputError(f"{path}: the state_dict {' and '.join(parts)}, expected the keys that its args describe")
     for key, tensor in expected.items():
         found = weights[key]

@@ -71,11 +71,26 @@ class ModelConfig:
         for name in positive + (("explicit_depth",) if self.model_mode == "explicit" else ()):
             _check(self, name, getattr(self, name) >= 1, "at least 1")
         _check(self, "cell_width_increment", self.cell_width_increment >= 0, "at least 0")
-        _check(self, "injection_width", self.injection_width % 4 == 0, "a multiple of 4 (the stem has I/4, I/2 and I channels)")
+        _check(
+            self,
+            "injection_width",
+            self.injection_width % 4 == 0,
+            "a multiple of 4 (the stem has I/4, I/2 and I channels)",
+        )
         _check(self, "z_width", self.z_width >= self.n_keypoints, f"at least n_keypoints = {self.n_keypoints}")
-        _check(self, "heatmap_size", self.heatmap_size * STEM_STRIDE == self.im_size, f"a quarter of im_size = {self.im_size}")
+        _check(
+            self,
+            "heatmap_size",
+            self.heatmap_size * STEM_STRIDE == self.im_size,
+            f"a quarter of im_size = {self.im_size}",
+        )
         step = 2**HOURGLASS_DEPTH
-        _check(self, "heatmap_size", self.heatmap_size % step == 0, f"a multiple of {step} (the hourglass halves it four times)")
+        _check(
+            self,
+            "heatmap_size",
+            self.heatmap_size % step == 0,
+            f"a multiple of {step} (the hourglass halves it four times)",
+        )
         if not self.uses_batch_norm_in_cell:
             for width in self.hourglass_widths:
                 divides = width % self.cell_gn_groups == 0

@@ -19,7 +19,8 @@ def normalise(pictures: Sequence[NDArray[np.uint8]], device: torch.device | str 
     The bytes travel to the device and are scaled there.
     """
     batch = torch.from_numpy(np.stack(pictures)).to(device).permute(0, 3, 1, 2)
-    return functional.normalize(batch.to(torch.float32).div(255), list(MEAN), list(STD))
+    images: Tensor = functional.normalize(batch.to(torch.float32).div(255), list(MEAN), list(STD))
+    return images
 
 
 def denormalise(images: Tensor) -> NDArray[np.uint8]:

@@ -70,11 +70,13 @@ class VideoTracker:
             ValueError: where names repeat or are not one an image.
         """
         if len(streams) != images.shape[0] or len(set(streams)) != len(streams):
-            raise ValueError(f"{len(streams)} stream names for {images.shape[0]} images, expected one different name each")
+            raise ValueError(
+                f"{len(streams)} stream names for {images.shape[0]} images, expected one different name each"
+            )
         fresh = [stream not in self._z for stream in streams]
         if self._first_config == self._next_config or all(fresh) or not any(fresh):
             config = self._first_config if all(fresh) else self._next_config
-            output = self.model(images, self._gather_z(streams), config)
+            output: LDEQOutput = self.model(images, self._gather_z(streams), config)
         else:
             output = self._step_apart(images, streams, fresh)
         if self.rwr:
@@ -138,8 +140,9 @@ def track(
         for stream in list(places):
             _take(stream, places, items, ended)
         while len(places) < batch_size and not exhausted:
-            stream = next(waiting, None)  # type: ignore[arg-type]
-            if stream is None:
+            try:
+                stream = next(waiting)
+            except StopIteration:
                 exhausted = True
             else:
                 places[stream] = frames_of(stream)
@@ -169,7 +172,9 @@ def _concatenate(first: LDEQOutput, second: LDEQOutput, order: Tensor) -> LDEQOu
     stats = None
     if first.stats is not None and second.stats is not None:
         names = [field.name for field in dataclasses.fields(first.stats)]
-        stats = type(first.stats)(**{name: joined(getattr(first.stats, name), getattr(second.stats, name)) for name in names})
+        stats = type(first.stats)(
+            **{name: joined(getattr(first.stats, name), getattr(second.stats, name)) for name in names}
+        )
     return LDEQOutput(
         joined(first.keypoints, second.keypoints),
         joined(first.uncertainty, second.uncertainty),

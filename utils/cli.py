@@ -100,11 +100,11 @@ def add_common_flags(parser: argparse.ArgumentParser, script: str) -> None:
     )
 
 
-def run(script: Callable[[], None]) -> NoReturn:
+def run(script: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs a script's main function and ends the process: status 2 and one sentence for what a user can get wrong."""
     name = sys.argv[0].rsplit("/", 1)[-1]
     try:
-        script()
+        script(arguments)
     except InputError as error:
         _leave(2, f"{name}: error: {error}")
     except OSError as error:

@@ -23,7 +23,9 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise InputError(f"--device {name}: is not available here, expected auto, cpu or an accelerator of this machine") from None
+        raise InputError(
+            f"--device {name}: is not available here, expected auto, cpu or an accelerator of this machine"
+        ) from None
     return device
 
 
@@ -62,7 +64,7 @@ def slow_precision_note(device: torch.device, precision: str) -> str | None:
     native = {"bf16": ("avx512_bf16", "amx_bf16", "bf16"), "fp16": ("avx512_fp16", "amx_fp16", "fphp")}[precision]
     if any(flag in _cpu_flags() for flag in native):
         return None
-    return f"--precision {precision}: this CPU has no {precision} arithmetic that we know of, so it is slower than fp32 here"
+    return f"--precision {precision} is emulated on this CPU, which has no {precision} arithmetic: fp32 is faster here"
 
 
 def _cpu_flags() -> set[str]:

@@ -26,14 +26,14 @@ def draw_landmarks(frame: NDArray[np.uint8], landmarks: NDArray[np.floating], co
 
 
 def draw_caption(frame: NDArray[np.uint8], words: list[tuple[str, tuple[int, int, int]]]) -> None:
-    """Writes words, each in its colour, into the upper left corner, in place."""
-    scale = max(frame.shape[0] / 720, 0.4)
-    x, y = round(12 * scale), round(32 * scale)
+    """Writes words, each in its colour, on a dark strip along the upper edge, in place."""
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, max(frame.shape[0] / 800, 0.4)
+    gap, height = round(16 * scale), round(44 * scale)
+    frame[:height] = frame[:height] // 4
+    x = gap
     for word, colour in words:
-        for ink, thickness in (((0, 0, 0), 3), (colour, 1)):
-            cv2.putText(frame, word, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, ink, thickness, cv2.LINE_AA)
-        (width, _), _ = cv2.getTextSize(word, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-        x += width + round(18 * scale)
+        cv2.putText(frame, word, (x, round(30 * scale)), font, scale, colour, 1, cv2.LINE_AA)
+        x += cv2.getTextSize(word, font, scale, 1)[0][0] + gap
 
 
 def annotate(

@@ -28,7 +28,8 @@ def image_nme(pred: ArrayLike, gt: ArrayLike) -> Array:
     array([0.05])
     """
     pred, gt = _landmark_pair(pred, gt)
-    return np.linalg.norm(pred - gt, axis=-1).mean(axis=-1) / _eye_distance(gt)
+    nme: Array = np.linalg.norm(pred - gt, axis=-1).mean(axis=-1) / _eye_distance(gt)
+    return nme
 
 
 def cumulative_error(nmes: ArrayLike, threshold: float = FAILURE_THRESHOLD) -> tuple[Array, Array]:

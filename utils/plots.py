@@ -77,10 +77,19 @@ def video_scatter(videos: Mapping[str, Mapping[str, float]], title: str, note: s
     figure = Figure(figsize=(7, 5.5), layout="constrained")
     axes = figure.subplots()
     axes.scatter(nme, nmf, s=18, alpha=0.6)
-    axes.scatter([nme.mean()], [nmf.mean()], marker="+", s=160, color="black", label=f"mean: NME {nme.mean():.2f}, NMF {nmf.mean():.2f}")
+    axes.scatter(
+        [nme.mean()],
+        [nmf.mean()],
+        marker="+",
+        s=160,
+        color="black",
+        label=f"mean: NME {nme.mean():.2f}, NMF {nmf.mean():.2f}",
+    )
     for index in np.argsort(nmf)[::-1][:5]:
         axes.annotate(names[index], (nme[index], nmf[index]), fontsize=7, xytext=(4, 4), textcoords="offset points")
-    axes.set(xlabel="NME, % of the distance of the outer eye corners", ylabel="NMF", title=title)
+    axes.set(xlabel="NME, % of the distance of the outer eye corners", ylabel="NMF")
+    axes.set_title(title, fontsize=10)
+    axes.margins(0.15)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     _add_note(figure, note)
@@ -95,7 +104,8 @@ def frame_curves(videos: Mapping[str, tuple[Array, Array]], title: str, note: st
         flicker = frame_flicker(prediction, truth)
         (line,) = above.plot(frame_nme(prediction, truth), label=name, linewidth=1)
         below.plot(np.arange(1, len(truth)), flicker, color=line.get_color(), linewidth=1)
-    above.set(ylabel="NME, %", title=title)
+    above.set(ylabel="NME, %")
+    above.set_title(title, fontsize=10)
     below.set(ylabel="flicker", xlabel="frame")
     for axes in (above, below):
         axes.grid(alpha=0.3)

@@ -23,8 +23,9 @@ def console() -> Console:
 
 def progress(total: int, unit: str, description: str, done: int = 0) -> "tqdm[Any]":
     """A bar with speed and time left; where stderr is no terminal, a line every half minute."""
-    interval = 0.1 if sys.stderr.isatty() else 30.0
-    return tqdm(total=total, initial=done, unit=unit, desc=description, file=sys.stderr, mininterval=interval, dynamic_ncols=True)
+    # A log file gets nothing of a short run.
+    pace = {"mininterval": 0.1} if sys.stderr.isatty() else {"mininterval": 30.0, "delay": 30.0}
+    return tqdm(total=total, initial=done, unit=unit, desc=description, file=sys.stderr, dynamic_ncols=True, **pace)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], n_words: int = 1) -> Table:
@@ -58,7 +59,8 @@ def paper_note(splits: Mapping[str, Mapping[str, float]]) -> str | None:
     """What to know of the paper's figures where the data set is another one."""
     for split, paper in PAPER_WFLW.items():
         if split in splits and splits[split]["n_images"] != paper["n_images"]:
-            return f"The paper's figures are for the {paper['n_images']:,} images of WFLW's {split} split; this is other data."
+            n_images = f"{paper['n_images']:,}"
+            return f"The paper's figures are for the {n_images} images of WFLW's {split} split, not for this data."
     return None
 
 
@@ -70,8 +72,9 @@ def solver_line(output: LDEQOutput) -> str:
     iterations = ", ".join(str(n) for n in stats.n_iters.tolist())
     reasons = [StopReason(code).name.lower().replace("_", " ") for code in sorted(set(stats.stop_reason.tolist()))]
     return (
-        f"solver: iterations [{iterations}], mean abs {stats.abs_error.mean():.3e}, mean rel {stats.rel_error.mean():.3e}, "
-        f"{' and '.join(reasons)}, {int(stats.n_fallbacks.sum())} plain steps for singular ones"
+        f"solver: iterations [{iterations}], {' and '.join(reasons)}, "
+        f"mean abs error {stats.abs_error.mean():.3e}, mean rel error {stats.rel_error.mean():.3e}, "
+        f"{int(stats.n_fallbacks.sum())} plain steps for singular ones"
     )
 
 

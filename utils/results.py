@@ -106,9 +106,7 @@ class VideoRun:
         InputError: where the folder holds an unfinished run and ``resume`` is false, or one with another identity.
     """
 
-    def __init__(
-        self, folder: Path, description: Mapping[str, Any], identity: Mapping[str, Any], resume: bool
-    ) -> None:
+    def __init__(self, folder: Path, description: Mapping[str, Any], identity: Mapping[str, Any], resume: bool) -> None:
         self.folder = folder
         self.rows: dict[str, dict[str, Any]] = {}
         self._description = dict(description)
@@ -160,7 +158,9 @@ class VideoRun:
             before = json.loads(marker.read_text(encoding="utf-8"))
             different = [key for key in identity if before.get(key) != identity[key]]
         except (OSError, ValueError, AttributeError) as error:
-            raise InputError(f"{marker}: cannot be read ({error}), expected the settings of the run to resume") from None
+            raise InputError(
+                f"{marker}: cannot be read ({error}), expected the settings of the run to resume"
+            ) from None
         if different:
             changes = ", ".join(f"{key} (then {before.get(key)!r}, now {identity[key]!r})" for key in different)
             raise InputError(f"{marker}: the run to resume differs in {changes}, expected the same settings")
@@ -175,5 +175,7 @@ class VideoRun:
                 for row in table.itertuples()
             }
         except (OSError, ValueError, AttributeError) as error:
-            raise InputError(f"{self._table}: cannot be read ({error}), expected the rows of the run to resume") from None
+            raise InputError(
+                f"{self._table}: cannot be read ({error}), expected the rows of the run to resume"
+            ) from None
         self.rows = {id: row for id, row in rows.items() if self.predictions_path(id).is_file()}

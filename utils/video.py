@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
 
-import cv2  # noqa: E402  (reads the variables above)
+import cv2
 
-from ldeq import InputError  # noqa: E402
-from ldeq.files import WholeFile  # noqa: E402
+from ldeq import InputError
+from ldeq.files import WholeFile
 
 #: Frames per second where a file does not tell.
 DEFAULT_FPS = 25.0
@@ -63,7 +63,9 @@ class VideoReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,9 +36,9 @@ class Anderson:
     memory: int
     regularisation: float
     mixing: float
-    keeps_best: bool = True
-    init_evaluations: int = 2
-    divergence_ratio: Mapping[str, float] | None = None
+    keeps_best: ClassVar[bool] = True
+    init_evaluations: ClassVar[int] = 2
+    divergence_ratio: ClassVar[Mapping[str, float] | None] = None
 
     def init(self, f: Function, z0: Tensor) -> AndersonState:
         n_samples, size = z0.shape

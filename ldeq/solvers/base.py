@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -48,11 +48,11 @@ class Solver(Protocol):
     """An update rule. ``State`` is a dataclass whose tensors all have the samples as their first dimension."""
 
     #: Whether the solution is the iterate of lowest error (else the last one).
-    keeps_best: bool
+    keeps_best: ClassVar[bool]
     #: Evaluations of f that ``init`` makes; each ``step`` makes one.
-    init_evaluations: int
+    init_evaluations: ClassVar[int]
     #: The error, by stop mode, relative to that after the first step, past which a sample has diverged.
-    divergence_ratio: Mapping[str, float] | None
+    divergence_ratio: ClassVar[Mapping[str, float] | None]
 
     def init(self, f: Function, z0: Tensor) -> Any:
         """State before the first step, from z0 (B, D)."""
@@ -82,6 +82,8 @@ class SolverStats:
 
 @dataclass(frozen=True)
 class Solution:
+    """What :func:`solve` gives."""
+
     #: (B, D)
     z: Tensor
     stats: SolverStats
@@ -161,7 +163,9 @@ def solve(
         reason[rows] = torch.where(
             ~finite,
             int(StopReason.NON_FINITE),
-            torch.where(converged, int(StopReason.CONVERGED), torch.where(diverged, int(StopReason.DIVERGED), reason[rows])),
+            torch.where(
+                converged, int(StopReason.CONVERGED), torch.where(diverged, int(StopReason.DIVERGED), reason[rows])
+            ),
         )
         stopped = ~finite | converged | diverged
         if iteration == max_iters or bool(stopped.all()):

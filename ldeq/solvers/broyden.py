@@ -1,7 +1,8 @@
 """Broyden's method ("good" update, no line search; Broyden 1965; for DEQs, Bai et al. 2019)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +27,6 @@ class BroydenState:
     moved: bool  # whether ``step`` and ``change`` hold a pair
 
 
-@dataclass(frozen=True)
 class Broyden:
     """Quasi-Newton steps Δz = −J⁻¹ g on g(z) = f(z) − z, J⁻¹ starting at −I.
 
@@ -37,9 +37,9 @@ class Broyden:
     the plain one, z ← f(z).
     """
 
-    keeps_best: bool = True
-    init_evaluations: int = 1
-    divergence_ratio: Mapping[str, float] | None = field(default_factory=lambda: {"rel": 1e3, "abs": 1e6})
+    keeps_best: ClassVar[bool] = True
+    init_evaluations: ClassVar[int] = 1
+    divergence_ratio: ClassVar[Mapping[str, float] | None] = {"rel": 1e3, "abs": 1e6}
 
     def init(self, f: Function, z0: Tensor) -> BroydenState:
         g = f(z0) - z0

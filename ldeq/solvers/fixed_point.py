@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,15 +14,17 @@ EPS = 1e-5
 
 @dataclass
 class FixedPointState:
-    z: Tensor  # (B, D), the last iterate
+    """The last iterate."""
+
+    z: Tensor  # (B, D)
 
 
 class FixedPointIteration:
     """z_new = f(z), with errors ‖z_new − z‖ and ‖z_new − z‖ / (1e-5 + ‖z_new‖); the solution is the last z_new."""
 
-    keeps_best = False
-    init_evaluations = 0
-    divergence_ratio: Mapping[str, float] | None = None
+    keeps_best: ClassVar[bool] = False
+    init_evaluations: ClassVar[int] = 0
+    divergence_ratio: ClassVar[Mapping[str, float] | None] = None
 
     def init(self, f: Function, z0: Tensor) -> FixedPointState:
         return FixedPointState(z0)

@@ -1,0 +1,274 @@
+"""Makes the bundled samples and the untrained weights: ``python -m assets.make_assets [--output_dir DIR]``.
+
+Every picture is a warp of one portrait by a homography, and the portrait's 98 landmarks move by the same homography,
+so the annotations are as exact as the portrait's own.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ldeq import LDEQ, ModelConfig, SolverConfig, save_checkpoint
+from ldeq.files import written_whole
+from utils import bundled
+from utils.video import VideoWriter
+
+Picture = NDArray[np.uint8]
+Points = NDArray[np.float64]
+
+#: Frames (width, height) and clips of the video sample.
+FRAME_SIZE = (480, 360)
+N_FRAMES = 60
+FPS = 25
+#: Side of WFLW's crops, and how much of it the face takes.
+CROP = 256
+FACE_SHARE = 1 / 1.2
+
+
+@dataclass(frozen=True)
+class View:
+    """Where the portrait's face is in a picture."""
+
+    #: Centre of the face in pixels of the picture.
+    centre: tuple[float, float]
+    #: Larger side of the face, in pixels.
+    size: float
+    #: Angles in degrees: in the picture's plane, and of the portrait about its vertical and horizontal axis.
+    roll: float = 0.0
+    yaw: float = 0.0
+    pitch: float = 0.0
+
+
+class Portrait:
+    """The source picture with its landmarks."""
+
+    def __init__(self, folder: Path) -> None:
+        bgr = cv2.imread(str(folder / "astronaut.png"))
+        assert bgr is not None, f"{folder} lacks astronaut.png"
+        self.picture: Picture = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]
+        self.landmarks: Points = np.load(folder / "astronaut_landmarks98.npy")
+        low, high = self.landmarks.min(axis=0), self.landmarks.max(axis=0)
+        self.centre = (low + high) / 2
+        self.size = float((high - low).max())
+
+    def show(self, view: View, size: tuple[int, int]) -> tuple[Picture, Points]:
+        """The portrait as ``view`` has it, in a picture of ``size`` (width, height), and its landmarks there."""
+        matrix = self._homography(view)
+        picture: Picture = cv2.warpPerspective(  # type: ignore[assignment]
+            self.picture, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+        )
+        return picture, cv2.perspectiveTransform(self.landmarks[None], matrix)[0].astype(np.float64)
+
+    def _homography(self, view: View) -> Points:
+        """The portrait as a plane, turned in space and seen by a pinhole camera four face sizes away."""
+        roll, yaw, pitch = np.deg2rad([view.roll, view.yaw, view.pitch])
+        about_x, _ = cv2.Rodrigues(np.array([pitch, 0.0, 0.0]))
+        about_y, _ = cv2.Rodrigues(np.array([0.0, yaw, 0.0]))
+        about_z, _ = cv2.Rodrigues(np.array([0.0, 0.0, roll]))
+        rotation = about_z @ about_y @ about_x
+        distance = 4 * self.size
+        from_portrait = np.array([[1, 0, -self.centre[0]], [0, 1, -self.centre[1]], [0, 0, 1]])
+        to_space = np.column_stack([rotation[:, 0], rotation[:, 1], [0, 0, distance]])
+        focal = view.size / self.size * distance
+        camera = np.array([[focal, 0, view.centre[0]], [0, focal, view.centre[1]], [0, 0, 1]])
+        matrix: Points = camera @ to_space @ from_portrait
+        return matrix
+
+
+# -- what makes a picture hard -----------------------------------------------------------------------------------------
+
+
+def dim(picture: Picture, level: float, rng: np.random.Generator) -> Picture:
+    """A badly lit picture: darker, with a sensor's noise."""
+    noisy = picture * level + rng.normal(0, 4, picture.shape)
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+def side_light(picture: Picture, strength: float) -> Picture:
+    """Light from the left."""
+    gains = np.linspace(1 + strength, 1 - strength, picture.shape[1])[None, :, None]
+    return (picture * gains).clip(0, 255).astype(np.uint8)
+
+
+def smear(picture: Picture, length: float, angle: float) -> Picture:
+    """A moving camera's blur: ``length`` pixels in direction ``angle`` (degrees)."""
+    side = 2 * int(np.ceil(length / 2)) + 1
+    kernel = np.zeros((side, side), dtype=np.float32)
+    kernel[side // 2] = np.clip(length / 2 + 0.5 - np.abs(np.arange(side) - side // 2), 0, 1)
+    turn = cv2.getRotationMatrix2D((side // 2, side // 2), angle, 1)
+    kernel = cv2.warpAffine(kernel, turn, (side, side))  # type: ignore[assignment]
+    blurred: Picture = cv2.filter2D(picture, -1, kernel / kernel.sum())  # type: ignore[assignment]
+    return blurred
+
+
+def bar(picture: Picture, start: tuple[float, float], end: tuple[float, float], thickness: float) -> Picture:
+    """Something long in front of the face."""
+    covered = picture.copy()
+    points = [tuple(round(value) for value in point) for point in (start, end)]
+    cv2.line(covered, points[0], points[1], (96, 74, 60), round(thickness), cv2.LINE_AA)
+    return covered
+
+
+def redden(picture: Picture, landmarks: Points) -> Picture:
+    """Make-up: lips and lids in another colour."""
+    mask = np.zeros(picture.shape[:2], dtype=np.float32)
+    for first, last in ((76, 87), (60, 67), (68, 75)):
+        cv2.fillPoly(mask, [landmarks[first : last + 1].round().astype(np.int32)], 1.0)
+    mask = cv2.GaussianBlur(mask, (0, 0), 3)[..., None]  # type: ignore[assignment]
+    painted = picture * (1 - 0.5 * mask) + np.array([170, 20, 70]) * 0.5 * mask
+    return painted.clip(0, 255).astype(np.uint8)
+
+
+# -- WFLW --------------------------------------------------------------------------------------------------------------
+
+
+def make_wflw(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
+    """A few faces a split; the first of ``test`` overflows its crop, as some of WFLW's do."""
+    middle, size = CROP / 2, CROP * FACE_SHARE
+
+    def upright(**changes: float) -> View:
+        x, y = (middle + changes.pop(axis, 0) for axis in ("dx", "dy"))
+        return View((x, y), size * changes.pop("zoom", 1), **changes)
+
+    def plain(picture: Picture, landmarks: Points) -> Picture:
+        return picture
+
+    Change = Callable[[Picture, Points], Picture]
+    faces: dict[str, list[tuple[View, Change]]] = {
+        "test": [
+            (upright(dx=34, dy=18, zoom=1.1), plain),
+            (upright(), plain),
+            (upright(roll=14, zoom=0.9), plain),
+            (upright(roll=-22, yaw=14, zoom=0.85), plain),
+            (upright(pitch=16, yaw=-12, zoom=0.95), plain),
+            (upright(dx=-9, dy=6, roll=5, zoom=0.8), lambda picture, _: dim(picture, 0.6, rng)),
+        ],
+        "test_largepose": [(upright(yaw=38, zoom=0.95), plain), (upright(yaw=-34, pitch=14, roll=8, zoom=0.9), plain)],
+        "test_expression": [(upright(pitch=-8, zoom=0.97), plain)],
+        "test_illumination": [
+            (upright(roll=-6), lambda picture, _: side_light(picture, 0.75)),
+            (upright(roll=9, zoom=0.9), lambda picture, _: dim(picture, 0.3, rng)),
+        ],
+        "test_makeup": [(upright(roll=3, zoom=0.95), redden)],
+        "test_occlusion": [
+            (upright(roll=-4), lambda picture, _: bar(picture, (20, 120), (236, 92), 34)),
+            (upright(roll=10, zoom=0.92), lambda picture, _: bar(picture, (180, 30), (120, 250), 44)),
+        ],
+        "test_blur": [(upright(roll=6, zoom=0.95), lambda picture, _: smear(picture, 15, 30))],
+    }
+    for split, views in faces.items():
+        lines = []
+        for index, (view, change) in enumerate(views):
+            picture, landmarks = portrait.show(view, (CROP, CROP))
+            name = f"{index}.jpg"
+            _write_jpeg(root / split / name, change(picture, landmarks))
+            lines.append(" ".join([name, *(f"{value:.6f}" for value in (landmarks / CROP).ravel())]))
+        with written_whole(root / f"{split}.txt") as temporary:
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _write_jpeg(path: Path, picture: Picture) -> None:
+    with written_whole(path) as temporary:
+        cv2.imwrite(str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
+
+
+# -- WFLW-V ------------------------------------------------------------------------------------------------------------
+
+
+def handheld(rng: np.random.Generator, n_frames: int = N_FRAMES, shake: float = 1.0) -> Iterator[View]:
+    """Views along a smooth random path: slow sweeps with a hand's tremor on them."""
+    seconds = np.arange(n_frames) / FPS
+
+    def path(sweep: float, tremor: float) -> NDArray[np.float64]:
+        value = np.zeros(n_frames)
+        for amplitude, slowest, fastest in ((sweep, 0.15, 0.5), (sweep / 2, 0.5, 1.0), (tremor * shake, 2.0, 5.0)):
+            frequency, phase = rng.uniform(slowest, fastest), rng.uniform(0, 2 * np.pi)
+            value += amplitude * np.sin(2 * np.pi * frequency * seconds + phase)
+        return value
+
+    width, height = FRAME_SIZE
+    x, y = width / 2 + path(28, 1.2), height / 2 + path(12, 1.2)
+    size = 190 * np.exp(path(0.10, 0.004))
+    roll, yaw, pitch = path(7, 0.4), path(14, 0.4), path(7, 0.3)
+    for t in range(n_frames):
+        yield View((x[t], y[t]), size[t], roll[t], yaw[t], pitch[t])
+
+
+def make_wflw_v(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
+    """Two easy clips and three hard ones."""
+
+    def unchanged(frame: Picture, t: int) -> Picture:
+        return frame
+
+    def occluded(frame: Picture, t: int) -> Picture:
+        # Something passes in front of the face twice, upwards and back.
+        y = 330 - 260 * abs(np.sin(np.pi * t / 30))
+        return bar(frame, (-20, y + 40), (330, y - 20), 46)
+
+    def blurred(frame: Picture, t: int) -> Picture:
+        burst = max(0.0, np.sin(2 * np.pi * t / 25))
+        return smear(frame, 1 + 22 * burst, 25 + 3 * t)
+
+    def dark(frame: Picture, t: int) -> Picture:
+        return dim(frame, 0.2 + 0.1 * np.sin(2 * np.pi * t / 40), rng)
+
+    clips: dict[str, dict[str, Callable[[Picture, int], Picture]]] = {
+        "easy": {"portrait-pan": unchanged, "portrait-turn": unchanged},
+        "hard": {"portrait-occluded": occluded, "portrait-blurred": blurred, "portrait-dark": dark},
+    }
+    for split, changes in clips.items():
+        for id, change in changes.items():
+            _make_clip(portrait, root, id, change, rng)
+        with written_whole(root / f"{split}_video_IDs.txt") as temporary:
+            temporary.write_text("\n".join(changes) + "\n", encoding="utf-8")
+
+
+def _make_clip(
+    portrait: Portrait, root: Path, id: str, change: Callable[[Picture, int], Picture], rng: np.random.Generator
+) -> None:
+    landmarks, boxes = [], []
+    video = VideoWriter(root / "videos" / f"{id}.mp4", FPS, crf=25)
+    for t, view in enumerate(handheld(rng)):
+        frame, points = portrait.show(view, FRAME_SIZE)
+        video.write(change(frame, t))
+        landmarks.append(points)
+        # A detector's box: the face's extent, a percent of it off.
+        size = np.ptp(points, axis=0).max()
+        extent = np.concatenate([points.min(axis=0), points.max(axis=0)])
+        boxes.append([*(extent + rng.normal(0, 0.01 * size, 4)), 0.99])
+    video.close()
+    for folder, values in (("landmarks", landmarks), ("bboxes", boxes)):
+        with written_whole(root / folder / f"{id}.npy") as temporary:
+            np.save(temporary, np.array(values))
+
+
+# -- weights -----------------------------------------------------------------------------------------------------------
+
+
+def make_untrained_weights(path: Path, seed: int) -> None:
+    """A small network with PyTorch's random initial weights."""
+    torch.manual_seed(seed)
+    config = ModelConfig(injection_width=16, cell_base_width=16, cell_width_increment=4, cell_gn_groups=4)
+    save_checkpoint(path, LDEQ(config, SolverConfig(max_iters=12)))
+
+
+def main() -> None:
+    """Makes everything."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output_dir", type=Path, default=bundled.ASSETS)
+    parser.add_argument("--seed", type=int, default=0)
+    flags = parser.parse_args()
+    portrait = Portrait(bundled.ASSETS / "portrait")
+    make_wflw(portrait, flags.output_dir / bundled.WFLW.name, np.random.default_rng(flags.seed))
+    make_wflw_v(portrait, flags.output_dir / bundled.WFLW_V.name, np.random.default_rng(flags.seed + 1))
+    make_untrained_weights(flags.output_dir / "weights" / bundled.WEIGHTS.name, flags.seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Fixtures that several files of tests use."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ldeq import LDEQ, ModelConfig, SolverConfig, load_checkpoint
+from utils import bundled
+from utils.cli import run
+
+GOLDEN = Path(__file__).parent / "golden"
+SMALL = {"injection_width": 8, "cell_base_width": 8, "cell_width_increment": 2, "cell_gn_groups": 2}
+
+
+@pytest.fixture(scope="session")
+def golden_units() -> dict[str, np.ndarray]:
+    return dict(np.load(GOLDEN / "expected_units.npz"))
+
+
+@pytest.fixture(scope="session")
+def golden_cli() -> dict[str, Any]:
+    return json.loads((GOLDEN / "expected_cli.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def golden_models() -> dict[str, LDEQ]:
+    return {name: load_checkpoint(GOLDEN / f"{name}.pth.tar") for name in ("anderson", "fpi", "broyden", "explicit")}
+
+
+@pytest.fixture(scope="session")
+def wflw_near(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The golden WFLW pictures with landmarks near what ``anderson`` predicts."""
+    root = tmp_path_factory.mktemp("near") / "WFLW_near"
+    shutil.copytree(GOLDEN / "WFLW", root)
+    shutil.copytree(GOLDEN / "WFLW_near", root, dirs_exist_ok=True)
+    return root
+
+
+@pytest.fixture
+def wflw(tmp_path: Path) -> Path:
+    """A copy of the bundled WFLW sample that a test may damage."""
+    return Path(shutil.copytree(bundled.WFLW, tmp_path / "WFLW"))
+
+
+@pytest.fixture
+def wflw_v(tmp_path: Path) -> Path:
+    """A copy of the golden WFLW-V that a test may damage."""
+    return Path(shutil.copytree(GOLDEN / "WFLW_V", tmp_path / "WFLW_V"))
+
+
+def make_small_model(seed: int = 0, solver: dict[str, Any] | None = None, **changes: Any) -> LDEQ:
+    """A small network with random weights, in evaluation mode."""
+    torch.manual_seed(seed)
+    return LDEQ(ModelConfig(**{**SMALL, **changes}), SolverConfig(**(solver or {"max_iters": 5}))).eval()
+
+
+def random_images(n: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(n, 3, 256, 256, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def run_script(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs a script's main function as its command line does: status, stdout and stderr."""
+
+    def run_it(main: Callable[..., None], *arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run(main, [str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run_it
+
+
+def relative_difference(found: Any, expected: Any) -> float:
+    """‖found − expected‖ / ‖expected‖ over all elements."""
+    found, expected = (np.asarray(values, dtype=np.float64) for values in (found, expected))
+    assert found.shape == expected.shape
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
