@@ -252,10 +252,13 @@ def _make_clip(
 
 
 def make_untrained_weights(path: Path, seed: int) -> None:
-    """A small network with PyTorch's random initial weights."""
+    """A small network with PyTorch's random initial weights, its head scaled down to make the cell a contraction."""
     torch.manual_seed(seed)
     config = ModelConfig(injection_width=16, cell_base_width=16, cell_width_increment=4, cell_gn_groups=4)
-    save_checkpoint(path, LDEQ(config, SolverConfig(max_iters=12)))
+    model = LDEQ(config, SolverConfig(max_iters=12))
+    with torch.no_grad():
+        model.cell.head.conv.weight *= 0.1
+    save_checkpoint(path, model)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 Attribute names are the published state dict's, among them ``bottlneck``, so that its weights load unchanged.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -126,8 +127,8 @@ class Cell(nn.Module):
         width = config.cell_base_width
         self.z_width = config.z_width
         self.normalisation = config.cell_norm
-        beta = torch.tensor(config.cell_softargmax_beta, dtype=torch.float64)
-        self.sharpness = float(F.softplus(beta) if config.cell_learn_softargmax_beta else beta)
+        beta = config.cell_softargmax_beta
+        self.sharpness = _softplus(beta) if config.cell_learn_softargmax_beta else beta
         self.tail = Block(config.z_width + config.injection_width, width, 1, make_norm)
         self.hourglass = Hourglass(config.hourglass_widths, make_norm)
         self.head = Head(width, config.z_width)
@@ -154,3 +155,8 @@ class Cell(nn.Module):
         if self.normalisation == "linear":
             return heatmaps.linear(heads)
         return heads
+
+
+def _softplus(x: float) -> float:
+    """log(1 + exp x), without overflow."""
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))

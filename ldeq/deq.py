@@ -54,21 +54,26 @@ class DEQLayer(nn.Module):
 
     def _solve(self, z0: Tensor, injected: Tensor, config: SolverConfig, return_trajectory: bool) -> Equilibrium:
         shape = z0.shape[1:]
+        kind = z0.device.type
+        autocast, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
 
         def f(z: Tensor, injected: Tensor) -> Tensor:
-            return self.cell.step(z.view(-1, *shape), injected).flatten(1)
+            with torch.autocast(kind, dtype, enabled=autocast):
+                return self.cell.step(z.view(-1, *shape), injected).flatten(1)
 
-        solution: Solution = solve(
-            f,
-            z0.flatten(1),
-            make_solver(config),
-            max_iters=config.max_iters,
-            tolerance=config.tolerance,
-            stop_mode=config.stop_mode,
-            stop_criterion=config.stop_criterion,
-            args=(injected,),
-            return_trajectory=return_trajectory,
-        )
+        # Half precision is for the cell's convolutions: a solver's inner products would be lost in it.
+        with torch.autocast(kind, enabled=False):
+            solution: Solution = solve(
+                f,
+                z0.flatten(1),
+                make_solver(config),
+                max_iters=config.max_iters,
+                tolerance=config.tolerance,
+                stop_mode=config.stop_mode,
+                stop_criterion=config.stop_criterion,
+                args=(injected,),
+                return_trajectory=return_trajectory,
+            )
         z = solution.z
         if not config.take_one_less_inference_step:
             following = f(z, injected)

@@ -47,7 +47,8 @@ def read_keypoints(heatmaps: Tensor) -> Keypoints:
     total = SUM_EPS + heatmaps.sum(dim=(2, 3))
     along_x = heatmaps.sum(dim=2) / total[..., None]
     along_y = heatmaps.sum(dim=3) / total[..., None]
-    mean_x, mean_y = along_x @ grid, along_y @ grid
+    # Sums of products and not matrix products, which autocast would take in half precision.
+    mean_x, mean_y = (along_x * grid).sum(dim=-1), (along_y * grid).sum(dim=-1)
     variance_x = (along_x * (grid - mean_x[..., None]) ** 2).sum(dim=-1)
     variance_y = (along_y * (grid - mean_y[..., None]) ** 2).sum(dim=-1)
     position = torch.stack([mean_x, mean_y], dim=-1) / side

@@ -55,7 +55,8 @@ class LDEQ(nn.Module):
     def inject(self, images: Tensor) -> Tensor:
         """The injection x: normalised images (B, 3, im_size, im_size) → (B, I, heatmap_size, heatmap_size)."""
         injection: Tensor = self.tail(images)
-        return injection
+        # The stem may run channels-last; the cell's layout is its own weights' affair.
+        return injection.contiguous()
 
     def forward(
         self,

@@ -1,0 +1,73 @@
+"""Convolution layouts and precisions compared on one device: ``python -m benchmarks.layout``.
+
+Times the stem and one evaluation of the cell at the size of the published example, the variants taking turns so that
+a noisy machine disturbs all alike, and prints medians with ratios to contiguous float32.
+"""
+
+import argparse
+import statistics
+
+import torch
+
+from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, seconds_of
+from ldeq import LDEQ, ModelConfig
+from utils.cli import at_least
+from utils.device import PRECISIONS, autocast, resolve_device
+from utils.report import console, table
+
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--batch_sizes", type=at_least(1), nargs="+", default=[1, 5])
+    parser.add_argument("--precisions", choices=tuple(PRECISIONS), nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--repeats", type=at_least(1), default=9)
+    flags = parser.parse_args()
+    device = resolve_device(flags.device)
+    variants = [(layout, precision) for precision in flags.precisions for layout in LAYOUTS]
+    torch.manual_seed(0)
+    models = {layout: _model(layout, device) for layout in LAYOUTS}
+    rows = []
+    for batch_size in flags.batch_sizes:
+        times: dict[tuple[str, str], list[tuple[float, float]]] = {variant: [] for variant in variants}
+        for _ in range(flags.repeats + 1):
+            for layout, precision in variants:
+                times[layout, precision].append(_measure(models[layout], batch_size, precision, device))
+        medians = {variant: _medians(measured[1:]) for variant, measured in times.items()}
+        reference = medians["contiguous", flags.precisions[0]]
+        for (layout, precision), (stem, cell) in medians.items():
+            ratios = (f"{reference[0] / stem:.2f}", f"{reference[1] / cell:.2f}")
+            figures = [f"{1e3 * stem / batch_size:.1f}", ratios[0], f"{1e3 * cell / batch_size:.1f}", ratios[1]]
+            rows.append([batch_size, precision, layout, *figures])
+    columns = ["batch", "precision", "layout", "stem ms/image", "speed-up", "cell ms/image", "speed-up"]
+    out = console()
+    out.print(describe_machine(device))
+    out.print(table("One evaluation, medians", columns, rows, n_words=3))
+
+
+def _model(layout: str, device: torch.device) -> LDEQ:
+    model = LDEQ(ModelConfig(**PUBLISHED_EXAMPLE)).eval().to(device)
+    return model.to(memory_format=LAYOUTS[layout])
+
+
+@torch.inference_mode()
+def _measure(model: LDEQ, batch_size: int, precision: str, device: torch.device) -> tuple[float, float]:
+    images = torch.randn(batch_size, 3, model.config.im_size, model.config.im_size, device=device)
+    z = torch.rand(batch_size, *model.z_shape, device=device)
+    with autocast(device, precision):
+        stem, injection = seconds_of(lambda: model.inject(images), device)
+        injected = model.cell.inject(injection)
+        cell, _ = seconds_of(lambda: model.cell.step(z, injected), device)
+    return stem, cell
+
+
+def _medians(measured: list[tuple[float, float]]) -> tuple[float, float]:
+    stems, cells = zip(*measured, strict=True)
+    return statistics.median(stems), statistics.median(cells)
+
+
+if __name__ == "__main__":
+    main()
