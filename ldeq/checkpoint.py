@@ -68,7 +68,7 @@ def _read(path: Path, trust_pickle: bool) -> Any:
         refused = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
         if refused:
             raise InputError(
-                f"{path}: holds a {refused[1]}, which is not loaded since unpickling it could run code; "
+                f"{path}: holds {refused[1]}, which is not loaded since unpickling it could run code; "
                 "if you trust where the file comes from, say so with --trust_pickle (trust_pickle=True)"
             ) from None
         raise InputError(f"{path}: cannot be read as a checkpoint ({_first_line(error)})") from None

@@ -193,7 +193,9 @@ def test_channels_last_gives_the_same():
     model = make_small_model()
     images = random_images(2)
     expected = model(images).keypoints
-    torch.testing.assert_close(model.to(memory_format=torch.channels_last)(images).keypoints, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        model.to(memory_format=torch.channels_last)(images).keypoints, expected, rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("shape", [(3, 256, 256), (1, 1, 256, 256), (1, 3, 128, 128)])

@@ -43,8 +43,8 @@ class Anderson:
     def init(self, f: Function, z0: Tensor) -> AndersonState:
         n_samples, size = z0.shape
         state = AndersonState(
-            values=z0.new_zeros(n_samples, self.memory, size),
-            residuals=z0.new_zeros(n_samples, self.memory, size),
+            values=z0.new_empty(n_samples, self.memory, size),
+            residuals=z0.new_empty(n_samples, self.memory, size),
             gram=torch.zeros(n_samples, self.memory, self.memory, dtype=torch.float64),
             k=0,
         )
@@ -93,8 +93,9 @@ def _remember(state: AndersonState, x: Tensor, value: Tensor) -> Tensor:
     residual = value - x
     state.values[:, slot] = value
     state.residuals[:, slot] = residual
-    products = torch.bmm(state.residuals, residual[:, :, None])[:, :, 0].to("cpu", torch.float64)
-    state.gram[:, slot, :] = products
-    state.gram[:, :, slot] = products
     state.k += 1
+    filled = min(state.k, state.values.shape[1])
+    products = torch.bmm(state.residuals[:, :filled], residual[:, :, None])[:, :, 0].to("cpu", torch.float64)
+    state.gram[:, slot, :filled] = products
+    state.gram[:, :filled, slot] = products
     return residual
