@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ def _read_list(path: Path, folder: Path) -> list[_Face]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error})") from None
+        raise InputError(f"{path}: cannot be read as text ({error}), expected WFLW's list") from None
     faces = [_read_line(line, f"{path}, line {number}", folder) for number, line in enumerate(lines, 1) if line.strip()]
     if not faces:
         raise InputError(f"{path}: is empty, expected a line for every image")
@@ -115,14 +116,13 @@ def _read_list(path: Path, folder: Path) -> list[_Face]:
 
 def _read_line(line: str, where: str, folder: Path) -> _Face:
     n_numbers = 2 * N_LANDMARKS
-    name, *words = line.strip().rsplit(maxsplit=n_numbers)
     expected = f"expected a file name and {n_numbers} finite numbers"
-    if len(words) != n_numbers:
-        raise InputError(f"{where}: has {len(line.split()) - 1} words after the file name, {expected}")
-    try:
-        numbers = np.array([float(word) for word in words])
-    except ValueError as error:
-        raise InputError(f"{where}: {error}, {expected}") from None
+    # A file name may have spaces, but what looks like a number after its first word is one.
+    n_found = sum(1 for _ in takewhile(_is_number, reversed(line.split()[1:])))
+    if n_found != n_numbers:
+        raise InputError(f"{where}: has {n_found} numbers, {expected}")
+    name, *words = line.strip().rsplit(maxsplit=n_numbers)
+    numbers = np.array([float(word) for word in words])
     if not np.isfinite(numbers).all():
         raise InputError(f"{where}: a coordinate is not finite, {expected}")
     landmarks = numbers.reshape(N_LANDMARKS, 2)
@@ -134,12 +134,20 @@ def _read_line(line: str, where: str, folder: Path) -> _Face:
     return _Face(folder / name, landmarks)
 
 
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
 def _read_picture(path: Path) -> Image.Image:
     try:
         with Image.open(path) as picture:
             rgb = picture.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot be read as a picture ({error})") from None
+        raise InputError(f"{path}: cannot be read as a picture ({error}), expected a face crop") from None
     if rgb.size != (IMAGE_SIZE, IMAGE_SIZE):
         raise InputError(f"{path}: is {rgb.width}x{rgb.height}, expected a {IMAGE_SIZE}x{IMAGE_SIZE} crop")
     return rgb

@@ -162,7 +162,7 @@ def read_ids(root: Path, split: str) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error})") from None
+        raise InputError(f"{path}: cannot be read as text ({error}), expected an id a line") from None
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         id = line.strip()
@@ -185,7 +185,11 @@ def _load_annotation(path: Path) -> NDArray[np.float64]:
         values = np.load(path, allow_pickle=False)
         return np.asarray(values, dtype=np.float64)
     except (OSError, ValueError, EOFError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read as a NumPy array of numbers ({error})") from None
+        raise InputError(f"{path}: cannot be read ({_first_line(error)}), expected a NumPy array of numbers") from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
 
 
 def _check_frames(path: Path, holds: ArrayLike, expected: str) -> None:

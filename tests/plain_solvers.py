@@ -13,7 +13,9 @@ Result = tuple[Vector, int, float, float, list[Vector]]
 
 def fpi(f: Callable[[Vector], Vector], z: Vector, max_iters: int, mode: str, eps: float) -> Result:
     trajectory = [z]
-    for n in range(1, max_iters + 1):
+    n = 0
+    while n < max_iters:
+        n += 1
         new = f(z)
         absolute = float(np.linalg.norm(new - z))
         relative = absolute / (1e-5 + float(np.linalg.norm(new)))
@@ -54,7 +56,9 @@ def broyden(f: Callable[[Vector], Vector], z: Vector, max_iters: int, mode: str,
     inverse = -np.eye(z.size)
     g = f(z) - z
     best, lowest, errors, trajectory, first = z, np.inf, (np.inf, np.inf), [z], None
-    for n in range(1, max_iters + 1):
+    n = 0
+    while n < max_iters:
+        n += 1
         step = -inverse @ g
         z = z + step
         new = f(z) - z

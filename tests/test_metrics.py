@@ -26,13 +26,13 @@ def test_docstrings():
 
 
 def test_nme_is_in_eye_distances(face):
-    assert image_nme(face[None] + [3, 4], face[None])[0] == pytest.approx(5 / 50)
-    assert video_nme(np.stack([face + [3, 4], face]), np.stack([face, face])) == pytest.approx(100 * 5 / 50 / 2)
+    assert image_nme(np.add(face[None], [3, 4]), face[None])[0] == pytest.approx(5 / 50)
+    assert video_nme(np.stack([np.add(face, [3, 4]), face]), np.stack([face, face])) == pytest.approx(100 * 5 / 50 / 2)
 
 
 def test_a_steady_error_does_not_flicker(face):
     truth = face + np.arange(5)[:, None, None] * [7, -3]
-    assert video_nmf(truth + [5, 5], truth) == pytest.approx(0, abs=1e-9)
+    assert video_nmf(np.add(truth, [5, 5]), truth) == pytest.approx(0, abs=1e-9)
 
 
 def test_flicker_is_in_face_sizes(face):

@@ -50,12 +50,13 @@ def predict_pictures(
         _Checked(dataset),
         batch_size=batch_size,
         num_workers=min(workers, os.cpu_count() or 1),
+        collate_fn=_collate,
         pin_memory=device.type == "cuda",
     )
     predicted, truth, unreadable = [], [], []
     with torch.inference_mode():
         for images, landmarks, errors in loader:
-            unreadable += [error for error in errors if error]
+            unreadable += errors
             if unreadable:
                 continue
             output = model(images.to(device, non_blocking=True), solver_config=solver_config)
@@ -66,8 +67,11 @@ def predict_pictures(
     return Predictions(np.concatenate([empty, *predicted]), np.concatenate([empty, *truth]), unreadable)
 
 
-class _Checked(Dataset[tuple[Tensor, Tensor, str]]):
-    """Items with what is wrong with them, since an exception would end a worker at the first."""
+Checked = tuple[Tensor, Tensor] | str
+
+
+class _Checked(Dataset[Checked]):
+    """Items, or the sentence of what is wrong with them, since an exception would end a worker at the first."""
 
     def __init__(self, dataset: Dataset[tuple[Tensor, Tensor]]) -> None:
         self.dataset = dataset
@@ -75,11 +79,20 @@ class _Checked(Dataset[tuple[Tensor, Tensor, str]]):
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, str]:
+    def __getitem__(self, index: int) -> Checked:
         try:
-            return *self.dataset[index], ""
+            return self.dataset[index]
         except InputError as error:
-            return torch.empty(0), torch.empty(0), str(error)
+            return str(error)
+
+
+def _collate(items: list[Checked]) -> tuple[Tensor, Tensor, list[str]]:
+    """Images and landmarks of a batch, and its errors; where there are any, of no use otherwise."""
+    errors = [item for item in items if isinstance(item, str)]
+    if errors:
+        return torch.empty(0), torch.empty(0), errors
+    images, landmarks = zip(*items, strict=True)
+    return torch.stack(images), torch.stack(landmarks), []
 
 
 # -- videos ------------------------------------------------------------------------------------------------------------

@@ -78,11 +78,23 @@ def solver_line(output: LDEQOutput) -> str:
     )
 
 
+@torch.inference_mode()
 def print_summary(model: LDEQ) -> None:
-    """torchinfo's table of layers, parameters and multiply-adds, for one image."""
+    """torchinfo's tables of stem and cell, and the operations of each, for one image."""
+    from torch.utils.flop_counter import FlopCounterMode
     from torchinfo import summary
 
     device = next(model.parameters()).device
     side = model.config.im_size
     images = torch.zeros(1, 3, side, side, device=device)
-    print(summary(model, input_data=[images], depth=4, col_names=("output_size", "num_params", "mult_adds"), verbose=0))
+    injection, z = model.inject(images), torch.zeros(1, *model.z_shape, device=device)
+    parts: dict[str, tuple[torch.nn.Module, list[torch.Tensor]]] = {
+        "stem, once an image": (model.tail, [images]),
+        "cell, once an evaluation": (model.cell, [z, injection]),
+    }
+    for name, (module, inputs) in parts.items():
+        with FlopCounterMode(display=False) as counter:
+            module(*inputs)
+        print(f"{name}: {counter.get_total_flops() / 1e9:.2f} GFLOP")
+        print(summary(module, input_data=inputs, depth=3, col_names=("output_size", "num_params"), verbose=0))
+    print(f"Parameters in all: {sum(parameter.numel() for parameter in model.parameters()):,}")

@@ -169,7 +169,7 @@ class VideoRun:
         if not self._table.is_file():
             return
         try:
-            table = pd.read_csv(self._table, dtype={"id": str}, keep_default_na=False, float_precision="round_trip")
+            table = pd.read_csv(self._table, dtype={"id": str}, keep_default_na=False)
             rows = {
                 str(row.id): {"NME": float(row.NME), "NMF": float(row.NMF), "n_frames": int(row.n_frames)}
                 for row in table.itertuples()

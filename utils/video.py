@@ -7,17 +7,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# What FFmpeg has to say of damaged files would stand between our own sentences on stderr.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
-
-import cv2
-
 from ldeq import InputError
 from ldeq.files import WholeFile
+
+# What FFmpeg and OpenCV have to say of damaged files would stand between our own sentences on stderr.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 #: Frames per second where a file does not tell.
 DEFAULT_FPS = 25.0

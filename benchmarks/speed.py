@@ -1,0 +1,146 @@
+"""Frames per second of WFLW-V evaluation, and where the time goes: ``python -m benchmarks.speed``.
+
+A network of the published example's size with random weights tracks the bundled clips, with RwR and frame by frame.
+The parts (decoding, cropping, network, the rest) are timed one after the other over the same frames; then the whole
+evaluation, which decodes in the background, is timed as the script runs it. Random weights do not converge, so that
+frame by frame every frame takes all of ``--max_iters``: an upper bound.
+"""
+
+import argparse
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, seconds_of, synchronise
+from datasets.cropping import crop, crop_matrix
+from datasets.wflw_v import Clip, FaceFrame, WFLWVDataset
+from ldeq import LDEQ, ModelConfig, SolverConfig, VideoTracker
+from ldeq.config import SOLVERS
+from ldeq.images import normalise
+from utils import bundled
+from utils.cli import at_least
+from utils.device import PRECISIONS, autocast, prepare, resolve_device, slow_precision_note
+from utils.evaluation import track_videos
+from utils.metrics import video_nme, video_nmf
+from utils.report import console, table
+from utils.video import VideoReader
+
+
+@dataclass(frozen=True, eq=False)
+class Copy:
+    """The first frames of a clip, as a clip of its own."""
+
+    clip: Clip
+    n_frames: int
+
+    def frames(self, keep_frames: bool = False) -> Iterator[FaceFrame]:
+        return itertools.islice(self.clip.frames(keep_frames), self.n_frames)
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precisions", choices=tuple(PRECISIONS), nargs="+", default=["fp32"])
+    parser.add_argument("--batch_size", type=at_least(1), default=5, help="videos at a time")
+    parser.add_argument("--workers", type=at_least(0), default=2, help="threads that decode, in the whole evaluation")
+    parser.add_argument("--frames", type=at_least(2), default=6, help="of each video")
+    parser.add_argument("--solver", choices=SOLVERS, default="anderson")
+    parser.add_argument("--max_iters", type=at_least(1), default=12, help="of a frame by itself")
+    parser.add_argument("--dataset_path", type=Path, default=bundled.WFLW_V)
+    flags = parser.parse_args()
+    device = resolve_device(flags.device)
+    clips = WFLWVDataset(flags.dataset_path, "all").clips
+    copies = [Copy(clip, flags.frames) for clip in itertools.islice(itertools.cycle(clips), flags.batch_size)]
+    torch.manual_seed(0)
+    solver = SolverConfig(solver=flags.solver, max_iters=flags.max_iters)
+    model = prepare(LDEQ(ModelConfig(**PUBLISHED_EXAMPLE), solver).eval(), device)
+
+    out = console()
+    out.print(describe_machine(device))
+    rows = []
+    for precision in flags.precisions:
+        note = slow_precision_note(device, precision)
+        if note:
+            out.print(note)
+        for rwr in (True, False):
+            with autocast(device, precision):
+                _warm_up(model, flags.batch_size, device)
+                parts = _time_parts(model, rwr, copies, device)
+                whole = _time_whole(model, rwr, copies, flags.workers)
+            n_frames = sum(copy.n_frames for copy in copies)
+            milliseconds = [1e3 * seconds / n_frames for seconds in (*parts, whole)]
+            mode = "RwR, 1 iteration" if rwr else f"frame by frame, {flags.max_iters} iterations"
+            rows.append([precision, mode, *(f"{value:.2f}" for value in milliseconds), f"{n_frames / whole:.2f}"])
+    columns = ["precision", "mode", "decoding", "cropping", "network", "the rest", "whole evaluation", "frames/s"]
+    title = f"{flags.solver}, {flags.batch_size} videos at a time, {flags.frames} frames each: milliseconds a frame"
+    out.print(table(title, columns, rows, n_words=2))
+
+
+def _tracker(model: LDEQ, rwr: bool) -> VideoTracker:
+    return VideoTracker(model, rwr=rwr)
+
+
+def _warm_up(model: LDEQ, batch_size: int, device: torch.device) -> None:
+    images = torch.zeros(batch_size, 3, model.config.im_size, model.config.im_size, device=device)
+    seconds_of(lambda: _tracker(model, True).step(images, range(batch_size)), device)
+
+
+def _time_parts(model: LDEQ, rwr: bool, copies: list[Copy], device: torch.device) -> tuple[float, float, float, float]:
+    """Seconds of decoding, cropping, network and the rest, one after the other."""
+
+    def decode() -> list[list[NDArray[np.uint8]]]:
+        return [list(itertools.islice(VideoReader(copy.clip.video_path), copy.n_frames)) for copy in copies]
+
+    decoding, frames = seconds_of(decode, device)
+    boxes = [copy.clip.bboxes for copy in copies]
+
+    def crop_all() -> list[list[FaceFrame]]:
+        cropped = []
+        for video, rows in zip(frames, boxes, strict=True):
+            matrices = [crop_matrix(box) for box in rows[: len(video)]]
+            pairs = zip(video, matrices, strict=True)
+            cropped.append([FaceFrame(crop(frame, matrix), matrix, None) for frame, matrix in pairs])
+        return cropped
+
+    cropping, crops = seconds_of(crop_all, device)
+    tracker, names = _tracker(model, rwr), range(len(copies))
+    network = rest = 0.0
+    predictions = []
+    for step in zip(*crops, strict=True):
+        started = time.perf_counter()
+        images = normalise([frame.crop for frame in step], device)
+        synchronise(device)
+        middle = time.perf_counter()
+        output = tracker.step(images, names)
+        synchronise(device)
+        ended = time.perf_counter()
+        keypoints = output.keypoints.float().cpu().numpy()
+        predictions.append([frame.to_frame(points) for points, frame in zip(keypoints, step, strict=True)])
+        network += ended - middle
+        rest += middle - started + time.perf_counter() - ended
+    started = time.perf_counter()
+    for copy, predicted in zip(copies, np.stack(predictions, axis=1), strict=True):
+        truth = copy.clip.landmarks[: copy.n_frames]
+        video_nme(predicted, truth), video_nmf(predicted, truth)
+    return decoding, cropping, network, rest + time.perf_counter() - started
+
+
+def _time_whole(model: LDEQ, rwr: bool, copies: list[Copy], workers: int) -> float:
+    """Seconds of the evaluation as the script runs it."""
+    started = time.perf_counter()
+    for video in track_videos(_tracker(model, rwr), copies, batch_size=len(copies), workers=workers):
+        predicted = np.stack(video.landmarks)
+        truth = video.clip.clip.landmarks[: len(predicted)]
+        video_nme(predicted, truth), video_nmf(predicted, truth)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,561 @@
+"""The two scripts as their users run them: reports, batch invariance, resuming, and every way to get input wrong."""
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import test_LDEQ_WFLW
+import test_LDEQ_WFLW_V
+from ldeq import LDEQ
+from tests.conftest import GOLDEN
+from tests.test_datasets import DAMAGES, damaged_video
+from utils import bundled
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+ANDERSON = f"--landmark_model_weights={GOLDEN / 'anderson.pth.tar'}"
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def rows(folder, name="results.csv"):
+    with open(folder / name, newline="") as table:
+        return list(csv.DictReader(table))
+
+
+@pytest.fixture
+def wflw_run(run_script, tmp_path):
+    def run_it(*arguments, out="out"):
+        return run_script(test_LDEQ_WFLW.main, "--workers=0", f"--output_dir={tmp_path / out}", *arguments)
+
+    return run_it
+
+
+@pytest.fixture
+def video_run(run_script, tmp_path):
+    def run_it(*arguments, out="out"):
+        return run_script(test_LDEQ_WFLW_V.main, ANDERSON, f"--output_dir={tmp_path / out}", *arguments)
+
+    return run_it
+
+
+def assert_refused(outcome, *named):
+    """Status 2, and one sentence on stderr that names what is wrong."""
+    status, _, err = outcome
+    assert status == 2
+    assert len(err.strip().splitlines()) == 1, err
+    assert "Traceback" not in err
+    for name in named:
+        assert str(name) in err
+    return err
+
+
+# -- WFLW --------------------------------------------------------------------------------------------------------------
+
+
+def test_wflw_without_arguments_says_that_its_figures_mean_nothing(wflw_run, tmp_path):
+    status, out, err = wflw_run()
+    assert (status, err) == (0, "")
+    assert bundled.UNTRAINED_NOTE in out
+    assert "assets/WFLW" in out
+    assert "3.92" in out
+    assert "2,500 images" in out
+    folder = tmp_path / "out"
+    found = results(folder)
+    assert found["weights"].endswith("untrained.pth.tar")
+    assert found["config"]["model"]["cell_base_width"] == 16
+    assert found["environment"]["torch"] == torch.__version__
+    assert [row["split"] for row in rows(folder)] == list(found["splits"]) == list(test_LDEQ_WFLW.SPLITS)
+    for row in rows(folder):
+        figures = found["splits"][row["split"]]
+        assert {name: float(row[name]) for name in figures} == figures
+    for name in ("cumulative_error.png", *(f"worst_{split}.png" for split in found["splits"])):
+        assert Image.open(folder / name).width > 300
+    assert len(rows(folder, "images.csv")) == sum(figures["n_images"] for figures in found["splits"].values())
+    with np.load(folder / "predictions.npz") as predictions:
+        assert predictions["test"].shape == (6, 98, 2)
+
+
+def test_splits_and_worker_processes(wflw_run, tmp_path):
+    wflw_run("--split", "test_blur", "test", "--workers=2", "--batch_size=4", out="a")
+    wflw_run("--split=test", "--batch_size=1", out="b")
+    a, b = results(tmp_path / "a")["splits"], results(tmp_path / "b")["splits"]
+    assert list(a) == ["test_blur", "test"]
+    assert list(b) == ["test"]
+    assert a["test"]["NME"] == pytest.approx(b["test"]["NME"], rel=1e-5)
+
+
+def test_images_are_not_held_in_memory(wflw_run, monkeypatch):
+    """A data set makes its items when they are asked for, and no more than a batch of them is alive."""
+    from datasets import wflw
+
+    read = []
+    monkeypatch.setattr(wflw, "_read_picture", lambda path, real=wflw._read_picture: read.append(path) or real(path))
+    dataset = wflw.WFLWDataset(bundled.WFLW, "test")
+    assert not read
+    dataset[0]
+    assert len(read) == 1
+
+
+def test_verbose_solver_and_summary(wflw_run):
+    _, out, err = wflw_run(ANDERSON, "--split=test", "--verbose_solver", "true", "--summary")
+    assert "iterations [" in out + err
+    assert "converged" in out + err
+    assert "GFLOP" in out
+    assert "Parameters in all: " in out
+
+
+def test_batch_criterion(wflw_run, tmp_path):
+    data = f"--dataset_path={GOLDEN / 'WFLW'}"
+    wflw_run(ANDERSON, data, "--split=test", "--stop_criterion=batch", "--batch_size=1", out="one")
+    wflw_run(ANDERSON, data, "--split=test", "--batch_size=1", out="sample")
+    one, sample = (results(tmp_path / name)["splits"]["test"]["NME"] for name in ("one", "sample"))
+    assert one == pytest.approx(sample, rel=1e-6)
+
+
+def damage_list(wflw, how):
+    path = wflw / "test.txt"
+    lines = path.read_text().splitlines()
+    if how == "missing list":
+        path.unlink()
+    elif how == "empty list":
+        path.write_text("\n")
+    elif how == "short line":
+        lines[2] = " ".join(lines[2].split()[:-1])
+    elif how == "long line":
+        lines[2] += " 0.5"
+    elif how == "word":
+        lines[2] = lines[2].rsplit(" ", 1)[0] + " x"
+    elif how == "nan":
+        lines[2] = lines[2].rsplit(" ", 1)[0] + " nan"
+    elif how == "no eye distance":
+        words = lines[2].split()
+        words[1 + 2 * 72 : 3 + 2 * 72] = words[1 + 2 * 60 : 3 + 2 * 60]
+        lines[2] = " ".join(words)
+    elif how == "binary":
+        path.write_bytes(b"\xff\xfe\x00")
+    if how not in ("missing list", "empty list", "binary"):
+        path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [
+        ("missing list", "no such file"),
+        ("empty list", "is empty"),
+        ("short line", "line 3: has 195 numbers"),
+        ("long line", "line 3: has 197 numbers"),
+        ("word", "line 3: has 0 numbers"),
+        ("nan", "line 3: a coordinate is not finite"),
+        ("no eye distance", "line 3: landmarks 60 and 72 coincide"),
+        ("binary", "cannot be read as text"),
+    ],
+)
+def test_wflw_lists(how, named, wflw, wflw_run, tmp_path):
+    path = damage_list(wflw, how)
+    assert_refused(wflw_run(f"--dataset_path={wflw}"), path, named, "expected")
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_missing_images_are_all_named(wflw, wflw_run):
+    for name in ("1.jpg", "4.jpg"):
+        (wflw / "test" / name).unlink()
+    assert_refused(wflw_run(f"--dataset_path={wflw}"), wflw / "test" / "1.jpg", wflw / "test" / "4.jpg")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_images_are_all_named(workers, wflw, wflw_run, tmp_path):
+    (wflw / "test" / "1.jpg").write_text("<html>")
+    content = (wflw / "test" / "4.jpg").read_bytes()
+    (wflw / "test" / "4.jpg").write_bytes(content[: len(content) // 2])
+    Image.new("RGB", (128, 128)).save(wflw / "test_blur" / "0.jpg")
+    outcome = wflw_run(f"--dataset_path={wflw}", f"--workers={workers}", "--batch_size=2")
+    images = [wflw / "test" / "1.jpg", wflw / "test" / "4.jpg", wflw / "test_blur" / "0.jpg"]
+    assert_refused(outcome, *images, "cannot be read as a picture", "128x128, expected a 256x256 crop")
+    assert not list((tmp_path / "out").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--batch_size=0"], "--batch_size: '0' is not a whole number of at least 1"),
+        (["--batch_size=many"], "--batch_size"),
+        (["--workers=-1"], "--workers"),
+        (["--device=tpu"], "--device tpu"),
+        (["--device=cuda:7"], "--device cuda:7"),
+        (["--precision=fp8"], "--precision"),
+        (["--stop_criterion=never"], "--stop_criterion"),
+        (["--summary=perhaps"], "'perhaps' is neither true"),
+        (["--split=train"], "train.txt: no such file"),
+        (["--dataset_path=/nowhere"], "/nowhere/test.txt: no such file"),
+        (["--landmark_model_weights=/nowhere.pth.tar"], "/nowhere.pth.tar: no such file"),
+        (["--landmark_model_weights=README.md"], "README.md: cannot be read as a checkpoint"),
+        (["--unknown"], "--unknown"),
+        (["--output_dir=README.md"], "README.md"),
+        (["--output_dir=/proc/nowhere"], "/proc/nowhere"),
+    ],
+)
+def test_wflw_flags(arguments, named, wflw_run, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    assert_refused(wflw_run(*arguments), named)
+
+
+def test_a_checkpoint_with_another_class(wflw_run, tmp_path):
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        content = torch.load(GOLDEN / "fpi.pth.tar", weights_only=True)
+    content["where"] = PurePosixPath("/tmp")
+    torch.save(content, tmp_path / "other.pth.tar")
+    weights = f"--landmark_model_weights={tmp_path / 'other.pth.tar'}"
+    assert_refused(wflw_run(weights), "PurePosixPath", "--trust_pickle")
+    assert wflw_run(weights, "--trust_pickle", "--split=test_blur")[0] == 0
+
+
+def test_a_full_device_is_said(wflw_run, monkeypatch):
+    def no_memory(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(LDEQ, "forward", no_memory)
+    assert_refused(wflw_run(), "memory is full", "--batch_size")
+
+
+def test_ctrl_c_is_said(wflw_run, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LDEQ, "forward", interrupted)
+    status, _, err = wflw_run()
+    assert status == 130
+    assert err.strip().endswith("interrupted")
+
+
+# -- WFLW-V ------------------------------------------------------------------------------------------------------------
+
+
+def test_wflw_v_report(video_run, tmp_path):
+    status, out, err = video_run("--WFLW_V_split=all", "--rwr", "yes", "--plot")
+    assert (status, err) == (0, "")
+    folder = tmp_path / "out"
+    found = results(folder)
+    assert found["split"] == "all"
+    assert found["skipped"] == {}
+    assert list(found["videos"]) == [row["id"] for row in rows(folder)]
+    for row in rows(folder):
+        figures = found["videos"][row["id"]]
+        assert {name: float(row[name]) for name in figures} == figures
+    for figure in ("NME", "NMF"):
+        assert found[figure] == pytest.approx(np.mean([video[figure] for video in found["videos"].values()]))
+        assert f"{found[figure]:.3f}" in out
+    for id, video in found["videos"].items():
+        with av.open(str(folder / "videos" / f"{id}.mp4")) as container:
+            stream = container.streams.video[0]
+            assert stream.codec_context.name == "h264"
+            assert sum(1 for _ in container.decode(stream)) == video["n_frames"] == 60
+        assert Image.open(folder / "frames" / f"{id}.png").width > 300
+        assert np.load(folder / "predictions" / f"{id}.npy").shape == (60, 98, 2)
+    for name in ("nme_nmf.png", "frames.png"):
+        assert Image.open(folder / name).width > 300
+
+
+def test_annotated_frames_show_truth_and_prediction(video_run, tmp_path):
+    from utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR
+
+    video_run("--WFLW_V_split=easy", "--videos", "portrait-pan", "--plot")
+    truth = np.load(bundled.WFLW_V / "landmarks" / "portrait-pan.npy")
+    predicted = np.load(tmp_path / "out" / "predictions" / "portrait-pan.npy")
+    with av.open(str(tmp_path / "out" / "videos" / "portrait-pan.mp4")) as container:
+        frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]
+    for t in (0, 30, 59):
+        for points, colour in ((truth[t, 5:28], TRUTH_COLOUR), (predicted[t], PREDICTION_COLOUR)):
+            columns, rows_ = points.round().astype(int).T
+            near = np.abs(frames[t][rows_, columns] - colour).mean(axis=1)
+            assert np.median(near) < 70
+
+
+@pytest.mark.parametrize("rwr", ["true", "false"])
+def test_results_do_not_depend_on_batches_order_or_workers(rwr, video_run, wflw_v, tmp_path):
+    data = f"--WFLW_V_dataset_path={wflw_v}"
+    flags = [data, "--WFLW_V_split=all", f"--rwr={rwr}"]
+    video_run(*flags, "--WFLW_V_batch_size=1", "--WFLW_V_workers=0", out="base")
+    base = results(tmp_path / "base")["videos"]
+    for split in ("easy", "hard"):
+        path = wflw_v / f"{split}_video_IDs.txt"
+        path.write_text("\n".join(reversed(path.read_text().split())))
+    for batch_size, workers in ((1, 2), (2, 0), (2, 2), (5, 0), (5, 2)):
+        video_run(*flags, f"--WFLW_V_batch_size={batch_size}", f"--WFLW_V_workers={workers}", out="other")
+        other = results(tmp_path / "other")["videos"]
+        assert list(other) != list(base)
+        for id, figures in base.items():
+            assert other[id] == pytest.approx(figures, rel=1e-5)
+
+
+def test_iteration_counts_do_not_depend_on_batches(wflw_v):
+    from datasets.wflw_v import WFLWVDataset
+    from ldeq import VideoTracker, load_checkpoint
+    from utils.evaluation import track_videos
+
+    model = load_checkpoint(GOLDEN / "broyden.pth.tar")
+
+    def iterations(clips, batch_size, workers):
+        batches, frames, counts = [], [], {}
+        for _ in track_videos(
+            VideoTracker(model, rwr=False),
+            clips,
+            batch_size=batch_size,
+            workers=workers,
+            on_batch=lambda output: batches.append(output.stats.n_iters.tolist()),
+            on_frame=lambda video, frame, landmarks: frames.append(video.clip.id),
+        ):
+            pass
+        for id, n_iters in zip(frames, chain.from_iterable(batches), strict=True):
+            counts.setdefault(id, []).append(n_iters)
+        return counts
+
+    clips = WFLWVDataset(wflw_v, "all").clips
+    alone = iterations(clips, 1, 0)
+    assert iterations(clips[::-1], 2, 2) == iterations(clips, 5, 0) == alone
+
+
+def test_chosen_videos_even_with_a_dash(video_run, tmp_path):
+    data = [f"--WFLW_V_dataset_path={GOLDEN / 'WFLW_V'}", "--WFLW_V_split", "hard"]
+    assert video_run("--videos", "-hard-D4", *data)[0] == 0
+    assert list(results(tmp_path / "out")["videos"]) == ["-hard-D4"]
+    assert video_run(*data, "--videos", "hardE5", "-hard-D4", "--rwr", "t", out="both")[0] == 0
+    assert list(results(tmp_path / "both")["videos"]) == ["-hard-D4", "hardE5"]
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_unusable_videos_are_skipped_and_counted(how, video_run, wflw_v, tmp_path):
+    path = wflw_v / "videos" / "clip-B2.mp4"
+    damaged_video(path, how)
+    flags = [f"--WFLW_V_dataset_path={wflw_v}", "--WFLW_V_split=easy"]
+    status, out, err = video_run(*flags, "--plot")
+    assert (status, err) == (0, "")
+    found = results(tmp_path / "out")
+    assert list(found["skipped"]) == ["clip-B2"]
+    assert str(path) in found["skipped"]["clip-B2"]
+    assert list(found["videos"]) == ["clip-A1", "clip_C3"]
+    assert "Skipped" in out
+    written = sorted(file.name for file in (tmp_path / "out" / "videos").iterdir())
+    assert written == ["clip-A1.mp4", "clip_C3.mp4"]
+    assert_refused(video_run(*flags, "--strict", out="strict"), path)
+
+
+def test_no_usable_video_is_an_error(video_run, wflw_v):
+    shutil.rmtree(wflw_v / "videos")
+    err = assert_refused(video_run(f"--WFLW_V_dataset_path={wflw_v}", "--WFLW_V_split=hard"), "no video", "-hard-D4")
+    assert "expected at least one" in err
+
+
+def spoil_array(path, how):
+    values = np.load(path)
+    if how == "missing":
+        path.unlink()
+    elif how == "text":
+        path.write_text("bbox")
+    elif how == "truncated":
+        path.write_bytes(path.read_bytes()[:-40])
+    elif how == "pickled":
+        np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    elif how == "nan":
+        values[3] = np.nan
+        np.save(path, values)
+    elif how == "shape":
+        np.save(path, values[:, :3])
+    elif how == "fewer":
+        np.save(path, values[:-1])
+    elif how == "flat":
+        values[4] = 7.0
+        np.save(path, values)
+
+
+@pytest.mark.parametrize("folder", ["bboxes", "landmarks"])
+@pytest.mark.parametrize("how", ["missing", "text", "truncated", "pickled", "nan", "shape", "fewer", "flat"])
+def test_annotations(how, folder, video_run, wflw_v, tmp_path):
+    path = wflw_v / folder / "-hard-D4.npy"
+    spoil_array(path, how)
+    frame = {"nan": "frame 3", "flat": "frame 4"}.get(how, "")
+    assert_refused(video_run(f"--WFLW_V_dataset_path={wflw_v}"), path, frame, *(["expected"] if not frame else []))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (None, "no such file"),
+        ("", "is empty"),
+        ("a\nb\na\n", "line 3: repeats a of line 1"),
+        ("a\n../b\n", "line 2: '../b' cannot be a file name"),
+    ],
+)
+def test_id_lists(content, named, video_run, wflw_v):
+    path = wflw_v / "hard_video_IDs.txt"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    assert_refused(video_run(f"--WFLW_V_dataset_path={wflw_v}"), path, named, "expected")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--WFLW_V_dataset_path=/nowhere"], "/nowhere: no such folder"),
+        (["--WFLW_V_split=medium"], "--WFLW_V_split"),
+        (["--rwr=2"], "'2' is neither true"),
+        (["--rwr_max_iters=0"], "--rwr_max_iters"),
+        (["--WFLW_V_batch_size=0"], "--WFLW_V_batch_size"),
+        (["--videos"], "--videos: expected at least one id"),
+        (["--videos", "zzz"], "zzz: not in the hard id list"),
+    ],
+)
+def test_wflw_v_flags(arguments, named, video_run):
+    assert_refused(video_run(*arguments), named)
+
+
+def test_show_without_a_display(video_run, monkeypatch):
+    for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(variable, raising=False)
+    assert_refused(video_run("--show"), "--show", "display")
+
+
+# -- interrupted runs --------------------------------------------------------------------------------------------------
+
+
+def break_after(monkeypatch, n_videos):
+    """Ends the run as a power cut does, when so many videos are on disk."""
+    from utils.results import VideoRun
+
+    real, done = VideoRun.add, []
+
+    def add(self, *arguments):
+        if len(done) == n_videos:
+            raise SystemError("power cut")
+        real(self, *arguments)
+        done.append(arguments[0])
+
+    monkeypatch.setattr(VideoRun, "add", add)
+    return done
+
+
+def test_resuming_does_only_what_is_missing(video_run, wflw_v, tmp_path, monkeypatch):
+    flags = [ANDERSON, f"--WFLW_V_dataset_path={wflw_v}", "--WFLW_V_split=all", "--rwr=1", "--WFLW_V_batch_size=2"]
+    out = f"--output_dir={tmp_path / 'out'}"
+    video_run(*flags, out="whole")
+    with monkeypatch.context() as patched:
+        done = break_after(patched, 2)
+        with pytest.raises(SystemError):
+            test_LDEQ_WFLW_V.main([*flags, out])
+    assert [row["id"] for row in rows(tmp_path / "out")] == done
+    assert not (tmp_path / "out" / "results.json").exists()
+
+    assert_refused(video_run(*flags), "unfinished run", "--resume")
+    assert_refused(video_run(*flags, "--resume", "--rwr=0"), "rwr (then True, now False)")
+
+    with monkeypatch.context() as patched:
+        again = break_after(patched, 99)
+        status, out_text, _ = video_run(*flags, "--resume", "--WFLW_V_batch_size=5")
+    assert status == 0
+    assert "2 videos were done before" in out_text
+    assert sorted(again + done) == sorted(results(tmp_path / "out")["videos"])
+    whole, resumed = (results(tmp_path / name) for name in ("whole", "out"))
+    assert list(resumed["videos"]) == list(whole["videos"])
+    assert resumed["NMF"] == pytest.approx(whole["NMF"], rel=1e-5)
+    for id in done:
+        assert resumed["videos"][id] == pytest.approx(whole["videos"][id], rel=1e-5)
+
+
+def test_resuming_what_never_began_begins(video_run, wflw_v, tmp_path):
+    assert video_run(f"--WFLW_V_dataset_path={wflw_v}", "--resume")[0] == 0
+    assert len(results(tmp_path / "out")["videos"]) == 2
+
+
+def test_resuming_the_latest_run(run_script, wflw_v, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = [ANDERSON, f"--WFLW_V_dataset_path={wflw_v}", "--WFLW_V_split=hard"]
+    assert_refused(run_script(test_LDEQ_WFLW_V.main, *flags, "--resume"), "no earlier run")
+    with monkeypatch.context() as patched:
+        break_after(patched, 1)
+        with pytest.raises(SystemError):
+            test_LDEQ_WFLW_V.main(flags)
+    (folder,) = (tmp_path / "results" / "test_LDEQ_WFLW_V").iterdir()
+    assert run_script(test_LDEQ_WFLW_V.main, *flags, "--resume")[0] == 0
+    assert len(results(folder)["videos"]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_process_loses_only_what_is_in_flight(how, tmp_path, wflw_v):
+    """A real process, killed once its first row is on disk, and started again."""
+    script = [sys.executable, str(REPOSITORY / "test_LDEQ_WFLW_V.py"), ANDERSON]
+    ids = [f"copy-{number:02d}" for number in range(12)]
+    for id in ids:
+        for folder, suffix in (("bboxes", "npy"), ("landmarks", "npy"), ("videos", "mp4")):
+            shutil.copy(wflw_v / folder / f"clip_C3.{suffix}", wflw_v / folder / f"{id}.{suffix}")
+    (wflw_v / "easy_video_IDs.txt").write_text("\n".join(ids))
+    flags = [f"--WFLW_V_dataset_path={wflw_v}", "--WFLW_V_split=easy", f"--output_dir={tmp_path / 'out'}", "--plot"]
+    process = subprocess.Popen([*script, *flags, "--WFLW_V_batch_size=1"], stderr=subprocess.PIPE, text=True)
+    table = tmp_path / "out" / "results.csv"
+    deadline = time.monotonic() + 120
+    while not table.is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    assert "Traceback" not in err
+    before = rows(tmp_path / "out")
+    assert 1 <= len(before) < len(ids)
+    finished = {path.stem for path in (tmp_path / "out" / "videos").glob("[!.]*.mp4")}
+    assert finished >= {row["id"] for row in before}
+    for path in (tmp_path / "out" / "videos").glob("[!.]*.mp4"):
+        with av.open(str(path)) as container:
+            assert sum(1 for _ in container.decode(video=0)) == 7
+    again = subprocess.run([*script, *flags, "--resume"], capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert f"{len(before)} video" in again.stdout
+    assert list(results(tmp_path / "out")["videos"]) == ids
+    assert rows(tmp_path / "out")[: len(before)] == before
+
+
+# -- as processes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["test_LDEQ_WFLW.py", "test_LDEQ_WFLW_V.py"])
+def test_as_a_process_from_another_folder(script, tmp_path):
+    command = [sys.executable, str(REPOSITORY / script)]
+    helped = subprocess.run([*command, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert helped.returncode == 0
+    assert "default: auto" in " ".join(helped.stdout.split())
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert bundled.UNTRAINED_NOTE in done.stdout
+    (folder,) = (tmp_path / "results" / script[:-3]).iterdir()
+    assert (folder / "results.json").is_file()
+    refused = subprocess.run([*command, "--device=tpu"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert_refused((refused.returncode, refused.stdout, refused.stderr), script, "--device tpu")
+
+
+@pytest.mark.slow
+def test_damaged_videos_leave_stderr_to_us(tmp_path, wflw_v):
+    """FFmpeg writes to the process's stderr, past Python: nothing of it may stand there."""
+    for id, how in (("-hard-D4", "truncated"), ("hardE5", "text")):
+        damaged_video(wflw_v / "videos" / f"{id}.mp4", how)
+    command = [sys.executable, str(REPOSITORY / "test_LDEQ_WFLW_V.py"), f"--WFLW_V_dataset_path={wflw_v}"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENCV")}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment)
+    assert_refused((done.returncode, done.stdout, done.stderr), "no video")
