@@ -91,7 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report.print_summary(model)
 
     started = time.perf_counter()
-    skipped, n_frames = evaluate(model, dataset, outcome, flags, window)
+    try:
+        skipped, n_frames = evaluate(model, dataset, outcome, flags, window)
+    except KeyboardInterrupt:
+        done = f"{len(outcome.rows)} of {len(dataset.clips)} videos are done"
+        raise KeyboardInterrupt(f"{done} and in {folder}, --resume goes on from there") from None
     seconds = time.perf_counter() - started
     if not outcome.rows:
         reasons = "; ".join(skipped.values())

@@ -113,8 +113,8 @@ def run(script: Callable[[Sequence[str] | None], None], arguments: Sequence[str]
         _leave(2, f"{name}: error: {error.filename or 'a file'}: {error.strerror}, expected to read or write it")
     except torch.OutOfMemoryError:
         _leave(2, f"{name}: error: the device's memory is full, expected a smaller batch to fit (--batch_size)")
-    except KeyboardInterrupt:
-        _leave(130, f"{name}: interrupted")
+    except KeyboardInterrupt as interrupt:
+        _leave(130, ": ".join([name, "interrupted", *map(str, interrupt.args)]))
     sys.exit(0)
 
 

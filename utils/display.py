@@ -31,13 +31,19 @@ class Window:
                 "and an OpenCV that is not the headless one"
             )
         self._title = title
-        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        self._opened = False
 
     def show(self, frame: NDArray[np.uint8]) -> bool:
         """Shows a frame; false once the user wants to stop."""
+        if not self._opened:
+            height, width = frame.shape[:2]
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+            cv2.resizeWindow(self._title, *(round(side * max(1.0, 640 / height)) for side in (width, height)))
+            self._opened = True
         cv2.imshow(self._title, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
         key = cv2.waitKey(1) & 0xFF
         return key not in (ord("q"), 27) and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
 
     def close(self) -> None:
-        cv2.destroyWindow(self._title)
+        if self._opened:
+            cv2.destroyWindow(self._title)

@@ -55,7 +55,7 @@ class Anderson:
 
     def step(self, f: Function, state: AndersonState) -> Iterate:
         weights, usable = self._weights(state)
-        weights = weights.to(state.values)[:, None]
+        weights = weights.to(state.values.dtype).to(state.values.device)[:, None]
         n = weights.shape[2]
         # Σ α X = Σ α F − Σ α G, so X itself need not be kept.
         mixed = torch.bmm(weights, state.values[:, :n])[:, 0]
@@ -95,7 +95,7 @@ def _remember(state: AndersonState, x: Tensor, value: Tensor) -> Tensor:
     state.residuals[:, slot] = residual
     state.k += 1
     filled = min(state.k, state.values.shape[1])
-    products = torch.bmm(state.residuals[:, :filled], residual[:, :, None])[:, :, 0].to("cpu", torch.float64)
+    products = torch.bmm(state.residuals[:, :filled], residual[:, :, None])[:, :, 0].cpu().double()
     state.gram[:, slot, :filled] = products
     state.gram[:, :filled, slot] = products
     return residual
