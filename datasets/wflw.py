@@ -16,6 +16,8 @@ from ldeq import InputError
 from ldeq.images import normalise
 from utils.landmarks98 import N_LANDMARKS, OUTER_EYE_CORNERS
 
+Points = NDArray[np.float64]
+
 SPLITS = (
     "test",
     "test_largepose",
@@ -35,7 +37,7 @@ _MARGIN = 8
 @dataclass(frozen=True)
 class _Face:
     path: Path
-    landmarks: NDArray[np.float64]  # (98, 2), fractions of the crop's side, some outside [0, 1]
+    landmarks: Points  # (98, 2), fractions of the crop's side, some outside [0, 1]
 
 
 class WFLWDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -72,7 +74,7 @@ class WFLWDataset(Dataset[tuple[Tensor, Tensor]]):
         """Item ``index`` before normalisation: (256, 256, 3) RGB."""
         return np.asarray(self._load(index)[0])
 
-    def _load(self, index: int) -> tuple[Image.Image, NDArray[np.float64]]:
+    def _load(self, index: int) -> tuple[Image.Image, Points]:
         face = self._faces[index]
         return pad_to_landmarks(_read_picture(face.path), face.landmarks)
 
@@ -81,7 +83,7 @@ class WFLWDataset(Dataset[tuple[Tensor, Tensor]]):
         return self._faces[index].path.name
 
 
-def pad_to_landmarks(picture: Image.Image, landmarks: NDArray[np.float64]) -> tuple[Image.Image, NDArray[np.float64]]:
+def pad_to_landmarks(picture: Image.Image, landmarks: Points) -> tuple[Image.Image, Points]:
     """The published system's rule for landmarks that leave the crop.
 
     If they overflow by less than half a pixel they are clipped. Otherwise each side that overflows gets a black border
@@ -91,14 +93,29 @@ def pad_to_landmarks(picture: Image.Image, landmarks: NDArray[np.float64]) -> tu
         picture: 256×256.
         landmarks: (98, 2), fractions of the side.
     """
+    border = _border(landmarks)
+    if any(border):
+        padded = ImageOps.expand(picture, border=border, fill=0)
+        picture = padded.resize((IMAGE_SIZE, IMAGE_SIZE))
+    return picture, _move_along(landmarks, border)
+
+
+def _border(landmarks: Points) -> tuple[int, int, int, int]:
+    """Pixels to add to the left, top, right and bottom."""
     (left, top), (right, bottom) = landmarks.min(axis=0), landmarks.max(axis=0)
     overflows = np.array([-left, -top, right - 1, bottom - 1])
-    if (overflows >= _TOLERANCE).any():
-        border = tuple(math.ceil(over * IMAGE_SIZE) + _MARGIN if over > 0 else 0 for over in overflows)
-        padded = ImageOps.expand(picture, border=border, fill=0)
-        landmarks = (landmarks * IMAGE_SIZE + border[:2]) / padded.size
-        picture = padded.resize((IMAGE_SIZE, IMAGE_SIZE))
-    return picture, landmarks.clip(0, 1)
+    if (overflows < _TOLERANCE).all():
+        return 0, 0, 0, 0
+    sides = [math.ceil(over * IMAGE_SIZE) + _MARGIN if over > 0 else 0 for over in overflows]
+    return sides[0], sides[1], sides[2], sides[3]
+
+
+def _move_along(landmarks: Points, border: tuple[int, int, int, int]) -> Points:
+    """Landmarks in the padded picture, clipped to it."""
+    left, top, right, bottom = border
+    size = np.array([IMAGE_SIZE + left + right, IMAGE_SIZE + top + bottom])
+    moved: Points = (landmarks * IMAGE_SIZE + (left, top)) / size
+    return moved.clip(0, 1)
 
 
 def _read_list(path: Path, folder: Path) -> list[_Face]:
@@ -127,7 +144,8 @@ def _read_line(line: str, where: str, folder: Path) -> _Face:
         raise InputError(f"{where}: a coordinate is not finite, {expected}")
     landmarks = numbers.reshape(N_LANDMARKS, 2)
     one, other = OUTER_EYE_CORNERS
-    if np.array_equal(landmarks[one].clip(0, 1), landmarks[other].clip(0, 1)):
+    seen = _move_along(landmarks, _border(landmarks))
+    if np.array_equal(seen[one], seen[other]):
         raise InputError(
             f"{where}: landmarks {one} and {other} coincide, expected two outer eye corners to normalise by"
         )

@@ -111,7 +111,7 @@ class Clip:
             raise UnusableVideo(str(error)) from None
         with video:
             n_decoded = 0
-            for frame, box in zip(video, boxes, strict=False):
+            for box, frame in zip(boxes, video, strict=False):
                 matrix = crop_matrix(box)
                 yield FaceFrame(crop(frame, matrix), matrix, frame if keep_frames else None)
                 n_decoded += 1

@@ -6,6 +6,7 @@ Fields are named as in the published checkpoints' ``args`` (an :class:`argparse.
 import argparse
 import dataclasses
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -119,10 +120,14 @@ class ModelConfig:
         if values.get("model_mode") != "explicit":
             optional |= {"explicit_depth", "cell_use_bn_for_explicit"}
         fields = _read_fields(cls, values, optional)
-        if "z_width" not in fields:
-            fields["z_width"] = fields["n_keypoints"] + values.get("cell_extra_latent_width", 0)
         if fields["cell_norm"] is None:
             fields["cell_norm"] = "None"
+        if "z_width" not in fields:
+            extra = _convert("int", values.get("cell_extra_latent_width") or 0)
+            n_keypoints = _convert("int", fields["n_keypoints"])
+            if extra is None or n_keypoints is None:
+                raise InputError("args lacks z_width, expected it or whole n_keypoints and cell_extra_latent_width")
+            fields["z_width"] = n_keypoints + extra
         return cls(**fields)
 
 
@@ -159,8 +164,6 @@ class SolverConfig:
         _check_choice(self, "stop_mode", STOP_MODES)
         _check_choice(self, "stop_criterion", STOP_CRITERIA)
         _check(self, "max_iters", self.max_iters >= 1, "at least 1")
-        for name in ("rel_diff_target", "abs_diff_target", "anderson_lam", "anderson_beta"):
-            _check(self, name, math.isfinite(getattr(self, name)), "a finite number")
         if self.solver == "anderson":
             _check(self, "anderson_m", self.anderson_m >= 2, "at least 2")
             _check(self, "anderson_lam", self.anderson_lam >= 0, "at least 0")
@@ -172,15 +175,18 @@ class SolverConfig:
 
     @classmethod
     def from_namespace(cls, args: argparse.Namespace | Mapping[str, Any]) -> Self:
-        """Reads a checkpoint's ``args``. In explicit mode, which has no solver, missing fields take defaults.
+        """Reads a checkpoint's ``args``. In explicit mode, which has no solver, what is not valid takes defaults.
 
         Raises:
             InputError: where a field is missing or invalid.
         """
-        values = _as_mapping(args)
+        values = {name: value for name, value in _as_mapping(args).items() if name != "stop_criterion"}
         optional = {"stop_criterion"}
         if values.get("model_mode") == "explicit":
-            optional |= {field.name for field in dataclasses.fields(cls)}
+            try:
+                return cls(**_read_fields(cls, values, {field.name for field in dataclasses.fields(cls)}))
+            except InputError:
+                return cls()
         if values.get("solver") != "anderson":
             optional |= {"anderson_m", "anderson_lam", "anderson_beta"}
         optional.add("abs_diff_target" if values.get("stop_mode") == "rel" else "rel_diff_target")
@@ -207,11 +213,16 @@ def _as_mapping(args: argparse.Namespace | Mapping[str, Any]) -> Mapping[str, An
 
 
 def _read_fields(cls: type, values: Mapping[str, Any], optional: set[str]) -> dict[str, Any]:
-    names = [field.name for field in dataclasses.fields(cls)]
-    missing = [name for name in names if name not in values and name not in optional]
+    """The fields of ``cls`` among ``values``. Those in ``optional`` have no effect, and may be missing or anything."""
+    fields = {field.name: _kind(field) for field in dataclasses.fields(cls)}
+    missing = [name for name in fields if name not in values and name not in optional]
     if missing:
         raise InputError(f"args lacks {', '.join(missing)}, which {cls.__name__} needs")
-    return {name: values[name] for name in names if name in values}
+    return {
+        name: values[name]
+        for name, kind in fields.items()
+        if name in values and not (name in optional and _convert(kind, values[name]) is None)
+    }
 
 
 def _check(config: object, name: str, holds: bool, expected: str) -> None:
@@ -224,15 +235,29 @@ def _check_choice(config: object, name: str, choices: tuple[str, ...]) -> None:
 
 
 def _check_types(config: Any) -> None:
+    """Brings the fields to Python's own types, which a checkpoint can hold and a comparison can rely on."""
+    words = {"bool": "true or false", "int": "a whole number", "float": "a finite number", "str": "a string"}
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        # bool is an int to Python, and a float field may hold an int; nothing else is converted.
-        if field.type in ("bool", bool):
-            _check(config, field.name, isinstance(value, bool), "true or false")
-        elif field.type in ("int", int):
-            _check(config, field.name, isinstance(value, int) and not isinstance(value, bool), "a whole number")
-        elif field.type in ("float", float):
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            _check(config, field.name, number, "a number")
-        else:
-            _check(config, field.name, isinstance(value, str), "a string")
+        value = _convert(_kind(field), getattr(config, field.name))
+        _check(config, field.name, value is not None, words[_kind(field)])
+        object.__setattr__(config, field.name, value)
+
+
+def _convert(kind: str, value: Any) -> Any:
+    """``value`` as Python's ``kind``, NumPy's scalars and whole floats included, or None where it is none."""
+    if kind == "str":
+        return value if isinstance(value, str) else None
+    if type(value).__name__ in ("bool", "bool_"):
+        return bool(value) if kind == "bool" else None
+    if not isinstance(value, numbers.Real) or not math.isfinite(number := float(value)):
+        return None
+    if kind == "float":
+        return number
+    if not number.is_integer():
+        return None
+    return int(number) if kind == "int" else {0: False, 1: True}.get(int(number))
+
+
+def _kind(field: dataclasses.Field[Any]) -> str:
+    """``bool``, ``int``, ``float`` or ``str``."""
+    return field.type if isinstance(field.type, str) else field.type.__name__

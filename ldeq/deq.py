@@ -25,8 +25,8 @@ class Equilibrium:
 class DEQLayer(nn.Module):
     """Implicit mode: z* of the cell by fixed-point solving (paper, section 3.1). Explicit mode: the unrolled cell.
 
-    Explicit mode is differentiable as it is. In implicit mode :meth:`_solve` runs without a graph; a gradient by
-    implicit differentiation attaches to its result, in :meth:`forward`.
+    Explicit mode is differentiable as it is. Implicit mode has no gradient yet: it is solved without a graph, and what
+    :meth:`forward` gives is where implicit differentiation will attach one.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -57,9 +57,9 @@ class DEQLayer(nn.Module):
         kind = z0.device.type
         autocast, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
 
-        def f(z: Tensor, injected: Tensor) -> Tensor:
+        def f(z: Tensor, share: Tensor) -> Tensor:
             with torch.autocast(kind, dtype, enabled=autocast):
-                return self.cell.step(z.view(-1, *shape), injected).flatten(1)
+                return self.cell.step(z.view(-1, *shape), share).flatten(1)
 
         # Half precision is for the cell's convolutions: a solver's inner products would be lost in it.
         with torch.autocast(kind, enabled=False):
@@ -79,5 +79,5 @@ class DEQLayer(nn.Module):
             following = f(z, injected)
             finite = torch.isfinite(torch.linalg.vector_norm(following, dim=1, keepdim=True))
             z = torch.where(finite, following, z)
-        trajectory = solution.trajectory and [z.view(-1, *shape) for z in solution.trajectory]
+        trajectory = solution.trajectory and [iterate.view(-1, *shape) for iterate in solution.trajectory]
         return Equilibrium(z.view(-1, *shape), solution.stats, trajectory)

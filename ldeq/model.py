@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from ldeq import heatmaps
@@ -83,11 +84,12 @@ class LDEQ(nn.Module):
             raise ValueError(f"images of shape {tuple(images.shape)}, expected (B, 3, {side}, {side})")
         n_samples = images.shape[0]
         injection = self.inject(images)
+        dtype = self.cell.head.conv.weight.dtype  # and not the injection's, which autocast may have halved
         if z0 is None:
-            z0 = images.new_zeros(n_samples, *self.z_shape)
+            z0 = torch.zeros(n_samples, *self.z_shape, dtype=dtype, device=images.device)
         elif z0.shape != (n_samples, *self.z_shape):
             raise ValueError(f"z0 of shape {tuple(z0.shape)}, expected {(n_samples, *self.z_shape)}")
-        equilibrium = self.deq_layer(z0, injection, solver_config or self.solver_config, return_trajectory)
+        equilibrium = self.deq_layer(z0.to(dtype), injection, solver_config or self.solver_config, return_trajectory)
         keypoints = self.read_out(equilibrium.z)
         return LDEQOutput(
             keypoints.position, keypoints.uncertainty, equilibrium.z, equilibrium.stats, equilibrium.trajectory

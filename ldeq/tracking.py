@@ -55,7 +55,7 @@ class VideoTracker:
         self._first_config = short if rwr and not full_first_solve else full
         self._z: dict[Hashable, Tensor] = {}
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def step(self, images: Tensor, streams: Sequence[Hashable]) -> LDEQOutput:
         """One frame of each of B streams.
 
@@ -80,13 +80,22 @@ class VideoTracker:
         else:
             output = self._step_apart(images, streams, fresh)
         if self.rwr:
-            self._z.update(zip(streams, output.z_star, strict=True))
+            self._remember(streams, output.z_star)
         return output
 
     def reset(self, *streams: Hashable) -> None:
         """Forgets the state of these streams: their next frame is a first one. Unknown names do nothing."""
         for stream in streams:
             self._z.pop(stream, None)
+
+    def _remember(self, streams: Sequence[Hashable], z: Tensor) -> None:
+        """Keeps z* (B, z_width, S, S) of each stream. One that is not finite would spoil all that follow."""
+        finite = torch.isfinite(torch.linalg.vector_norm(z.flatten(1), dim=1)).tolist()
+        for stream, state, usable in zip(streams, z, finite, strict=True):
+            if usable:
+                self._z[stream] = state.clone()
+            else:
+                self.reset(stream)
 
     def _gather_z(self, streams: Sequence[Hashable]) -> Tensor | None:
         if not any(stream in self._z for stream in streams):
@@ -130,7 +139,12 @@ def track(
         streams: taken one by one, when a place is free.
         frames_of: a stream's items (a frame and what belongs to it), in order.
         collate: items → normalised images (B, 3, im_size, im_size) on the model's device.
+
+    Raises:
+        ValueError: where ``batch_size`` is below 1 or a stream comes up again while it is being tracked.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size = {batch_size}, expected at least 1")
     waiting = iter(streams)
     places: dict[StreamT, Iterator[ItemT]] = {}
     exhausted = False
@@ -145,6 +159,9 @@ def track(
             except StopIteration:
                 exhausted = True
             else:
+                if stream in places:
+                    raise ValueError(f"stream {stream!r} comes up while it is being tracked, expected different ones")
+                tracker.reset(stream)
                 places[stream] = frames_of(stream)
                 _take(stream, places, items, ended)
         tracker.reset(*ended)

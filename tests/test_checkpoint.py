@@ -4,6 +4,7 @@ import argparse
 import pickle
 import zipfile
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 
 import pytest
@@ -98,6 +99,19 @@ def spoil_weight(content):
     content["state_dict"]["deq_layer.cell.head.conv.bias"] = "none"
 
 
+def break_weight(content):
+    content["state_dict"]["deq_layer.cell.head.conv.bias"][3] = torch.nan
+
+
+def number_key(content):
+    content["state_dict"][7] = torch.zeros(1)
+
+
+def spoil_latent(content):
+    del content["args"].z_width
+    content["args"].cell_extra_latent_width = "4"
+
+
 def drop_field(content):
     del content["args"].cell_norm
 
@@ -121,6 +135,9 @@ def spoil_state(content):
         (add_weight, r"unexpected tail\.9\.conv\.weight"),
         (reshape_weight, r"deq_layer\.cell\.head\.conv\.bias.*\(97,\).*\(98,\)"),
         (spoil_weight, r"deq_layer\.cell\.head\.conv\.bias.*str"),
+        (break_weight, r"deq_layer\.cell\.head\.conv\.bias.*not finite"),
+        (number_key, "unexpected 7"),
+        (spoil_latent, "cell_extra_latent_width"),
         (drop_field, "lacks cell_norm"),
         (spoil_field, "solver = 'newton'.*one of fpi, anderson, broyden"),
         (drop_args, "no 'args'"),
@@ -154,6 +171,51 @@ def test_refused_code_does_not_run(tmp_path):
     with pytest.raises(InputError, match="holds exec, which is not loaded"):
         load_checkpoint(path)
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("module", ["os", "subprocess"])
+def test_a_call_of_the_system_is_named_and_not_made(module, tmp_path):
+    import importlib
+
+    class Call:
+        def __reduce__(self):
+            function = {"os": "system", "subprocess": "getoutput"}[module]
+            return (getattr(importlib.import_module(module), function), (f"touch {tmp_path / 'ran'}",))
+
+    path = save({"args": Call(), "state_dict": {}}, tmp_path)
+    with pytest.raises(InputError, match=r"holds \w+\.(system|getoutput), which is not loaded"):
+        load_checkpoint(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_loading_leaves_pytorchs_list_of_safe_classes_alone(tmp_path):
+    before = set(torch.serialization.get_safe_globals())
+    load_checkpoint(GOLDEN / "fpi.pth.tar")
+    assert set(torch.serialization.get_safe_globals()) == before
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        load_checkpoint(GOLDEN / "fpi.pth.tar")
+        assert argparse.Namespace in torch.serialization.get_safe_globals()
+
+
+def test_threads_may_load_at_once():
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(load_checkpoint, [GOLDEN / "fpi.pth.tar"] * 12))) == 12
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"explicit_depth": None, "cell_use_bn_for_explicit": None},
+        {"anderson_m": None, "anderson_lam": "x", "abs_diff_target": float("inf")},
+        {"stop_criterion": "something of theirs"},
+        {"max_iters": 12.0},
+        {"model_mode": "explicit", "cell_use_bn_for_explicit": False, "solver": None, "max_iters": 0},
+    ],
+)
+def test_fields_without_effect_may_hold_anything(changes, content, tmp_path):
+    for name, value in changes.items():
+        setattr(content["args"], name, value)
+    load_checkpoint(save(content, tmp_path))
 
 
 @pytest.mark.parametrize("damage", ["missing", "folder", "text", "empty", "truncated", "zip", "pickle", "tensor"])

@@ -92,6 +92,15 @@ def test_an_overflow_of_half_a_pixel_exactly_is_padded():
     assert padded is not picture
 
 
+def test_eye_corners_outside_the_crop_are_told_apart_by_the_padding(wflw):
+    words = (wflw / "test.txt").read_text().splitlines()[1].split()
+    for landmark, (x, y) in ((60, (-0.1, -0.1)), (72, (-0.05, -0.2))):
+        words[1 + 2 * landmark : 3 + 2 * landmark] = [str(x), str(y)]
+    (wflw / "test.txt").write_text(" ".join(words))
+    _, landmarks = WFLWDataset(wflw, "test")[0]
+    assert (landmarks[60] != landmarks[72]).any()
+
+
 def test_the_bundled_sample_reads():
     for split in SPLITS:
         dataset = WFLWDataset(bundled.WFLW, split)

@@ -59,6 +59,13 @@ def test_failures_and_area_agree_with_the_curve(values):
     assert auc == pytest.approx(exact, abs=1.5e-3)
 
 
+def test_the_curve_has_a_point_every_ten_thousandth():
+    for threshold, n_points in ((0.10, 1001), (0.05, 501)):
+        thresholds, fractions = metrics.cumulative_error([0.01, 0.07], threshold)
+        assert len(thresholds) == len(fractions) == n_points
+        np.testing.assert_allclose(thresholds, np.arange(n_points) / 1e4)
+
+
 def test_a_perfect_and_a_hopeless_model():
     assert failure_rate_and_auc([0.0, 0.0]) == pytest.approx((0, 1))
     assert failure_rate_and_auc([0.5, 0.2]) == pytest.approx((1, 0))

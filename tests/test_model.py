@@ -1,7 +1,9 @@
 """The network: configuration, heatmaps, the cell, modes and normalisations, and precision."""
 
+import copy
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -232,7 +234,9 @@ INVALID_MODELS = [
     ({"z0_mode": "ones"}, "z0_mode"),
     ({"injection_width": 10}, "injection_width"),
     ({"injection_width": 0}, "injection_width"),
-    ({"injection_width": 8.0}, "injection_width"),
+    ({"injection_width": 8.5}, "injection_width"),
+    ({"injection_width": "8"}, "injection_width"),
+    ({"injection_width": True}, "injection_width"),
     ({"cell_gn_groups": 3}, "cell_gn_groups"),
     ({"z_width": 97}, "z_width"),
     ({"heatmap_size": 32}, "heatmap_size"),
@@ -267,3 +271,38 @@ def test_invalid_solvers_are_refused_by_name(changes, name):
 
 def test_batch_norm_needs_no_group_size():
     ModelConfig(model_mode="explicit", cell_use_bn_for_explicit=True, cell_base_width=10, cell_gn_groups=8)
+
+
+def test_numbers_of_other_types_become_pythons_own():
+    config = SolverConfig(max_iters=12.0, anderson_m=np.int64(4), rel_diff_target=np.float32(0.5), anderson_lam=1)
+    assert (config.max_iters, config.anderson_m, config.rel_diff_target, config.anderson_lam) == (12, 4, 0.5, 1.0)
+    assert [type(value) for value in (config.max_iters, config.anderson_m, config.rel_diff_target)] == [int, int, float]
+    assert SolverConfig(take_one_less_inference_step=np.bool_(True)).take_one_less_inference_step is True
+    assert SolverConfig(take_one_less_inference_step=0).take_one_less_inference_step is False
+
+
+@pytest.mark.parametrize("solver", [{"anderson_beta": 0.2, "anderson_m": 4}, {"anderson_beta": 1.0, "anderson_m": 2}])
+@torch.no_grad()
+def test_anderson_keeps_its_digits_on_the_real_network(solver, golden_models, golden_units):
+    """The weights of a damped history amplify rounding: alone, in a batch and in double precision agree."""
+    model = golden_models["anderson"]
+    config = dataclasses.replace(model.solver_config, rel_diff_target=1e-3, **solver)
+    images = normalise(list(golden_units["images_uint8_rgb"]))
+    together = model(images, None, config, return_trajectory=True)
+    for row in (0, 1):
+        alone = model(images[row : row + 1], None, config, return_trajectory=True)
+        exact = copy.deepcopy(model).double()(images[row : row + 1].double(), None, config, return_trajectory=True)
+        assert alone.stats.n_iters[0] == together.stats.n_iters[row] == exact.stats.n_iters[0]
+        for one, other, truth in zip(alone.trajectory, together.trajectory, exact.trajectory, strict=False):
+            size = truth.norm() + 1e-9
+            assert (one[0] - truth[0]).norm() / size < 1e-4
+            assert (other[row] - truth[0]).norm() / size < 1e-4
+
+
+@torch.no_grad()
+def test_z0_of_another_precision_is_taken():
+    model = make_small_model()
+    images, z0 = random_images(1), torch.rand(1, 98, 64, 64)
+    expected = model(images, z0).keypoints
+    torch.testing.assert_close(model(images, z0.double()).keypoints, expected)
+    assert model(images, z0.bfloat16()).z_star.dtype == torch.float32

@@ -1,6 +1,7 @@
 """The solvers and their driver, on functions whose equilibria are known."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -229,3 +230,37 @@ def test_many_broyden_steps_outgrow_the_first_buffer():
     found = solve_with("broyden", args, f, 1, tolerance=1e-10)
     assert found.stats.n_iters.item() > 9
     torch.testing.assert_close(f(found.z, *args), found.z, rtol=1e-8, atol=1e-8)
+
+
+@every_solver
+@pytest.mark.parametrize("mode", ["rel", "abs"])
+def test_batch_means_choose_the_stop_and_the_iterate(name, mode):
+    """The batch's n_iters and best iterate, found again from the iterates of a run that does not stop."""
+    args, f = contraction(5, rate=0.9)
+    args = (args[0] * torch.linspace(0.1, 1, 5, dtype=torch.float64)[:, None, None], args[1])
+    endless = solve_with(name, args, f, 5, max_iters=25, tolerance=0.0, return_trajectory=True).trajectory
+    errors = []
+    for before, z in itertools.pairwise(endless):
+        value = z if name == "fpi" else f(z, *args)
+        size = (value + 1e-5).norm(dim=1) if name == "anderson" else 1e-5 + value.norm(dim=1)
+        change = (value - (before if name == "fpi" else z)).norm(dim=1)
+        errors.append((change / size if mode == "rel" else change).mean().item())
+    tolerance = sorted(errors)[len(errors) // 2]
+    n_iters = next(k for k, error in enumerate(errors, 1) if error < tolerance)
+    best = n_iters if name == "fpi" else 1 + int(np.argmin(errors[:n_iters]))
+    found = solve_with(name, args, f, 5, max_iters=25, tolerance=tolerance, stop_mode=mode, stop_criterion="batch")
+    assert found.stats.n_iters.tolist() == [n_iters] * 5
+    torch.testing.assert_close(found.z, endless[best], rtol=1e-9, atol=1e-9)
+
+
+@every_solver
+def test_an_overflowing_relative_error_is_no_convergence(name):
+    """f so large that its norm is infinite in float32 has a relative error of 0 by arithmetic."""
+    found = solve(lambda z: z * 1.0001 + 1e18, torch.full((1, 4), 3e19), SOLVERS[name], max_iters=3, tolerance=1e-3)
+    assert found.stats.stop_reason.item() != StopReason.CONVERGED
+
+
+@pytest.mark.parametrize("words", [{"stop_mode": "relative"}, {"stop_criterion": "mean"}])
+def test_other_words_are_refused(words):
+    with pytest.raises(ValueError, match=r"expected one of"):
+        solve(lambda z: z, torch.zeros(1, 1), FixedPointIteration(), max_iters=1, tolerance=1.0, **words)

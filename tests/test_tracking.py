@@ -44,7 +44,7 @@ def test_batches_and_order_do_not_matter(rwr, model, videos):
     assert max(sizes) == 1
     assert {name: len(frames) for name, frames in alone.items()} == {name: len(video) for name, video in videos.items()}
     for batch_size in (2, 5, 9):
-        shuffled = dict(sorted(videos.items(), key=lambda item: hash(item[0] * 7)))
+        shuffled = {name: videos[name] for name in "dbeac"}
         together, counts, sizes = follow(tracker(), shuffled, batch_size)
         assert max(sizes) == min(batch_size, 5)
         assert counts == iterations
@@ -138,3 +138,37 @@ def test_a_tracker_forgets_streams_that_ended(model, videos):
 def test_an_empty_stream_ends_at_once(model):
     keypoints, _, _ = follow(VideoTracker(model), {"none": [], "one": list(random_images(1))}, 2)
     assert list(keypoints) == ["one"]
+
+
+def test_an_abandoned_tracking_leaves_nothing_behind(model, videos):
+    tracker = VideoTracker(model)
+    first = next(track(tracker, ["a"], lambda name: iter(videos[name]), torch.stack, 1)).output.keypoints
+    again = next(track(tracker, ["a"], lambda name: iter(videos[name]), torch.stack, 1)).output.keypoints
+    torch.testing.assert_close(first, again)
+
+
+def test_the_callers_changes_do_not_reach_the_state(model):
+    images = random_images(2)
+    tracker, other = VideoTracker(model), VideoTracker(model)
+    tracker.step(images[:1], ["v"]).z_star.zero_()
+    other.step(images[:1], ["v"])
+    torch.testing.assert_close(tracker.step(images[1:], ["v"]).keypoints, other.step(images[1:], ["v"]).keypoints)
+
+
+@pytest.mark.parametrize("changes", [{}, {"model_mode": "explicit", "explicit_depth": 2}])
+def test_a_broken_frame_does_not_spoil_the_next(changes):
+    model = make_small_model(**changes)
+    image = random_images(1)
+    tracker = VideoTracker(model)
+    tracker.step(image * torch.nan, ["v"])
+    assert torch.isfinite(tracker.step(image, ["v"]).keypoints).all()
+
+
+def test_tracking_refuses_what_cannot_be(model, videos):
+    def start(names, batch_size):
+        return list(track(VideoTracker(model), names, lambda name: iter(videos[name]), torch.stack, batch_size))
+
+    with pytest.raises(ValueError, match="batch_size = 0"):
+        start(["a"], 0)
+    with pytest.raises(ValueError, match="'a' comes up while"):
+        start(["a", "a"], 2)

@@ -18,6 +18,19 @@ from ldeq.images import normalise
 from ldeq.tracking import track
 from utils.prefetch import Prefetched
 
+
+def _landmarks_of(output: LDEQOutput) -> NDArray[np.float32]:
+    """Keypoints (B, 98, 2) on the CPU.
+
+    Raises:
+        InputError: where they are not finite, as those of weights that overflow a half precision are.
+    """
+    keypoints: NDArray[np.float32] = output.keypoints.float().cpu().numpy()
+    if not np.isfinite(keypoints).all():
+        raise InputError("the network's landmarks are not finite, expected weights that fit the --precision")
+    return keypoints
+
+
 # -- pictures ----------------------------------------------------------------------------------------------------------
 
 
@@ -51,7 +64,6 @@ def predict_pictures(
         batch_size=batch_size,
         num_workers=min(workers, os.cpu_count() or 1),
         collate_fn=_collate,
-        pin_memory=device.type == "cuda",
     )
     predicted, truth, unreadable = [], [], []
     with torch.inference_mode():
@@ -59,8 +71,8 @@ def predict_pictures(
             unreadable += errors
             if unreadable:
                 continue
-            output = model(images.to(device, non_blocking=True), solver_config=solver_config)
-            predicted.append(output.keypoints.float().cpu().numpy())
+            output = model(images.to(device), solver_config=solver_config)
+            predicted.append(_landmarks_of(output))
             truth.append(landmarks.numpy())
             on_batch(output)
     empty = np.empty((0, model.config.n_keypoints, 2), dtype=np.float32)
@@ -182,8 +194,7 @@ def track_videos(
         for batch in track(tracker, open_ahead(), frames_of, collate, batch_size):
             if batch.output is not None:
                 on_batch(batch.output)
-                keypoints = batch.output.keypoints.float().cpu().numpy()
-                for video, frame, points in zip(batch.streams, batch.items, keypoints, strict=True):
+                for video, frame, points in zip(batch.streams, batch.items, _landmarks_of(batch.output), strict=True):
                     landmarks = frame.to_frame(points)
                     video.landmarks.append(landmarks)
                     on_frame(video, frame, landmarks)

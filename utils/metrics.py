@@ -10,8 +10,8 @@ Array = NDArray[np.float64]
 
 #: NME (a fraction) above which an image counts as failed, and where the AUC ends.
 FAILURE_THRESHOLD = 0.10
-#: Points of the cumulative error curve, from 0 to the threshold.
-_CURVE_POINTS = 1001
+#: Distance of the cumulative error curve's points.
+_CURVE_STEP = 1e-4
 
 
 def image_nme(pred: ArrayLike, gt: ArrayLike) -> Array:
@@ -33,8 +33,8 @@ def image_nme(pred: ArrayLike, gt: ArrayLike) -> Array:
 
 
 def cumulative_error(nmes: ArrayLike, threshold: float = FAILURE_THRESHOLD) -> tuple[Array, Array]:
-    """The cumulative error curve: thresholds t from 0 to ``threshold`` (1,001) and the fraction of images ≤ t."""
-    thresholds = np.linspace(0, threshold, _CURVE_POINTS)
+    """The cumulative error curve: t = 0, 0.0001, …, ``threshold`` and the fraction of images ≤ t."""
+    thresholds = np.linspace(0, threshold, round(threshold / _CURVE_STEP) + 1)
     ordered = np.sort(np.asarray(nmes, dtype=np.float64))
     return thresholds, np.searchsorted(ordered, thresholds, side="right") / len(ordered)
 

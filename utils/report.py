@@ -74,7 +74,7 @@ def solver_line(output: LDEQOutput) -> str:
     return (
         f"solver: iterations [{iterations}], {' and '.join(reasons)}, "
         f"mean abs error {stats.abs_error.mean():.3e}, mean rel error {stats.rel_error.mean():.3e}, "
-        f"{int(stats.n_fallbacks.sum())} plain steps for singular ones"
+        f"{int(stats.n_fallbacks.sum())} singular steps replaced"
     )
 
 

@@ -61,7 +61,7 @@ class Anderson:
         mixed = torch.bmm(weights, state.values[:, :n])[:, 0]
         if self.mixing != 1:
             mixed = mixed - (1 - self.mixing) * torch.bmm(weights, state.residuals[:, :n])[:, 0]
-        usable = usable.to(mixed.device)
+        usable = usable.to(mixed.device) & torch.isfinite(torch.linalg.vector_norm(mixed, dim=1))
         x = torch.where(usable[:, None], mixed, state.values[:, (state.k - 1) % self.memory])
         value = f(x)
         residual = _remember(state, x, value)
@@ -95,7 +95,9 @@ def _remember(state: AndersonState, x: Tensor, value: Tensor) -> Tensor:
     state.residuals[:, slot] = residual
     state.k += 1
     filled = min(state.k, state.values.shape[1])
-    products = torch.bmm(state.residuals[:, :filled], residual[:, :, None])[:, :, 0].cpu().double()
+    # Sums of products, slot by slot: a matrix-vector product over so many elements loses three digits of float32, by
+    # the batch size, and the weights of a long or damped history amplify what is lost.
+    products = torch.stack([(state.residuals[:, k] * residual).sum(dim=1) for k in range(filled)], dim=1).cpu().double()
     state.gram[:, slot, :filled] = products
     state.gram[:, :filled, slot] = products
     return residual

@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from ldeq.config import STOP_CRITERIA, STOP_MODES
+
 State = TypeVar("State")
 
 #: z (B, D) → f(z) (B, D), each sample by itself.
@@ -36,11 +38,11 @@ class Iterate:
 
     #: (B, D), the candidate for the solution.
     z: Tensor
-    #: (B,), ‖f(z) − z‖ as the solver defines it.
+    #: (B,), the residual as the solver defines it: ‖f(z) − z‖, or the last change of z in fixed-point iteration.
     abs_error: Tensor
     #: (B,), the same relative to the size of f(z).
     rel_error: Tensor
-    #: (B,) bool: the mixing was singular or not finite and a plain step was taken in its place.
+    #: (B,) bool: the mixing or update was singular or not finite and something plainer stood in for it.
     fell_back: Tensor
 
 
@@ -69,14 +71,14 @@ class SolverStats:
 
     #: Iterations made, as the solver counts them.
     n_iters: Tensor
-    #: ‖f(z) − z‖ and its relative form, of the iterate that the solver returned; inf where that is z0.
+    #: The solver's residual and its relative form, of the iterate that it returned; inf where that is z0.
     abs_error: Tensor
     rel_error: Tensor
     #: Evaluations of f, without one that follows the solver.
     n_evaluations: Tensor
     #: A :class:`StopReason`.
     stop_reason: Tensor
-    #: Iterations in which a plain step stood in for a singular or non-finite mixing.
+    #: Iterations whose mixing or update was singular or not finite, and was replaced or left out.
     n_fallbacks: Tensor
 
 
@@ -119,7 +121,12 @@ def solve(
         args: tensors with the samples as their first dimension.
 
     No gradient flows through the iterations.
+
+    Raises:
+        ValueError: where ``stop_mode`` or ``stop_criterion`` is another word.
     """
+    if stop_mode not in STOP_MODES or stop_criterion not in STOP_CRITERIA:
+        raise ValueError(f"{stop_mode!r} and {stop_criterion!r}, expected one of {STOP_MODES} and of {STOP_CRITERIA}")
     n_samples = z0.shape[0]
     device = z0.device
     by_batch = stop_criterion == "batch"
@@ -143,7 +150,7 @@ def solve(
 
     for iteration in range(1, max_iters + 1):
         iterate = solver.step(f_of_rows, state)
-        finite = torch.isfinite(iterate.abs_error)
+        finite = _is_finite(iterate)
         error = iterate.rel_error if stop_mode == "rel" else iterate.abs_error
         if by_batch:
             error = _mean_over(error, finite)
@@ -152,7 +159,7 @@ def solve(
         n_fallbacks[rows] += iterate.fell_back
         if trajectory is not None:
             current = trajectory[-1].clone()
-            current[rows] = iterate.z
+            current[rows] = torch.where(finite[:, None], iterate.z, current[rows])
             trajectory.append(current)
 
         best.update(iterate, error, finite & (error < best.error) if solver.keeps_best else finite)
@@ -206,6 +213,12 @@ def select_samples(state: State, kept: Tensor) -> State:
     names = [field.name for field in dataclasses.fields(state)]  # type: ignore[arg-type]
     tensors = {name: getattr(state, name) for name in names if isinstance(getattr(state, name), Tensor)}
     return dataclasses.replace(state, **{name: tensor[kept.to(tensor.device)] for name, tensor in tensors.items()})  # type: ignore[type-var]
+
+
+def _is_finite(iterate: Iterate) -> Tensor:
+    """By its errors, which are not where z or f(z) is not. A relative error of 0 by an infinite size is no error of 0."""
+    overflowed = (iterate.rel_error == 0) & (iterate.abs_error > 0)
+    return torch.isfinite(iterate.abs_error) & torch.isfinite(iterate.rel_error) & ~overflowed
 
 
 def _mean_over(error: Tensor, finite: Tensor) -> Tensor:
