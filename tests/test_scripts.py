@@ -296,7 +296,7 @@ def test_results_do_not_depend_on_batches_order_or_workers(rwr, video_run, wflw_
     for split in ("easy", "hard"):
         path = wflw_v / f"{split}_video_IDs.txt"
         path.write_text("\n".join(reversed(path.read_text().split())))
-    for batch_size, workers in ((1, 2), (2, 0), (2, 2), (5, 0), (5, 2)):
+    for batch_size, workers in ((1, 2), (2, 0), (5, 2)):
         video_run(*flags, f"--WFLW_V_batch_size={batch_size}", f"--WFLW_V_workers={workers}", out="other")
         other = results(tmp_path / "other")["videos"]
         assert list(other) != list(base)
@@ -508,6 +508,7 @@ def test_a_killed_process_loses_only_what_is_in_flight(how, tmp_path, wflw_v):
             shutil.copy(wflw_v / folder / f"clip_C3.{suffix}", wflw_v / folder / f"{id}.{suffix}")
     (wflw_v / "easy_video_IDs.txt").write_text("\n".join(ids))
     flags = [f"--WFLW_V_dataset_path={wflw_v}", "--WFLW_V_split=easy", f"--output_dir={tmp_path / 'out'}", "--plot"]
+    flags += ["--rwr=true", "--WFLW_V_workers=1"]
     process = subprocess.Popen([*script, *flags, "--WFLW_V_batch_size=1"], stderr=subprocess.PIPE, text=True)
     table = tmp_path / "out" / "results.csv"
     deadline = time.monotonic() + 120
@@ -538,16 +539,21 @@ def test_a_killed_process_loses_only_what_is_in_flight(how, tmp_path, wflw_v):
 @pytest.mark.parametrize("script", ["test_LDEQ_WFLW.py", "test_LDEQ_WFLW_V.py"])
 def test_as_a_process_from_another_folder(script, tmp_path):
     command = [sys.executable, str(REPOSITORY / script)]
-    helped = subprocess.run([*command, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert helped.returncode == 0
-    assert "default: auto" in " ".join(helped.stdout.split())
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     assert bundled.UNTRAINED_NOTE in done.stdout
     (folder,) = (tmp_path / "results" / script[:-3]).iterdir()
     assert (folder / "results.json").is_file()
-    refused = subprocess.run([*command, "--device=tpu"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert_refused((refused.returncode, refused.stdout, refused.stderr), script, "--device tpu")
+
+
+@pytest.mark.parametrize("script", [test_LDEQ_WFLW, test_LDEQ_WFLW_V])
+def test_help_has_every_default(script, run_script):
+    status, out, _ = run_script(script.main, "--help")
+    assert status == 0
+    for action in script.make_parser()._actions[1:]:
+        assert action.help
+        if action.default is not None:
+            assert f"(default: {action.default})" in " ".join(out.split())
 
 
 @pytest.mark.slow

@@ -216,7 +216,7 @@ def select_samples(state: State, kept: Tensor) -> State:
 
 
 def _is_finite(iterate: Iterate) -> Tensor:
-    """By its errors, which are not where z or f(z) is not; a relative error of 0 by an infinite size is no error of 0."""
+    """By its errors, which are not finite where z or f(z) is not, or are 0 relative to an infinite size."""
     overflowed = (iterate.rel_error == 0) & (iterate.abs_error > 0)
     return torch.isfinite(iterate.abs_error) & torch.isfinite(iterate.rel_error) & ~overflowed
 
