@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from datasets.wflw import SPLITS, WFLWDataset
-from ldeq import LDEQ, InputError, LDEQOutput, load_checkpoint
+from ldeq import LDEQ, InputError, LDEQOutput
 from ldeq.files import written_whole
 from utils import bundled, plots, report, results
 from utils.cli import ArgumentParser, add_common_flags, at_least, run
-from utils.device import autocast, prepare, resolve_device, slow_precision_note
-from utils.evaluation import Predictions, predict_pictures
+from utils.device import autocast, load_model, resolve_device, slow_precision_note
+from utils.evaluation import Predictions, SolverTally, predict_pictures
 from utils.metrics import failure_rate_and_auc, image_nme
 
 SCRIPT = "test_LDEQ_WFLW"
@@ -27,11 +27,17 @@ def make_parser() -> ArgumentParser:
         "--dataset_path",
         default=str(bundled.WFLW),
         metavar="DIR",
-        help="pre-cropped WFLW: <split>.txt and <split>/<file name>; the default is a small bundled sample",
+        help="pre-cropped WFLW: <split>.txt and <split>/<file name>; a small bundled sample if not given",
     )
-    parser.add_argument("--split", nargs="+", default=list(SPLITS), metavar="SPLIT", help="one or more splits")
+    parser.add_argument(
+        "--split",
+        nargs="+",
+        action="extend",
+        metavar="SPLIT",
+        help=f"one or more splits; if not given, {', '.join(SPLITS)}",
+    )
     parser.add_argument("--batch_size", type=at_least(1), default=32, help="images at a time")
-    parser.add_argument("--workers", type=at_least(0), default=4, help="processes that decode images")
+    parser.add_argument("--workers", type=at_least(0), default=4, help="threads that decode images")
     add_common_flags(parser, SCRIPT)
     return parser
 
@@ -40,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluates as the command line (or ``arguments``) says."""
     flags = make_parser().parse(arguments)
     device = resolve_device(flags.device)
-    model = prepare(load_checkpoint(flags.landmark_model_weights, trust_pickle=flags.trust_pickle), device)
-    splits = list(dict.fromkeys(flags.split))
+    model = load_model(flags.landmark_model_weights, device, flags.trust_pickle)
+    splits = list(dict.fromkeys(flags.split or SPLITS))
     datasets = {split: WFLWDataset(flags.dataset_path, split) for split in splits}
     folder = results.make_output_folder(flags.output_dir, SCRIPT)
 
@@ -53,30 +59,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
         slow_precision_note(device, flags.precision),
     ):
         if line:
-            console.print(line)
+            console.print(line, soft_wrap=True)
     if flags.summary:
         report.print_summary(model)
 
     started = time.perf_counter()
-    predictions = predict(model, datasets, flags)
+    tally = SolverTally()
+    predictions = predict(model, datasets, flags, tally)
     seconds = time.perf_counter() - started
 
     nmes = {split: image_nme(found.predicted, found.truth) for split, found in predictions.items()}
     figures = {split: figures_of(values) for split, values in nmes.items()}
-    write_results(folder, model, datasets, predictions, nmes, figures, flags)
+    unsound = tally.check()
+    for stale in folder.glob("worst_*.png"):
+        stale.unlink()
+    write_results(folder, model, datasets, predictions, nmes, figures, flags, tally)
     plots.save(plots.cumulative_error_plot(nmes, note), folder / "cumulative_error.png")
     for split in splits:
         save_gallery(folder, datasets[split], predictions[split], nmes[split], note)
 
     console.print(report.wflw_table(figures))
-    remarks = [report.paper_note(figures), note]
+    remarks = [report.paper_note(figures), note, unsound]
     n_images = sum(len(values) for values in nmes.values())
     remarks.append(f"{n_images} images in {seconds:.1f} s ({n_images / seconds:.1f} a second). Results are in {folder}")
     for remark in filter(None, remarks):
-        console.print(remark)
+        console.print(remark, soft_wrap=True)
 
 
-def predict(model: LDEQ, datasets: dict[str, WFLWDataset], flags: argparse.Namespace) -> dict[str, Predictions]:
+def predict(
+    model: LDEQ, datasets: dict[str, WFLWDataset], flags: argparse.Namespace, tally: SolverTally
+) -> dict[str, Predictions]:
     """Landmarks of every split.
 
     Raises:
@@ -88,9 +100,10 @@ def predict(model: LDEQ, datasets: dict[str, WFLWDataset], flags: argparse.Names
     with report.progress(sum(map(len, datasets.values())), "image", "WFLW") as bar, autocast(device, flags.precision):
 
         def on_batch(output: LDEQOutput) -> None:
+            tally.add(output)
             bar.update(len(output.keypoints))
             if flags.verbose_solver:
-                bar.write(report.solver_line(output))
+                report.say(bar, report.solver_line(output))
 
         for split, dataset in datasets.items():
             bar.set_description(split, refresh=False)
@@ -101,6 +114,7 @@ def predict(model: LDEQ, datasets: dict[str, WFLWDataset], flags: argparse.Names
                 batch_size=flags.batch_size,
                 workers=flags.workers,
                 on_batch=on_batch,
+                only_check=any(before.unreadable for before in found.values()),
             )
     unreadable = [sentence for predictions in found.values() for sentence in predictions.unreadable]
     if unreadable:
@@ -121,6 +135,7 @@ def write_results(
     nmes: dict[str, np.ndarray],
     figures: dict[str, dict[str, float]],
     flags: argparse.Namespace,
+    tally: SolverTally,
 ) -> None:
     device = next(model.parameters()).device
     description = results.describe_run(flags.landmark_model_weights, flags.dataset_path, model, vars(flags), device)
@@ -133,7 +148,7 @@ def write_results(
     results.write_csv(folder / "images.csv", rows)
     with written_whole(folder / "predictions.npz") as temporary:
         np.savez(temporary, **{split: found.predicted for split, found in predictions.items()})  # type: ignore[arg-type]
-    results.write_json(folder / "results.json", {**description, "splits": figures})
+    results.write_json(folder / "results.json", {**description, "splits": figures, "solver": tally.summary()})
 
 
 def save_gallery(

@@ -10,13 +10,13 @@ import numpy as np
 from rich.console import Console
 
 from datasets.wflw_v import SPLITS, Clip, UnusableVideo, WFLWVDataset
-from ldeq import LDEQ, InputError, LDEQOutput, VideoTracker, load_checkpoint
+from ldeq import LDEQ, InputError, LDEQOutput, VideoTracker
 from utils import bundled, plots, report, results
 from utils.annotated_video import AnnotatedVideos
 from utils.cli import ArgumentParser, add_boolean, add_common_flags, at_least, run
-from utils.device import autocast, prepare, resolve_device, slow_precision_note
+from utils.device import autocast, load_model, resolve_device, slow_precision_note
 from utils.display import Window
-from utils.evaluation import track_videos
+from utils.evaluation import SolverTally, track_videos
 from utils.metrics import video_nme, video_nmf
 
 SCRIPT = "test_LDEQ_WFLW_V"
@@ -25,7 +25,7 @@ LISTED = 12
 
 
 def make_parser() -> ArgumentParser:
-    parser = ArgumentParser(__doc__)
+    parser = ArgumentParser(__doc__, ids_flag="--videos")
     add_boolean(
         parser, "--rwr", "recurrence without recurrence: each frame's solve starts from the last frame's equilibrium"
     )
@@ -42,7 +42,7 @@ def make_parser() -> ArgumentParser:
         "--WFLW_V_dataset_path",
         default=str(bundled.WFLW_V),
         metavar="DIR",
-        help="WFLW-V: <split>_video_IDs.txt, bboxes/, landmarks/ and videos/; the default is a small bundled sample",
+        help="WFLW-V: <split>_video_IDs.txt, bboxes/, landmarks/ and videos/; a small bundled sample if not given",
     )
     parser.add_argument("--WFLW_V_batch_size", type=at_least(1), default=5, help="videos at a time")
     parser.add_argument("--WFLW_V_workers", type=at_least(0), default=8, help="threads that decode videos")
@@ -57,9 +57,9 @@ def make_parser() -> ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluates as the command line (or ``arguments``) says."""
-    flags = make_parser().parse(arguments, ids_flag="--videos")
+    flags = make_parser().parse(arguments)
     device = resolve_device(flags.device)
-    model = prepare(load_checkpoint(flags.landmark_model_weights, trust_pickle=flags.trust_pickle), device)
+    model = load_model(flags.landmark_model_weights, device, flags.trust_pickle)
     dataset = WFLWVDataset(flags.WFLW_V_dataset_path, flags.WFLW_V_split, flags.videos)
     missing = [str(clip.video_path) for clip in dataset.clips if not clip.video_path.is_file()]
     if flags.strict and missing:
@@ -69,11 +69,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     description = results.describe_run(
         flags.landmark_model_weights, flags.WFLW_V_dataset_path, model, vars(flags), device
     )
-    if flags.resume and not flags.output_dir:
-        folder = results.latest_folder(SCRIPT)
-    else:
-        folder = results.make_output_folder(flags.output_dir, SCRIPT)
-    outcome = results.VideoRun(folder, description, identity_of(description, flags), flags.resume)
+    requested = results.latest_folder(SCRIPT) if flags.resume and not flags.output_dir else flags.output_dir
+    folder = results.make_output_folder(requested, SCRIPT)
+    outcome = results.VideoRun(
+        folder,
+        description,
+        identity_of(description, flags),
+        dataset.lengths,
+        resume=flags.resume,
+        drawn=flags.plot,
+    )
 
     mode = mode_of(model, flags)
     console = report.console()
@@ -86,13 +91,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         slow_precision_note(device, flags.precision),
     ):
         if line:
-            console.print(line)
+            console.print(line, soft_wrap=True)
     if flags.summary:
         report.print_summary(model)
 
     started = time.perf_counter()
+    tally = SolverTally()
     try:
-        skipped, n_frames = evaluate(model, dataset, outcome, flags, window)
+        skipped, n_frames = evaluate(model, dataset, outcome, flags, window, tally)
     except KeyboardInterrupt:
         done = f"{len(outcome.rows)} of {len(dataset.clips)} videos are done"
         raise KeyboardInterrupt(f"{done} and in {folder}, --resume goes on from there") from None
@@ -102,13 +108,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(
             f"{dataset.root}: no video of {flags.WFLW_V_split} could be used ({reasons}), expected at least one"
         )
-    outcome.finish([clip.id for clip in dataset.clips], flags.WFLW_V_split, flags.rwr, skipped)
+    unsound = tally.check()
+    outcome.finish(list(dataset.lengths), flags.WFLW_V_split, flags.rwr, skipped, tally.summary())
     save_plots(outcome, dataset, mode, note, flags.plot)
 
     print_tables(console, outcome, skipped, flags.WFLW_V_split, mode)
     speed = f"{n_frames} frames in {seconds:.1f} s ({n_frames / seconds:.1f} a second)."
-    for remark in filter(None, (note, f"{speed} Results are in {folder}")):
-        console.print(remark)
+    for remark in filter(None, (note, unsound, f"{speed} Results are in {folder}")):
+        console.print(remark, soft_wrap=True)
 
 
 def identity_of(description: dict[str, Any], flags: argparse.Namespace) -> dict[str, Any]:
@@ -143,7 +150,12 @@ def mode_of(model: LDEQ, flags: argparse.Namespace) -> str:
 
 
 def evaluate(
-    model: LDEQ, dataset: WFLWVDataset, outcome: results.VideoRun, flags: argparse.Namespace, window: Window | None
+    model: LDEQ,
+    dataset: WFLWVDataset,
+    outcome: results.VideoRun,
+    flags: argparse.Namespace,
+    window: Window | None,
+    tally: SolverTally,
 ) -> tuple[dict[str, str], int]:
     """Tracks the videos that are not done yet; gives the skipped ones with their reasons, and the frames it made.
 
@@ -162,19 +174,20 @@ def evaluate(
     n_done = sum(row["n_frames"] for row in outcome.rows.values())
     skipped: dict[str, str] = {}
     n_frames = 0
-    drawings = AnnotatedVideos(outcome.folder, flags.plot, window)
+    drawings = AnnotatedVideos(outcome.video_path, flags.plot, window)
 
     with (
-        report.progress(dataset.n_frames, "frame", flags.WFLW_V_split, n_done) as bar,
+        report.progress(sum(dataset.lengths.values()), "frame", flags.WFLW_V_split, n_done) as bar,
         autocast(device, flags.precision),
     ):
 
         def on_batch(output: LDEQOutput) -> None:
             nonlocal n_frames
             n_frames += len(output.keypoints)
+            tally.add(output)
             bar.update(len(output.keypoints))
             if flags.verbose_solver:
-                bar.write(report.solver_line(output))
+                report.say(bar, report.solver_line(output))
 
         try:
             for video in track_videos(
@@ -187,6 +200,8 @@ def evaluate(
                 on_batch=on_batch,
             ):
                 clip: Clip = video.clip
+                if video.failure is None:
+                    outcome.begin()
                 drawings.end(video)
                 if video.failure is None:
                     predicted, truth = np.stack(video.landmarks), clip.landmarks

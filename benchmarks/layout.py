@@ -4,28 +4,28 @@ Times the stem and one evaluation of the cell at the size of the published examp
 a noisy machine disturbs all alike, and prints medians with ratios to contiguous float32.
 """
 
-import argparse
 import statistics
+from collections.abc import Sequence
 
 import torch
 
 from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, seconds_of
 from ldeq import LDEQ, ModelConfig
-from utils.cli import at_least
+from utils.cli import ArgumentParser, at_least, run
 from utils.device import PRECISIONS, autocast, resolve_device
 from utils.report import console, table
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = ArgumentParser(__doc__)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--batch_sizes", type=at_least(1), nargs="+", default=[1, 5])
+    parser.add_argument("--batch_sizes", type=at_least(1), nargs="+", default=[1, 5], help="images at a time")
     parser.add_argument("--precisions", choices=tuple(PRECISIONS), nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--repeats", type=at_least(1), default=9)
-    flags = parser.parse_args()
+    flags = parser.parse(arguments)
     device = resolve_device(flags.device)
     variants = [(layout, precision) for precision in flags.precisions for layout in LAYOUTS]
     torch.manual_seed(0)
@@ -70,4 +70,4 @@ def _medians(measured: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

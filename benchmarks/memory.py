@@ -4,12 +4,12 @@ Runs the script itself, in processes of their own, over copies of a bundled clip
 frames, with a tiny network so that memory and not arithmetic is what is looked at.
 """
 
-import argparse
 import itertools
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +18,20 @@ import torch
 from datasets.wflw_v import Clip
 from ldeq import LDEQ, ModelConfig, SolverConfig, save_checkpoint
 from utils import bundled
-from utils.cli import at_least
+from utils.cli import ArgumentParser, at_least, run
 from utils.report import console, table
 from utils.video import VideoReader, VideoWriter
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = ArgumentParser(__doc__)
     parser.add_argument("--copies", type=at_least(1), nargs="+", default=[4, 64], help="of a clip of 60 frames")
     parser.add_argument("--long", type=at_least(2), default=3000, help="frames of the long clip")
     parser.add_argument("--plot", action="store_true", help="write annotated videos as well")
-    flags = parser.parse_args()
+    flags = parser.parse(arguments)
     cases = [(copies, 60) for copies in flags.copies] + [(1, flags.long)]
     extra = ["--plot"] if flags.plot else []
     rows = []
@@ -92,4 +92,4 @@ def peak_memory(root: Path, *arguments: str) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -6,10 +6,9 @@ evaluation, which decodes in the background, is timed as the script runs it. Ran
 frame by frame every frame takes all of ``--max_iters``: an upper bound.
 """
 
-import argparse
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from ldeq import LDEQ, ModelConfig, SolverConfig, VideoTracker
 from ldeq.config import SOLVERS
 from ldeq.images import normalise
 from utils import bundled
-from utils.cli import at_least
+from utils.cli import ArgumentParser, at_least, run
 from utils.device import PRECISIONS, autocast, prepare, resolve_device, slow_precision_note
 from utils.evaluation import track_videos
 from utils.metrics import video_nme, video_nmf
@@ -37,15 +36,19 @@ class Copy:
     """The first frames of a clip, as a clip of its own."""
 
     clip: Clip
-    n_frames: int
+    most_frames: int
+
+    @property
+    def n_frames(self) -> int:
+        return min(self.most_frames, len(self.clip.bboxes))
 
     def frames(self, keep_frames: bool = False) -> Iterator[FaceFrame]:
         return itertools.islice(self.clip.frames(keep_frames), self.n_frames)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = ArgumentParser(__doc__)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precisions", choices=tuple(PRECISIONS), nargs="+", default=["fp32"])
     parser.add_argument("--batch_size", type=at_least(1), default=5, help="videos at a time")
@@ -54,7 +57,7 @@ def main() -> None:
     parser.add_argument("--solver", choices=SOLVERS, default="anderson")
     parser.add_argument("--max_iters", type=at_least(1), default=12, help="of a frame by itself")
     parser.add_argument("--dataset_path", type=Path, default=bundled.WFLW_V)
-    flags = parser.parse_args()
+    flags = parser.parse(arguments)
     device = resolve_device(flags.device)
     clips = WFLWVDataset(flags.dataset_path, "all").clips
     copies = [Copy(clip, flags.frames) for clip in itertools.islice(itertools.cycle(clips), flags.batch_size)]
@@ -143,4 +146,4 @@ def _time_whole(model: LDEQ, rwr: bool, copies: list[Copy], workers: int) -> flo
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

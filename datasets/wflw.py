@@ -30,6 +30,8 @@ SPLITS = (
 IMAGE_SIZE = 256
 #: Landmarks may overflow the crop by half a pixel before it is padded.
 _TOLERANCE = 0.5 / IMAGE_SIZE
+#: How far from its centre, in sides of the crop, a landmark can be; farther ones are in pixels, or slips.
+_FARTHEST = 2.5
 #: Pixels that a padded border has past the landmark that needed it.
 _MARGIN = 8
 
@@ -56,6 +58,8 @@ class WFLWDataset(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(self, root: str | Path, split: str) -> None:
+        if Path(split).name != split or split == "file":
+            raise InputError(f"{split!r} is no split, expected the name of a list in {root} ({', '.join(SPLITS)})")
         self.root = Path(root)
         self.split = split
         self._faces = _read_list(self.root / f"{split}.txt", self.root / split)
@@ -122,7 +126,7 @@ def _read_list(path: Path, folder: Path) -> list[_Face]:
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected WFLW's list of images and landmarks for this split")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text ({error}), expected WFLW's list") from None
     faces = [_read_line(line, f"{path}, line {number}", folder) for number, line in enumerate(lines, 1) if line.strip()]
@@ -142,6 +146,10 @@ def _read_line(line: str, where: str, folder: Path) -> _Face:
     numbers = np.array([float(word) for word in words])
     if not np.isfinite(numbers).all():
         raise InputError(f"{where}: a coordinate is not finite, {expected}")
+    wrong = np.abs(numbers - 0.5) > _FARTHEST
+    if wrong.any():
+        index = int(np.argmax(wrong))
+        raise InputError(f"{where}: number {index + 1} is {words[index]}, expected fractions of the crop's side")
     landmarks = numbers.reshape(N_LANDMARKS, 2)
     one, other = OUTER_EYE_CORNERS
     seen = _move_along(landmarks, _border(landmarks))
@@ -163,9 +171,14 @@ def _is_number(word: str) -> bool:
 def _read_picture(path: Path) -> Image.Image:
     try:
         with Image.open(path) as picture:
-            rgb = picture.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            if picture.size != (IMAGE_SIZE, IMAGE_SIZE):
+                size = f"{picture.width}x{picture.height}"
+                raise InputError(f"{path}: is {size}, expected a {IMAGE_SIZE}x{IMAGE_SIZE} crop")
+            if picture.mode[0] in "IF":
+                raise InputError(f"{path}: has pixels of mode {picture.mode}, expected 8 bits a channel")
+            # By way of RGBA where a palette has transparency, as Pillow wants it.
+            return picture.convert("RGBA" if "transparency" in picture.info else "RGB").convert("RGB")
+    except InputError:
+        raise
+    except Exception as error:  # Pillow raises whatever the damage in the file leads to
         raise InputError(f"{path}: cannot be read as a picture ({error}), expected a face crop") from None
-    if rgb.size != (IMAGE_SIZE, IMAGE_SIZE):
-        raise InputError(f"{path}: is {rgb.width}x{rgb.height}, expected a {IMAGE_SIZE}x{IMAGE_SIZE} crop")
-    return rgb

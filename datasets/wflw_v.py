@@ -17,6 +17,9 @@ from utils.landmarks98 import N_LANDMARKS, OUTER_EYE_CORNERS
 from utils.video import VideoReader
 
 SPLITS = ("hard", "easy")
+#: No coordinate in frame pixels is as large, and no face as small.
+FARTHEST = 1e5
+SMALLEST = 1e-3
 
 
 class UnusableVideo(InputError):
@@ -62,8 +65,9 @@ class Clip:
         if boxes.ndim != 2 or boxes.shape[1] < 4:
             raise InputError(f"{path}: has shape {boxes.shape}, expected (frames, 4 or more)")
         boxes = boxes[:, :4]
-        _check_frames(path, np.isfinite(boxes).all(axis=1), "a finite box")
-        _check_frames(path, (boxes[:, 2:] - boxes[:, :2]).max(axis=1) >= 1, "a box of at least a pixel")
+        _check_frames(path, (np.abs(boxes) < FARTHEST).all(axis=1), "a box in frame pixels")
+        corners = np.trunc(boxes + 0.5)
+        _check_frames(path, (corners[:, 2:] - corners[:, :2]).max(axis=1) >= 1, "a box of at least a pixel")
         return boxes
 
     @property
@@ -75,10 +79,11 @@ class Clip:
             raise InputError(f"{path}: has shape {points.shape}, expected (frames, {N_LANDMARKS}, 2)")
         if len(points) < 2:
             raise InputError(f"{path}: has {len(points)} frames, expected at least 2 (flicker is between frames)")
-        _check_frames(path, np.isfinite(points).all(axis=(1, 2)), "finite landmarks")
+        _check_frames(path, (np.abs(points) < FARTHEST).all(axis=(1, 2)), "landmarks in frame pixels")
         one, other = OUTER_EYE_CORNERS
-        _check_frames(path, (points[:, one] != points[:, other]).any(axis=1), "outer eye corners (60, 72) that differ")
-        _check_frames(path, (np.ptp(points, axis=1) > 0).all(axis=1), "a face with an extent")
+        eyes = np.linalg.norm(points[:, one] - points[:, other], axis=-1)
+        _check_frames(path, eyes > SMALLEST, "outer eye corners (60, 72) that differ")
+        _check_frames(path, (np.ptp(points, axis=1) > SMALLEST).all(axis=1), "a face with an extent")
         return points
 
     def check_annotations(self) -> int:
@@ -146,8 +151,8 @@ class WFLWVDataset:
                 f"{', '.join(unknown)}: not in the {split} id list of {self.root}, expected ids that it has"
             )
         self.clips = [Clip(self.root, id) for id in listed if ids is None or id in ids]
-        #: Number of annotated frames, all clips together.
-        self.n_frames = sum(clip.check_annotations() for clip in self.clips)
+        #: Number of annotated frames by id.
+        self.lengths = {clip.id: clip.check_annotations() for clip in self.clips}
 
 
 def read_ids(root: Path, split: str) -> list[str]:
@@ -160,7 +165,7 @@ def read_ids(root: Path, split: str) -> list[str]:
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected the split's list of video ids")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text ({error}), expected an id a line") from None
     seen: dict[str, int] = {}
@@ -183,8 +188,10 @@ def _load_annotation(path: Path) -> NDArray[np.float64]:
         raise InputError(f"{path}: no such file, expected annotations of a video in the id list")
     try:
         values = np.load(path, allow_pickle=False)
+        if values.dtype.kind not in "iuf":
+            raise ValueError(f"elements of type {values.dtype}")
         return np.asarray(values, dtype=np.float64)
-    except (OSError, ValueError, EOFError, TypeError) as error:
+    except Exception as error:  # NumPy raises whatever the damage in the file leads to
         raise InputError(f"{path}: cannot be read ({_first_line(error)}), expected a NumPy array of numbers") from None
 
 

@@ -62,8 +62,9 @@ def save_checkpoint(path: str | Path, model: LDEQ, **extra: Any) -> None:
         "args": to_namespace(model.config, model.solver_config),
         "state_dict": {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()},
     }
-    with written_whole(path) as temporary:
-        torch.save(content, temporary)
+    # Through an open file, since PyTorch puts a file's name into its content.
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)
 
 
 def _read(path: Path, trust_pickle: bool) -> Any:

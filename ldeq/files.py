@@ -1,10 +1,16 @@
 """Writing files whole or not at all."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from ldeq.errors import InputError
+
+#: Names of unfinished files, as :class:`WholeFile` makes them.
+_TEMPORARY = re.compile(r"\..*\.unfinished-\w{8}(\.\w+)?")
 
 
 class WholeFile:
@@ -18,7 +24,9 @@ class WholeFile:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # The suffix is kept, so that libraries which choose a format by it still do.
-        descriptor, name = tempfile.mkstemp(prefix=f".{self.path.stem}.", suffix=self.path.suffix, dir=self.path.parent)
+        descriptor, name = tempfile.mkstemp(
+            prefix=f".{self.path.stem}.unfinished-", suffix=self.path.suffix, dir=self.path.parent
+        )
         os.close(descriptor)
         self.temporary = Path(name)
 
@@ -35,10 +43,31 @@ class WholeFile:
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
-    """Gives a temporary path beside ``path``, which becomes ``path`` if the block ends without an error."""
-    whole = WholeFile(path)
+    """Gives a temporary path beside ``path``, which becomes ``path`` if the block ends without an error.
+
+    Raises:
+        InputError: where the file cannot be written (a full disk, say).
+    """
     try:
-        yield whole.temporary
-        whole.commit()
-    finally:
-        whole.discard()
+        whole = WholeFile(path)
+        try:
+            yield whole.temporary
+            whole.commit()
+        finally:
+            whole.discard()
+    except OSError as error:
+        raise cannot_be_written(path, error) from None
+
+
+def cannot_be_written(path: str | Path, error: OSError) -> InputError:
+    """The sentence for a file that the system does not let us write; ``error`` may name the temporary one."""
+    return InputError(
+        f"{path}: cannot be written ({error.strerror or error}), expected a disk with space and permission"
+    )
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Removes what killed processes left unfinished in ``folder`` and below: the temporary files of this module."""
+    for path in folder.rglob(".*"):
+        if path.is_file() and _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)

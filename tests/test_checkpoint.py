@@ -246,7 +246,7 @@ def test_an_interrupted_save_keeps_the_old_file(tmp_path, monkeypatch):
     before = path.read_bytes()
 
     def fail(content, file):
-        file.write_bytes(b"half")
+        file.write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", fail)

@@ -205,7 +205,7 @@ def test_unreadable_images_are_all_named(workers, wflw, wflw_run, tmp_path):
         (["--split=train"], "train.txt: no such file"),
         (["--dataset_path=/nowhere"], "/nowhere/test.txt: no such file"),
         (["--landmark_model_weights=/nowhere.pth.tar"], "/nowhere.pth.tar: no such file"),
-        (["--landmark_model_weights=README.md"], "README.md: cannot be read as a checkpoint"),
+        (["--landmark_model_weights=README.md"], "README.md: cannot be read, expected a checkpoint"),
         (["--unknown"], "--unknown"),
         (["--output_dir=README.md"], "README.md"),
         (["--output_dir=/proc/nowhere"], "/proc/nowhere"),
@@ -231,7 +231,7 @@ def test_a_full_device_is_said(wflw_run, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(LDEQ, "forward", no_memory)
-    assert_refused(wflw_run(), "memory is full", "--batch_size")
+    assert_refused(wflw_run(), "memory is full", "expected a smaller batch")
 
 
 def test_ctrl_c_is_said(wflw_run, monkeypatch):
@@ -497,6 +497,11 @@ def test_resuming_the_latest_run(run_script, wflw_v, tmp_path, monkeypatch):
     assert len(results(folder)["videos"]) == 2
 
 
+def with_ctrl_c():
+    """For a child: SIGINT interrupts it, even where the tests run as a background job and ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_process_loses_only_what_is_in_flight(how, tmp_path, wflw_v):
@@ -509,7 +514,9 @@ def test_a_killed_process_loses_only_what_is_in_flight(how, tmp_path, wflw_v):
     (wflw_v / "easy_video_IDs.txt").write_text("\n".join(ids))
     flags = [f"--WFLW_V_dataset_path={wflw_v}", "--WFLW_V_split=easy", f"--output_dir={tmp_path / 'out'}", "--plot"]
     flags += ["--rwr=true", "--WFLW_V_workers=1"]
-    process = subprocess.Popen([*script, *flags, "--WFLW_V_batch_size=1"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*script, *flags, "--WFLW_V_batch_size=1"], stderr=subprocess.PIPE, text=True, preexec_fn=with_ctrl_c
+    )
     table = tmp_path / "out" / "results.csv"
     deadline = time.monotonic() + 120
     while not table.is_file() and process.poll() is None and time.monotonic() < deadline:
@@ -518,6 +525,8 @@ def test_a_killed_process_loses_only_what_is_in_flight(how, tmp_path, wflw_v):
     _, err = process.communicate(timeout=60)
     assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
     assert "Traceback" not in err
+    if how == signal.SIGINT:
+        assert not list((tmp_path / "out").rglob(".*"))
     before = rows(tmp_path / "out")
     assert 1 <= len(before) < len(ids)
     finished = {path.stem for path in (tmp_path / "out" / "videos").glob("[!.]*.mp4")}
@@ -530,6 +539,7 @@ def test_a_killed_process_loses_only_what_is_in_flight(how, tmp_path, wflw_v):
     assert f"{len(before)} video" in again.stdout
     assert list(results(tmp_path / "out")["videos"]) == ids
     assert rows(tmp_path / "out")[: len(before)] == before
+    assert not list((tmp_path / "out").rglob(".*")), "what the killed process left unfinished is removed"
 
 
 # -- as processes ------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Truth and prediction on the frames of the videos being tracked: as MP4s, in a live window, or both."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ class AnnotatedVideos:
     """Draws every frame as it is done.
 
     Args:
-        folder: MP4s go to ``<folder>/videos/<id>.mp4``; each appears when its video is done.
+        path_of: where the MP4 of a video goes, by its id; each appears when its video is done.
         write: whether MP4s are written.
         window: where one of the videos in the batch is shown, if anywhere.
     """
 
-    def __init__(self, folder: Path, write: bool, window: Window | None) -> None:
-        self._folder = folder / "videos"
+    def __init__(self, path_of: Callable[[str], Path], write: bool, window: Window | None) -> None:
+        self._path_of = path_of
         self._write = write
         self._window = window
         self._shown: TrackedVideo[Any] | None = None
@@ -51,7 +52,7 @@ class AnnotatedVideos:
         picture = annotate(frame.frame, landmarks, truth, f"{video.clip.id}  {index}  NME {error:.2f} %")
         if self._write:
             if video not in self._writers:
-                self._writers[video] = VideoWriter(self._folder / f"{video.clip.id}.mp4", video.clip.read_fps())
+                self._writers[video] = VideoWriter(self._path_of(video.clip.id), video.clip.read_fps())
             self._writers[video].write(picture)
         if self._window is not None:
             self._shown = self._shown or video

@@ -1,6 +1,8 @@
 """What the scripts share on the command line: flags, and how a run ends when something is wrong."""
 
 import argparse
+import io
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -13,38 +15,61 @@ from utils import bundled
 from utils.device import PRECISIONS
 
 
-class ArgumentParser(argparse.ArgumentParser):
-    """Shows each flag's default in ``--help``, and says what is wrong in one sentence."""
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows each flag's default, where it has one."""
 
-    def __init__(self, description: str) -> None:
-        super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence.
+
+    Args:
+        ids_flag: a flag (``append``) of ids, which may begin with '-': what follows it are ids up to the next flag.
+    """
+
+    def __init__(self, description: str, ids_flag: str | None = None) -> None:
+        super().__init__(description=description, formatter_class=_HelpFormatter)
+        self._ids_flag = ids_flag
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
-    def parse(self, arguments: Sequence[str] | None = None, ids_flag: str | None = None) -> argparse.Namespace:
-        """Parses; what follows ``ids_flag`` are ids even where they begin with '-', up to the next flag we have."""
-        words = list(sys.argv[1:] if arguments is None else arguments)
-        if ids_flag is None:
-            return self.parse_args(words)
+    def parse(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+        """Parses ``arguments``, or the command line."""
         bound: list[str] = []
-        taking = False
-        for word in words:
-            if self._is_flag(word):
-                taking = word == ids_flag
-                if not taking:
-                    bound.append(word)
+        taking, n_taken = False, 1
+        for word in sys.argv[1:] if arguments is None else arguments:
+            name, has_value, value = word.partition("=")
+            flag = self._flag_of(name)
+            if flag is None and taking and word:
+                # Bound to its flag by '=', argparse takes an id for what it is.
+                bound.append(f"{self._ids_flag}={word}")
+                n_taken += 1
+            elif flag is not None and flag == self._ids_flag:
+                if taking and n_taken == 0:
+                    break
+                taking, n_taken = True, 0
+                if has_value:
+                    bound.append(f"{flag}={value}")
+                    n_taken = 1
             else:
-                bound.append(f"{ids_flag}={word}" if taking else word)
-        if ids_flag in words and not any(word.startswith(f"{ids_flag}=") for word in bound):
-            self.error(f"argument {ids_flag}: expected at least one id")
+                taking = taking and flag is None
+                if not taking and n_taken == 0:
+                    break
+                bound.append(word)
+        if n_taken == 0:
+            self.error(f"argument {self._ids_flag}: expected at least one id")
         return self.parse_args(bound)
 
-    def _is_flag(self, word: str) -> bool:
-        name = word.split("=", 1)[0]
-        flags = self._option_string_actions
-        # argparse takes a flag's unambiguous beginning for it.
-        return name in flags or (len(name) > 3 and name[:2] == "--" and any(flag.startswith(name) for flag in flags))
+    def _flag_of(self, name: str) -> str | None:
+        """The flag that ``name`` is, or is the beginning of as argparse allows."""
+        flags = list(self._option_string_actions)
+        if name in flags:
+            return name
+        longer = [flag for flag in flags if len(name) > 3 and name[:2] == "--" and flag.startswith(name)]
+        return longer[0] if len(longer) == 1 else None
 
 
 def boolean(word: str) -> bool:
@@ -64,7 +89,7 @@ def at_least(minimum: int) -> Callable[[str], int]:
             number = int(word)
         except ValueError:
             number = minimum - 1
-        if number < minimum:
+        if not minimum <= number < 2**31:
             raise argparse.ArgumentTypeError(f"{word!r} is not a whole number of at least {minimum}")
         return number
 
@@ -82,7 +107,7 @@ def add_common_flags(parser: argparse.ArgumentParser, script: str) -> None:
         "--landmark_model_weights",
         default=str(bundled.WEIGHTS),
         metavar="FILE",
-        help="checkpoint in the published format (final.pth.tar); the default is bundled",
+        help="checkpoint in the published format (final.pth.tar); a bundled one if not given",
     )
     add_boolean(parser, "--verbose_solver", "print how the solver did on each batch")
     parser.add_argument("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps")
@@ -103,6 +128,10 @@ def add_common_flags(parser: argparse.ArgumentParser, script: str) -> None:
 def run(script: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs a script's main function and ends the process: status 2 and one sentence for what a user can get wrong."""
     name = sys.argv[0].rsplit("/", 1)[-1]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for paths that are not the terminal's encoding
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         script(arguments)
     except InputError as error:
@@ -111,10 +140,16 @@ def run(script: Callable[[Sequence[str] | None], None], arguments: Sequence[str]
         if error.filename is None and error.errno is None:
             raise
         _leave(2, f"{name}: error: {error.filename or 'a file'}: {error.strerror}, expected to read or write it")
-    except torch.OutOfMemoryError:
-        _leave(2, f"{name}: error: the device's memory is full, expected a smaller batch to fit (--batch_size)")
+    except (torch.OutOfMemoryError, MemoryError):
+        _leave(2, f"{name}: error: memory is full, expected a smaller batch to fit")
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        _leave(2, f"{name}: error: memory is full, expected a smaller batch to fit")
     except KeyboardInterrupt as interrupt:
         _leave(130, ": ".join([name, "interrupted", *map(str, interrupt.args)]))
+    finally:
+        signal.signal(signal.SIGTERM, before)
     sys.exit(0)
 
 

@@ -2,10 +2,12 @@
 
 import platform
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import torch
 
-from ldeq import LDEQ, InputError
+from ldeq import LDEQ, InputError, load_checkpoint
+from utils.landmarks98 import CROP_SIZE, N_LANDMARKS
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -21,11 +23,12 @@ def resolve_device(name: str) -> torch.device:
         return torch.device(next((kind for kind, available in accelerators if available), "cpu"))
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps", "xpu"):
+            raise RuntimeError(f"nothing runs on {device.type}")
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise InputError(
-            f"--device {name}: is not available here, expected auto, cpu or an accelerator of this machine"
-        ) from None
+    except Exception:  # each backend has its own way to say that it is not there
+        expected = "auto, cpu or an accelerator of this machine"
+        raise InputError(f"--device {name}: is not available here, expected {expected}") from None
     return device
 
 
@@ -34,6 +37,20 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({platform.processor() or platform.machine()})" if device.type == "cpu" else str(device)
+
+
+def load_model(weights: str | Path, device: torch.device, trust_pickle: bool) -> LDEQ:
+    """A network for our data sets, from a checkpoint, on its device.
+
+    Raises:
+        InputError: as :func:`ldeq.load_checkpoint`, and where the network is for other landmarks or crops.
+    """
+    model = load_checkpoint(weights, trust_pickle=trust_pickle)
+    found = (model.config.n_keypoints, model.config.im_size)
+    if found != (N_LANDMARKS, CROP_SIZE):
+        was = f"{found[0]} keypoints on crops of {found[1]} pixels"
+        raise InputError(f"{weights}: is a network for {was}, expected {N_LANDMARKS} on {CROP_SIZE} as the data has")
+    return prepare(model, device)
 
 
 def prepare(model: LDEQ, device: torch.device) -> LDEQ:

@@ -15,7 +15,7 @@ _SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 def draw_landmarks(frame: NDArray[np.uint8], landmarks: NDArray[np.floating], colour: tuple[int, int, int]) -> None:
     """Draws 98 landmarks (98, 2) in frame pixels and the face's curves through them, in place."""
     size = max(float(np.ptp(landmarks, axis=0).max()), 1.0)
-    radius = max(size / 130, 1.0)
+    radius = min(max(size / 130, 1.0), 50.0)
     # Far outside the frame there is nothing to see, and OpenCV's coordinates are 16.16 bits.
     points = np.round(np.clip(landmarks, -4096, 12288) * 2**_SHIFT).astype(np.int32)
     for first, last, closed in CURVES:

@@ -1,20 +1,22 @@
 """The two evaluation loops: over pictures and over videos. They know tensors and landmarks, and no data set's files."""
 
-import os
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from ldeq import LDEQ, InputError, LDEQOutput, SolverConfig, VideoTracker
 from ldeq.images import normalise
+from ldeq.solvers import StopReason
 from ldeq.tracking import track
 from utils.prefetch import Prefetched
 
@@ -29,6 +31,46 @@ def _landmarks_of(output: LDEQOutput) -> NDArray[np.float32]:
     if not np.isfinite(keypoints).all():
         raise InputError("the network's landmarks are not finite, expected weights that fit the --precision")
     return keypoints
+
+
+@dataclass
+class SolverTally:
+    """How the solver did over a run."""
+
+    n_solved: int = 0
+    n_converged: int = 0
+    #: Samples that ended at the best iterate before one that was not finite, or at z0 where there was none.
+    n_not_finite: int = 0
+    n_iters: int = 0
+
+    def add(self, output: LDEQOutput) -> None:
+        """Counts a batch; explicit mode has nothing to count."""
+        if output.stats is not None:
+            reasons = output.stats.stop_reason
+            self.n_solved += len(reasons)
+            self.n_converged += int((reasons == StopReason.CONVERGED).sum())
+            self.n_not_finite += int((reasons == StopReason.NON_FINITE).sum())
+            self.n_iters += int(output.stats.n_iters.sum())
+
+    def check(self) -> str | None:
+        """A warning where some solves were not finite.
+
+        Raises:
+            InputError: where none was.
+        """
+        if self.n_not_finite == 0:
+            return None
+        if self.n_not_finite == self.n_solved:
+            raise InputError("no solve stayed finite, expected weights that fit the --precision")
+        return (
+            f"{self.n_not_finite} of {self.n_solved} solves met numbers that are not finite: their landmarks are poor."
+        )
+
+    def summary(self) -> dict[str, float | int | None]:
+        """For results.json."""
+        mean = self.n_iters / self.n_solved if self.n_solved else None
+        counts = {"n_solved": self.n_solved, "n_converged": self.n_converged, "n_not_finite": self.n_not_finite}
+        return {**counts, "mean_n_iters": mean}
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------
@@ -52,59 +94,56 @@ def predict_pictures(
     batch_size: int = 32,
     workers: int = 4,
     on_batch: Callable[[LDEQOutput], None] = lambda output: None,
+    only_check: bool = False,
 ) -> Predictions:
     """Runs the network over a data set of (normalised image, landmarks).
 
-    Pictures are decoded by worker processes as they are needed. Once one cannot be read the rest are only checked, so
-    that a single run tells of every damaged file.
+    Pictures are decoded by ``workers`` threads a batch ahead (0: when they are needed). Once one cannot be read the
+    rest are only checked, so that a single run tells of every damaged file.
+
+    Args:
+        only_check: do not run the network at all.
     """
     device = next(model.parameters()).device
-    loader = DataLoader(
-        _Checked(dataset),
-        batch_size=batch_size,
-        num_workers=min(workers, os.cpu_count() or 1),
-        collate_fn=_collate,
-    )
     predicted, truth, unreadable = [], [], []
     with torch.inference_mode():
-        for images, landmarks, errors in loader:
-            unreadable += errors
-            if unreadable:
+        loaded = _load_ahead(dataset, workers, ahead=batch_size)
+        while items := list(islice(loaded, batch_size)):
+            unreadable += [str(item) for item in items if isinstance(item, InputError)]
+            if unreadable or only_check:
                 continue
-            output = model(images.to(device), solver_config=solver_config)
+            images, landmarks = zip(*(item for item in items if not isinstance(item, InputError)), strict=True)
+            output = model(torch.stack(images).to(device), solver_config=solver_config)
             predicted.append(_landmarks_of(output))
-            truth.append(landmarks.numpy())
+            truth.append(torch.stack(landmarks).numpy())
             on_batch(output)
     empty = np.empty((0, model.config.n_keypoints, 2), dtype=np.float32)
     return Predictions(np.concatenate([empty, *predicted]), np.concatenate([empty, *truth]), unreadable)
 
 
-Checked = tuple[Tensor, Tensor] | str
+def _load_ahead(
+    dataset: Dataset[tuple[Tensor, Tensor]], workers: int, ahead: int
+) -> Iterator[tuple[Tensor, Tensor] | InputError]:
+    """The items in order, or what is wrong with them, at most ``ahead`` of them made before they are asked for."""
 
-
-class _Checked(Dataset[Checked]):
-    """Items, or the sentence of what is wrong with them, since an exception would end a worker at the first."""
-
-    def __init__(self, dataset: Dataset[tuple[Tensor, Tensor]]) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
-
-    def __getitem__(self, index: int) -> Checked:
+    def load(index: int) -> tuple[Tensor, Tensor] | InputError:
         try:
-            return self.dataset[index]
+            return dataset[index]
         except InputError as error:
-            return str(error)
+            return error
 
-
-def _collate(items: list[Checked]) -> tuple[Tensor, Tensor, list[str]]:
-    """Images and landmarks of a batch, and its errors; where there are any, of no use otherwise."""
-    errors = [item for item in items if isinstance(item, str)]
-    if errors:
-        return torch.empty(0), torch.empty(0), errors
-    images, landmarks = zip(*items, strict=True)
-    return torch.stack(images), torch.stack(landmarks), []
+    indices = range(len(dataset))  # type: ignore[arg-type]
+    if workers == 0:
+        yield from map(load, indices)
+        return
+    with ThreadPoolExecutor(workers, "load") as pool:
+        pending: deque[Future[tuple[Tensor, Tensor] | InputError]] = deque()
+        for index in indices:
+            pending.append(pool.submit(load, index))
+            if len(pending) > ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 # -- videos ------------------------------------------------------------------------------------------------------------

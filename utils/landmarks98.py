@@ -1,6 +1,8 @@
 """The 98 landmarks of WFLW: how many there are, and which ones measure a face."""
 
 N_LANDMARKS = 98
+#: Side of the face crops in pixels.
+CROP_SIZE = 256
 #: Outer corners of the left and right eye: their distance is the unit of NME.
 OUTER_EYE_CORNERS = (60, 72)
 

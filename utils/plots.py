@@ -32,7 +32,7 @@ def cumulative_error_plot(nmes: Mapping[str, Array], note: str | None = None) ->
     for split, values in nmes.items():
         thresholds, fractions = cumulative_error(values)
         failures, auc = failure_rate_and_auc(values)
-        label = f"{split}: NME {100 * values.mean():.2f} %, FR {100 * failures:.2f} %, AUC {auc:.3f}"
+        label = f"{_plain(split)}: NME {100 * values.mean():.2f} %, FR {100 * failures:.2f} %, AUC {auc:.3f}"
         axes.plot(100 * thresholds, 100 * fractions, label=label)
     axes.set(xlabel="NME, % of the distance of the outer eye corners", ylabel="images, %")
     axes.set(xlim=(0, 100 * FAILURE_THRESHOLD), ylim=(0, 102), title="Cumulative error")
@@ -54,7 +54,7 @@ def gallery(
     n_columns = min(4, len(pictures))
     n_rows = -(-len(pictures) // n_columns)
     figure = Figure(figsize=(3.2 * n_columns, 3.4 * n_rows + 0.7), layout="constrained")
-    figure.suptitle(f"{heading} — green: truth, red: prediction", fontsize=10)
+    figure.suptitle(f"{_plain(heading)} — green: truth, red: prediction", fontsize=10)
     all_axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     for axes in all_axes:
         axes.set_axis_off()
@@ -64,7 +64,7 @@ def gallery(
         _draw(axes, landmarks * side, _TRUTH)
         _draw(axes, prediction * side, _PREDICTION)
         axes.set(xlim=(0, side), ylim=(side, 0))
-        axes.set_title(title, fontsize=8)
+        axes.set_title(_plain(title), fontsize=8)
     _add_note(figure, note)
     return figure
 
@@ -86,9 +86,11 @@ def video_scatter(videos: Mapping[str, Mapping[str, float]], title: str, note: s
         label=f"mean: NME {nme.mean():.2f}, NMF {nmf.mean():.2f}",
     )
     for index in np.argsort(nmf)[::-1][:5]:
-        axes.annotate(names[index], (nme[index], nmf[index]), fontsize=7, xytext=(4, 4), textcoords="offset points")
+        axes.annotate(
+            _plain(names[index]), (nme[index], nmf[index]), fontsize=7, xytext=(4, 4), textcoords="offset points"
+        )
     axes.set(xlabel="NME, % of the distance of the outer eye corners", ylabel="NMF")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(_plain(title), fontsize=10)
     axes.margins(0.15)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
@@ -102,10 +104,10 @@ def frame_curves(videos: Mapping[str, tuple[Array, Array]], title: str, note: st
     above, below = figure.subplots(2, 1, sharex=True)
     for name, (prediction, truth) in videos.items():
         flicker = frame_flicker(prediction, truth)
-        (line,) = above.plot(frame_nme(prediction, truth), label=name, linewidth=1)
+        (line,) = above.plot(frame_nme(prediction, truth), label=_plain(name), linewidth=1)
         below.plot(np.arange(1, len(truth)), flicker, color=line.get_color(), linewidth=1)
     above.set(ylabel="NME, %")
-    above.set_title(title, fontsize=10)
+    above.set_title(_plain(title), fontsize=10)
     below.set(ylabel="flicker", xlabel="frame")
     for axes in (above, below):
         axes.grid(alpha=0.3)
@@ -113,6 +115,12 @@ def frame_curves(videos: Mapping[str, tuple[Array, Array]], title: str, note: st
     above.legend(fontsize=8)
     _add_note(figure, note)
     return figure
+
+
+def _plain(name: str) -> str:
+    """A file's or video's name as a label: no mathematics by its '$', and not hidden by a '_' at its beginning."""
+    escaped = name.replace("$", r"\$")
+    return f" {escaped}" if escaped.startswith("_") else escaped
 
 
 def _draw(axes: Axes, points: Array, colour: tuple[float, ...]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from tqdm import tqdm
 
 from ldeq import LDEQ, LDEQOutput
@@ -17,15 +18,37 @@ PAPER_WFLW = {"test": {"NME": 3.92, "FR": 2.48, "AUC": 0.624, "n_images": 2500}}
 
 
 def console() -> Console:
-    """stdout, wide enough not to fold a table that goes to a file."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    """stdout, wide enough not to fold a table that goes to a file. Paths and ids are printed as they are."""
+    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 140)
+
+
+class _Lines:
+    """stderr where it is a log: a line an update, where a terminal has one line that changes."""
+
+    def write(self, text: str) -> None:
+        line = text.strip("\r\n ")
+        if line:
+            sys.stderr.write(line + "\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def progress(total: int, unit: str, description: str, done: int = 0) -> "tqdm[Any]":
     """A bar with speed and time left; where stderr is no terminal, a line every half minute."""
-    # A log file gets nothing of a short run.
-    pace = {"mininterval": 0.1} if sys.stderr.isatty() else {"mininterval": 30.0, "delay": 30.0}
-    return tqdm(total=total, initial=done, unit=unit, desc=description, file=sys.stderr, dynamic_ncols=True, **pace)
+    common = {"total": total, "initial": done, "unit": unit, "desc": description}
+    if sys.stderr.isatty():
+        return tqdm(**common, dynamic_ncols=True)
+    line = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
+    return tqdm(**common, file=_Lines(), bar_format=line, mininterval=30.0, delay=30.0)
+
+
+def say(bar: "tqdm[Any]", line: str) -> None:
+    """Prints a line on stdout while a bar is shown."""
+    if sys.stderr.isatty():
+        bar.write(line)
+    else:
+        print(line)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], n_words: int = 1) -> Table:
@@ -34,7 +57,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
     for index, column in enumerate(columns):
         made.add_column(column, justify="left" if index < n_words else "right", overflow="fold")
     for row in rows:
-        made.add_row(*[str(cell) for cell in row])
+        made.add_row(*[Text(str(cell)) for cell in row])
     return made
 
 

@@ -2,8 +2,10 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import platform
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,34 +18,45 @@ import torch
 from numpy.typing import NDArray
 
 from ldeq import LDEQ, InputError
-from ldeq.files import written_whole
+from ldeq.files import remove_temporaries, written_whole
 from utils.device import describe_device
 
 RESULTS = Path("results")
 
 
 def make_output_folder(requested: str | None, script: str) -> Path:
-    """The folder asked for, or ``results/<script>/<time>``.
+    """The folder asked for, or a new ``results/<script>/<time>``. What killed runs left unfinished in it is removed.
 
     Raises:
-        InputError: where it is a file or cannot be made.
+        InputError: where it is a file, or cannot be made or written to.
     """
-    folder = Path(requested) if requested else _new_folder(RESULTS / script)
+    folder = Path(requested) if requested else RESULTS / script / time.strftime("%Y-%m-%d_%H-%M-%S")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if requested:
+            folder.mkdir(parents=True, exist_ok=True)
+        else:
+            folder = _make_new(folder)
+        with tempfile.TemporaryFile(dir=folder):
+            pass  # better now than after hours
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror}, expected a folder for the results (--output_dir)") from None
+    remove_temporaries(folder)
     return folder
 
 
-def _new_folder(parent: Path) -> Path:
-    stem = time.strftime("%Y-%m-%d_%H-%M-%S")
-    names = [stem, *(f"{stem}_{number}" for number in range(2, 1000))]
-    return next(parent / name for name in names if not (parent / name).exists())
+def _make_new(folder: Path) -> Path:
+    """A folder that nobody has; two runs may start in one second."""
+    for number in itertools.count(2):
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            folder = folder.with_name(f"{folder.name.rsplit('.', 1)[0]}.{number}")
+    return folder
 
 
-def latest_folder(script: str) -> Path:
-    """The newest folder that ``script`` made under ``results/``, for resuming.
+def latest_folder(script: str) -> str:
+    """The newest folder that ``script`` made under ``results/``, one with an unfinished run if there is any.
 
     Raises:
         InputError: where there is none.
@@ -51,7 +64,8 @@ def latest_folder(script: str) -> Path:
     folders = sorted((RESULTS / script).glob("*/"), key=lambda folder: folder.stat().st_mtime)
     if not folders:
         raise InputError(f"{RESULTS / script}: has no earlier run, expected one to --resume (or name its --output_dir)")
-    return folders[-1]
+    unfinished = [folder for folder in folders if not (folder / "results.json").is_file()]
+    return str((unfinished or folders)[-1])
 
 
 def describe_run(
@@ -100,32 +114,45 @@ class VideoRun:
     Args:
         description: from :func:`describe_run`.
         identity: what must be the same for rows of an earlier run to stand beside new ones.
+        lengths: the videos of this run by their number of frames; rows of others are left out.
         resume: go on from the rows that are there.
+        drawn: whether a video is only done with its MP4.
+
+    Until the first video is done the folder stays as it was. Then results of another run in it make way.
 
     Raises:
         InputError: where the folder holds an unfinished run and ``resume`` is false, or one with another identity.
     """
 
-    def __init__(self, folder: Path, description: Mapping[str, Any], identity: Mapping[str, Any], resume: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        description: Mapping[str, Any],
+        identity: Mapping[str, Any],
+        lengths: Mapping[str, int],
+        *,
+        resume: bool,
+        drawn: bool,
+    ) -> None:
         self.folder = folder
         self.rows: dict[str, dict[str, Any]] = {}
         self._description = dict(description)
-        self._table = folder / "results.csv"
-        marker, finished = folder / "run.json", folder / "results.json"
-        if marker.is_file() and resume:
-            self._check_identity(marker, identity)
-            self._read_rows()
-        elif marker.is_file() and self._table.is_file() and not finished.is_file():
+        self._identity = identity
+        self._begun = False
+        self._table, self._marker, self._finished = (folder / f for f in ("results.csv", "run.json", "results.json"))
+        there = self._table.is_file()
+        if resume and there:
+            self._check_identity()
+            self._read_rows(lengths, drawn)
+            self._begun = True
+        elif there and self._marker.is_file() and not self._finished.is_file():
             raise InputError(
                 f"{folder}: holds an unfinished run, expected --resume to go on from it or another --output_dir"
             )
-        else:
-            self._table.unlink(missing_ok=True)
-        finished.unlink(missing_ok=True)
-        write_json(marker, identity)
 
     def add(self, id: str, nme: float, nmf: float, landmarks: NDArray[np.float64]) -> None:
         """Puts a finished video on disk."""
+        self.begin()
         with written_whole(self.predictions_path(id)) as temporary:
             np.save(temporary, landmarks.astype(np.float32))
         self.rows[id] = {"NME": nme, "NMF": nmf, "n_frames": len(landmarks)}
@@ -134,11 +161,17 @@ class VideoRun:
     def predictions_path(self, id: str) -> Path:
         return self.folder / "predictions" / f"{id}.npy"
 
+    def video_path(self, id: str) -> Path:
+        """Where the annotated video goes."""
+        return self.folder / "videos" / f"{id}.mp4"
+
     def mean(self, figure: str) -> float:
         """The plain mean of a figure (``NME``, ``NMF``) over videos."""
         return float(np.mean([row[figure] for row in self.rows.values()]))
 
-    def finish(self, order: Sequence[str], split: str, rwr: bool, skipped: Mapping[str, str]) -> None:
+    def finish(
+        self, order: Sequence[str], split: str, rwr: bool, skipped: Mapping[str, str], solver: Mapping[str, Any]
+    ) -> None:
         """Writes ``results.json``, and the table once more, with the videos in the order of their id list."""
         self.rows = {id: self.rows[id] for id in order if id in self.rows}
         write_csv(self._table, [{"id": id, **row} for id, row in self.rows.items()])
@@ -150,24 +183,34 @@ class VideoRun:
             "NMF": self.mean("NMF"),
             "videos": self.rows,
             "skipped": dict(skipped),
+            "solver": dict(solver),
         }
-        write_json(self.folder / "results.json", content)
+        write_json(self._finished, content)
 
-    def _check_identity(self, marker: Path, identity: Mapping[str, Any]) -> None:
-        try:
-            before = json.loads(marker.read_text(encoding="utf-8"))
-            different = [key for key in identity if before.get(key) != identity[key]]
-        except (OSError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"{marker}: cannot be read ({error}), expected the settings of the run to resume"
-            ) from None
-        if different:
-            changes = ", ".join(f"{key} (then {before.get(key)!r}, now {identity[key]!r})" for key in different)
-            raise InputError(f"{marker}: the run to resume differs in {changes}, expected the same settings")
-
-    def _read_rows(self) -> None:
-        if not self._table.is_file():
+    def begin(self) -> None:
+        """Before the first video's results: another run's make way, and ``run.json`` says what this one is."""
+        if self._begun:
             return
+        for path in (self._finished, self._table, *self.folder.glob("*.png")):
+            path.unlink(missing_ok=True)
+        for name, suffix in (("predictions", "npy"), ("videos", "mp4"), ("frames", "png")):
+            for path in (self.folder / name).glob(f"[!.]*.{suffix}"):
+                path.unlink(missing_ok=True)
+        write_json(self._marker, self._identity)
+        self._begun = True
+
+    def _check_identity(self) -> None:
+        try:
+            before = json.loads(self._marker.read_text(encoding="utf-8"))
+            different = [key for key in self._identity if before.get(key) != self._identity[key]]
+        except (OSError, ValueError, AttributeError) as error:
+            reason = f"cannot be read ({error}), expected the settings of the run to resume"
+            raise InputError(f"{self._marker}: {reason}") from None
+        if different:
+            changes = ", ".join(f"{key} (then {before.get(key)!r}, now {self._identity[key]!r})" for key in different)
+            raise InputError(f"{self._marker}: the run to resume differs in {changes}, expected the same settings")
+
+    def _read_rows(self, lengths: Mapping[str, int], drawn: bool) -> None:
         try:
             table = pd.read_csv(self._table, dtype={"id": str}, keep_default_na=False)
             rows = {
@@ -175,7 +218,15 @@ class VideoRun:
                 for row in table.itertuples()
             }
         except (OSError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"{self._table}: cannot be read ({error}), expected the rows of the run to resume"
-            ) from None
-        self.rows = {id: row for id, row in rows.items() if self.predictions_path(id).is_file()}
+            reason = f"cannot be read ({error}), expected the rows of the run to resume"
+            raise InputError(f"{self._table}: {reason}") from None
+        for id, row in rows.items():
+            whole = row["n_frames"] == lengths.get(id) == self._predicted_frames(id)
+            if whole and np.isfinite([row["NME"], row["NMF"]]).all() and (not drawn or self.video_path(id).is_file()):
+                self.rows[id] = row
+
+    def _predicted_frames(self, id: str) -> int | None:
+        try:
+            return len(np.load(self.predictions_path(id), allow_pickle=False))
+        except (OSError, ValueError, EOFError, TypeError):
+            return None

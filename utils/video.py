@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldeq import InputError
-from ldeq.files import WholeFile
+from ldeq.files import WholeFile, cannot_be_written
 
 # What FFmpeg and OpenCV have to say of damaged files would stand between our own sentences on stderr.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -29,12 +30,15 @@ class VideoReader:
 
     Raises:
         InputError: where the file is missing or cannot be opened as a video.
+        OSError: where it may not be read.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.is_file():
             raise InputError(f"{self.path}: no such file, expected a video")
+        with self.path.open("rb"):  # what the system does not let us read is no damaged video
+            pass
         self._capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise InputError(f"{self.path}: cannot be decoded, expected a video")
@@ -81,8 +85,11 @@ class VideoWriter:
     def __init__(self, path: str | Path, fps: float, crf: int = 20) -> None:
         import av
 
-        self._whole = WholeFile(path)
-        self._container = av.open(str(self._whole.temporary), "w", format="mp4", options={"movflags": "+faststart"})
+        try:
+            self._whole = WholeFile(path)
+            self._container = av.open(str(self._whole.temporary), "w", format="mp4", options={"movflags": "+faststart"})
+        except OSError as error:
+            raise cannot_be_written(path, error) from None
         self._stream = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         self._stream.pix_fmt = "yuv420p"
         self._stream.options = {"crf": str(crf), "preset": "veryfast"}
@@ -93,6 +100,7 @@ class VideoWriter:
 
         Raises:
             ValueError: where the size changes.
+        InputError: where the disk is full, as from the other methods.
         """
         import av
 
@@ -105,18 +113,32 @@ class VideoWriter:
         if height % 2 or width % 2:
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        self._container.mux(self._stream.encode(picture))
+        with self._unwritten_on_error():
+            self._container.mux(self._stream.encode(picture))
 
     def close(self) -> None:
         """Finishes the file and gives it its name."""
         if self._size is None:
             self.discard()
             return
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
-        self._whole.commit()
+        with self._unwritten_on_error():
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+            self._whole.commit()
 
     def discard(self) -> None:
         """Drops what was written."""
-        self._container.close()
+        with suppress(OSError):  # a full disk, which is why it is dropped
+            self._container.close()
         self._whole.discard()
+
+    @contextmanager
+    def _unwritten_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.discard()
+            raise cannot_be_written(self._whole.path, error) from None
+        except BaseException:
+            self.discard()
+            raise
