@@ -1,0 +1,305 @@
+"""Input that is odd rather than missing: what a data set that has been through many hands can hold."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import test_LDEQ_WFLW
+import test_LDEQ_WFLW_V
+from benchmarks import layout, speed
+from datasets.wflw import WFLWDataset
+from datasets.wflw_v import Clip, WFLWVDataset
+from ldeq import InputError, load_checkpoint, save_checkpoint
+from ldeq.files import remove_temporaries, written_whole
+from tests.conftest import GOLDEN, make_small_model
+from utils import bundled
+from utils.evaluation import predict_pictures
+from utils.video import VideoWriter
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A network that is quick."""
+    path = tmp_path / "small.pth.tar"
+    save_checkpoint(path, make_small_model(solver={"solver": "fpi", "max_iters": 1}))
+    return f"--landmark_model_weights={path}"
+
+
+def edit_line(wflw, edit):
+    path = wflw / "test.txt"
+    lines = path.read_text().splitlines()
+    words = lines[1].split()
+    edit(words)
+    lines[1] = " ".join(words)
+    path.write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize("word", ["53.2", "0532100", "1e300", "-4"])
+def test_coordinates_that_are_no_fractions(word, wflw):
+    edit_line(wflw, lambda words: words.__setitem__(17, word))
+    with pytest.raises(InputError, match=rf"test\.txt, line 2: number 17 is {word}, expected fractions"):
+        WFLWDataset(wflw, "test")
+
+
+def test_lists_with_a_byte_order_mark(wflw, wflw_v):
+    for path in (wflw / "test.txt", wflw_v / "hard_video_IDs.txt"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert WFLWDataset(wflw, "test").name(0) == "0.jpg"
+    assert [clip.id for clip in WFLWVDataset(wflw_v, "hard").clips] == ["-hard-D4", "hardE5"]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
+def test_pictures_of_other_modes(mode, wflw):
+    with Image.open(wflw / "test" / "1.jpg") as picture:
+        picture.convert(mode).save(wflw / "test" / "1.jpg", format="TIFF")
+    image, _ = WFLWDataset(wflw, "test")[1]
+    assert image.shape == (3, 256, 256)
+
+
+def test_sixteen_bits_are_refused_and_not_clipped(wflw):
+    levels = np.full((256, 256), 40_000, dtype=np.uint16)
+    Image.fromarray(levels).save(wflw / "test" / "1.jpg", format="PNG")
+    with pytest.raises(InputError, match=r"1\.jpg: has pixels of mode I;16, expected 8 bits"):
+        WFLWDataset(wflw, "test")[1]
+
+
+def test_the_network_does_not_run_for_a_score_that_cannot_be(wflw, run_script, weights, tmp_path, monkeypatch):
+    from ldeq import LDEQ
+
+    calls = []
+    monkeypatch.setattr(LDEQ, "forward", lambda *arguments, **options: calls.append(1))
+    (wflw / "test" / "0.jpg").write_bytes(b"")
+    status, _, err = run_script(
+        test_LDEQ_WFLW.main, weights, f"--dataset_path={wflw}", f"--output_dir={tmp_path / 'o'}"
+    )
+    assert (status, calls) == (2, [])
+    assert "0.jpg" in err
+
+
+@pytest.mark.parametrize("workers", [0, 1, 5])
+def test_pictures_come_in_order_and_few_ahead(workers, wflw):
+    dataset = WFLWDataset(bundled.WFLW, "test")
+    made, waiting = [], []
+
+    class Watched(torch.utils.data.Dataset):
+        def __len__(self):
+            return 24
+
+        def __getitem__(self, index):
+            made.append(index)
+            return dataset[index % 6]
+
+    model = make_small_model(solver={"solver": "fpi", "max_iters": 1})
+    seen = []
+
+    def on_batch(output):
+        seen.append(len(output.keypoints))
+        waiting.append(len(made) - sum(seen))
+
+    found = predict_pictures(model, Watched(), batch_size=5, workers=workers, on_batch=on_batch)
+    assert seen == [5, 5, 5, 5, 4]
+    assert max(waiting) <= 6
+    np.testing.assert_allclose(found.predicted[:6], found.predicted[18:], atol=1e-5)
+    np.testing.assert_array_equal(found.truth[0], dataset[0][1])
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("bboxes", lambda values: values * 1e30),
+        ("bboxes", lambda values: values * 0 - [1.4, 1.4, 0.4, 0.4, 0]),
+        ("landmarks", lambda values: values * 1e12),
+        ("landmarks", lambda values: values * 1e-200),
+        ("landmarks", lambda values: values.astype(complex)),
+        ("landmarks", lambda values: values.astype(str)),
+    ],
+)
+def test_absurd_annotations(name, spoil, wflw_v):
+    path = wflw_v / name / "hardE5.npy"
+    np.save(path, spoil(np.load(path)))
+    with pytest.raises(InputError, match=rf"{name}/hardE5\.npy: .*(lacks|expected)"):
+        WFLWVDataset(wflw_v, "hard")
+
+
+@pytest.mark.parametrize(
+    "content", [b"PK\x03\x04", b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'shape': (9999999999999,), }"]
+)
+def test_files_that_only_begin_as_arrays(content, wflw_v):
+    (wflw_v / "bboxes" / "hardE5.npy").write_bytes(content)
+    with pytest.raises(InputError, match=r"hardE5\.npy: cannot be read"):
+        WFLWVDataset(wflw_v, "hard")
+
+
+def test_arrays_of_other_numbers(wflw_v):
+    for folder, kind in (("bboxes", ">i4"), ("landmarks", np.float32)):
+        path = wflw_v / folder / "hardE5.npy"
+        np.save(path, np.load(path).astype(kind))
+    assert len(list(Clip(wflw_v, "hardE5").frames())) == 6
+
+
+@pytest.mark.parametrize("id", ["_under$score$", "[red]x[b]", "$}$", "nan", "007"])
+def test_ids_are_printed_and_plotted_as_they_are(id, wflw_v, run_script, weights, tmp_path, recwarn):
+    for folder, suffix in (("bboxes", "npy"), ("landmarks", "npy"), ("videos", "mp4")):
+        (wflw_v / folder / f"hardE5.{suffix}").rename(wflw_v / folder / f"{id}.{suffix}")
+    (wflw_v / "hard_video_IDs.txt").write_text(f"{id}\n-hard-D4\n")
+    flags = [weights, f"--WFLW_V_dataset_path={wflw_v}", f"--output_dir={tmp_path / 'out [b]'}", "--plot"]
+    status, out, err = run_script(test_LDEQ_WFLW_V.main, *flags)
+    assert (status, err) == (0, "")
+    assert id in out
+    assert "out [b]" in out
+    assert list(results(tmp_path / "out [b]")["videos"]) == [id, "-hard-D4"]
+    assert not [warning for warning in recwarn if "legend" in str(warning.message)]
+    status, out, _ = run_script(test_LDEQ_WFLW_V.main, *flags, "--resume")
+    assert "2 videos were done before" in out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--videos=hardE5", "-hard-D4"],
+        ["--video", "hardE5", "-hard-D4", "--rwr", "1"],
+        ["--videos", "hardE5", "--rwr=1", "--videos", "-hard-D4"],
+    ],
+)
+def test_ways_to_name_videos(words):
+    assert test_LDEQ_WFLW_V.make_parser().parse(words).videos == ["hardE5", "-hard-D4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--videos", "--rwr", "1"], "expected at least one id"),
+        (["--videos", ""], "expected at least one id"),
+        (["--device=meta"], "--device meta"),
+        (["--device=hpu"], "--device hpu"),
+        (["--WFLW_V_batch_size=100000000000000000000000"], "--WFLW_V_batch_size"),
+    ],
+)
+def test_odd_flags(arguments, named, run_script):
+    status, _, err = run_script(test_LDEQ_WFLW_V.main, *arguments)
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert named in err
+
+
+@pytest.mark.parametrize("split", ["../test", "a/b", "file"])
+def test_split_names(split, run_script):
+    status, _, err = run_script(test_LDEQ_WFLW.main, f"--split={split}")
+    assert status == 2
+    assert "is no split" in err
+
+
+def test_splits_add_up(run_script, weights, tmp_path):
+    out = f"--output_dir={tmp_path}"
+    assert run_script(test_LDEQ_WFLW.main, weights, "--split=test_blur", "--split=test_makeup", out)[0] == 0
+    assert list(results(tmp_path)["splits"]) == ["test_blur", "test_makeup"]
+
+
+def test_networks_for_other_landmarks(run_script, tmp_path):
+    save_checkpoint(tmp_path / "other.pth.tar", make_small_model(n_keypoints=68))
+    status, _, err = run_script(test_LDEQ_WFLW.main, f"--landmark_model_weights={tmp_path / 'other.pth.tar'}")
+    assert status == 2
+    assert "68 keypoints" in err
+
+
+def test_weights_that_overflow_are_an_error_and_not_a_figure(run_script, tmp_path):
+    model = make_small_model()
+    with torch.no_grad():
+        model.cell.head.conv.weight.fill_(3e38)
+    save_checkpoint(tmp_path / "large.pth.tar", model)
+    flags = [f"--landmark_model_weights={tmp_path / 'large.pth.tar'}", f"--output_dir={tmp_path / 'out'}"]
+    for main in (test_LDEQ_WFLW.main, test_LDEQ_WFLW_V.main):
+        status, _, err = run_script(main, *flags)
+        assert status == 2
+        assert "finite" in err
+
+
+def test_a_run_that_fails_leaves_earlier_results(wflw_v, run_script, weights, tmp_path):
+    flags = [weights, f"--WFLW_V_dataset_path={wflw_v}", f"--output_dir={tmp_path / 'out'}"]
+    assert run_script(test_LDEQ_WFLW_V.main, *flags, "--plot")[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    for path in (wflw_v / "videos").iterdir():
+        path.unlink()
+    assert run_script(test_LDEQ_WFLW_V.main, *flags)[0] == 2
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
+def test_a_new_run_leaves_nothing_of_another_in_its_folder(run_script, weights, tmp_path):
+    flags = [weights, f"--WFLW_V_dataset_path={GOLDEN / 'WFLW_V'}", f"--output_dir={tmp_path / 'out'}"]
+    run_script(test_LDEQ_WFLW_V.main, *flags, "--WFLW_V_split=easy", "--plot")
+    assert run_script(test_LDEQ_WFLW_V.main, *flags, "--WFLW_V_split=hard")[0] == 0
+    names = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert not [name for name in names if name.startswith("clip")]
+    assert {"results.csv", "results.json", "run.json", "nme_nmf.png", "frames.png", "hardE5.npy"} <= names
+
+
+def test_rows_that_are_not_whole_are_done_again(run_script, weights, tmp_path):
+    flags = [weights, f"--WFLW_V_dataset_path={GOLDEN / 'WFLW_V'}", f"--output_dir={tmp_path}", "--WFLW_V_split=all"]
+    run_script(test_LDEQ_WFLW_V.main, *flags)
+    expected = results(tmp_path)["videos"]
+    (tmp_path / "predictions" / "clip-A1.npy").write_bytes(b"")
+    table = (tmp_path / "results.csv").read_text().splitlines()
+    table[1] = table[1].split(",")[0] + ",nan,nan,8"
+    (tmp_path / "results.csv").write_text("\n".join(table))
+    status, out, _ = run_script(test_LDEQ_WFLW_V.main, *flags, "--resume")
+    assert status == 0
+    assert "3 videos were done before" in out
+    assert results(tmp_path)["videos"] == {id: pytest.approx(row, rel=1e-5) for id, row in expected.items()}
+    (tmp_path / "run.json").unlink()
+    assert run_script(test_LDEQ_WFLW_V.main, *flags, "--resume")[0] == 2
+
+
+def test_resuming_with_plot_draws_what_was_not_drawn(run_script, weights, tmp_path):
+    flags = [weights, f"--WFLW_V_dataset_path={GOLDEN / 'WFLW_V'}", f"--output_dir={tmp_path}"]
+    run_script(test_LDEQ_WFLW_V.main, *flags)
+    assert run_script(test_LDEQ_WFLW_V.main, *flags, "--resume", "--plot")[0] == 0
+    assert len(list((tmp_path / "videos").glob("*.mp4"))) == 2
+
+
+def test_a_full_disk_is_said_of_the_right_file(tmp_path, monkeypatch):
+    with (
+        pytest.raises(InputError, match=r"table\.csv: cannot be written \(No space left"),
+        written_whole(tmp_path / "table.csv") as temporary,
+    ):
+        raise OSError(28, "No space left on device", str(temporary))
+    writer = VideoWriter(tmp_path / "clip.mp4", 25)
+    writer.write(np.zeros((64, 64, 3), dtype=np.uint8))
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer._whole, "commit", full)
+    with pytest.raises(InputError, match=r"clip\.mp4: cannot be written"):
+        writer.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_our_own_leftovers_are_removed(tmp_path):
+    with written_whole(tmp_path / "kept.csv") as temporary:
+        leftover = tmp_path / "videos" / temporary.name.replace("kept", "some.clip")
+    leftover.parent.mkdir()
+    mine = [tmp_path / "kept.csv", tmp_path / ".gitignore", tmp_path / ".cache.csv", tmp_path / "videos" / "a.mp4"]
+    for path in (leftover, *mine):
+        path.touch()
+    remove_temporaries(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(mine)
+
+
+@pytest.mark.parametrize("benchmark", [speed, layout])
+def test_benchmarks_refuse_in_a_sentence(benchmark, run_script):
+    status, _, err = run_script(benchmark.main, "--device=tpu")
+    assert status == 2
+    assert "--device tpu" in err
+
+
+def test_saved_checkpoints_are_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        save_checkpoint(tmp_path / name, make_small_model())
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    load_checkpoint(tmp_path / "a")
