@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluates as the command line (or ``arguments``) says."""
     flags = make_parser().parse(arguments)
     device = resolve_device(flags.device)
-    model = load_model(flags.landmark_model_weights, device, flags.trust_pickle)
+    model = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
     splits = list(dict.fromkeys(flags.split or SPLITS))
     datasets = {split: WFLWDataset(flags.dataset_path, split) for split in splits}
     folder = results.make_output_folder(flags.output_dir, SCRIPT)

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluates as the command line (or ``arguments``) says."""
     flags = make_parser().parse(arguments)
     device = resolve_device(flags.device)
-    model = load_model(flags.landmark_model_weights, device, flags.trust_pickle)
+    model = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
     dataset = WFLWVDataset(flags.WFLW_V_dataset_path, flags.WFLW_V_split, flags.videos)
     missing = [str(clip.video_path) for clip in dataset.clips if not clip.video_path.is_file()]
     if flags.strict and missing:

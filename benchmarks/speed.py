@@ -63,12 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     copies = [Copy(clip, flags.frames) for clip in itertools.islice(itertools.cycle(clips), flags.batch_size)]
     torch.manual_seed(0)
     solver = SolverConfig(solver=flags.solver, max_iters=flags.max_iters)
-    model = prepare(LDEQ(ModelConfig(**PUBLISHED_EXAMPLE), solver).eval(), device)
+    network = LDEQ(ModelConfig(**PUBLISHED_EXAMPLE), solver).eval()
 
     out = console()
     out.print(describe_machine(device))
     rows = []
     for precision in flags.precisions:
+        model = prepare(network, device, precision)
         note = slow_precision_note(device, precision)
         if note:
             out.print(note)

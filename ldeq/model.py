@@ -56,7 +56,7 @@ class LDEQ(nn.Module):
     def inject(self, images: Tensor) -> Tensor:
         """The injection x: normalised images (B, 3, im_size, im_size) → (B, I, heatmap_size, heatmap_size)."""
         injection: Tensor = self.tail(images)
-        # The stem may run channels-last; the cell's layout is its own weights' affair.
+        # The stem may run channels-last; the cell's layout is that of its own weights.
         return injection.contiguous()
 
     def forward(

@@ -39,8 +39,8 @@ def describe_device(device: torch.device) -> str:
     return f"{device} ({platform.processor() or platform.machine()})" if device.type == "cpu" else str(device)
 
 
-def load_model(weights: str | Path, device: torch.device, trust_pickle: bool) -> LDEQ:
-    """A network for our data sets, from a checkpoint, on its device.
+def load_model(weights: str | Path, device: torch.device, precision: str, trust_pickle: bool) -> LDEQ:
+    """A network for our data sets, from a checkpoint, on its device and ready for a precision.
 
     Raises:
         InputError: as :func:`ldeq.load_checkpoint`, and where the network is for other landmarks or crops.
@@ -50,21 +50,22 @@ def load_model(weights: str | Path, device: torch.device, trust_pickle: bool) ->
     if found != (N_LANDMARKS, CROP_SIZE):
         was = f"{found[0]} keypoints on crops of {found[1]} pixels"
         raise InputError(f"{weights}: is a network for {was}, expected {N_LANDMARKS} on {CROP_SIZE} as the data has")
-    return prepare(model, device)
+    return prepare(model, device, precision)
 
 
-def prepare(model: LDEQ, device: torch.device) -> LDEQ:
+def prepare(model: LDEQ, device: torch.device, precision: str) -> LDEQ:
     """Moves a model to its device, in the memory format that is faster there.
 
-    On the CPU the stem runs channels-last, which is faster, and the cell does not, which is no slower and rounds alike
-    in every batch (``benchmarks/layout.py``). float32 means float32: the 19-bit products that some GPUs take in its
-    place by default are switched off, since figures are to be comparable.
+    On the CPU (``benchmarks/layout.py``) the stem runs channels-last. So does the cell in half precision; in float32 it
+    gains nothing by it, and contiguous it rounds alike in every batch. float32 means float32: the 19-bit products that
+    some GPUs take in its place by default are switched off, since figures are to be comparable.
     """
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     model = model.to(device)
     if device.type == "cpu":
-        model.tail.to(memory_format=torch.channels_last)
+        part: torch.nn.Module = model.tail if precision == "fp32" else model
+        part.to(memory_format=torch.channels_last)
     return model
 
 
