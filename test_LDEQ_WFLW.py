@@ -47,8 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = make_parser().parse(arguments)
     device = resolve_device(flags.device)
     model = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
-    splits = list(dict.fromkeys(flags.split or SPLITS))
-    datasets = {split: WFLWDataset(flags.dataset_path, split) for split in splits}
+    datasets = open_splits(flags.dataset_path, list(dict.fromkeys(flags.split or SPLITS)))
     folder = results.make_output_folder(flags.output_dir, SCRIPT)
 
     console = report.console()
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         stale.unlink()
     write_results(folder, model, datasets, predictions, nmes, figures, flags, tally)
     plots.save(plots.cumulative_error_plot(nmes, note), folder / "cumulative_error.png")
-    for split in splits:
+    for split in datasets:
         save_gallery(folder, datasets[split], predictions[split], nmes[split], note)
 
     console.print(report.wflw_table(figures))
@@ -84,6 +83,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     remarks.append(f"{n_images} images in {seconds:.1f} s ({n_images / seconds:.1f} a second). Results are in {folder}")
     for remark in filter(None, remarks):
         console.print(remark, soft_wrap=True)
+
+
+def open_splits(root: str, splits: list[str]) -> dict[str, WFLWDataset]:
+    """The splits by their names.
+
+    Raises:
+        InputError: where some cannot be used, with what is wrong in each of them.
+    """
+    if not Path(root).is_dir():
+        raise InputError(f"{root}: no such folder, expected pre-cropped WFLW (<split>.txt and <split>/<file name>)")
+    datasets, problems = {}, []
+    for split in splits:
+        try:
+            datasets[split] = WFLWDataset(root, split)
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError("; ".join(problems))
+    return datasets
 
 
 def predict(

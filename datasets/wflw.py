@@ -65,7 +65,7 @@ class WFLWDataset(Dataset[tuple[Tensor, Tensor]]):
         self._faces = _read_list(self.root / f"{split}.txt", self.root / split)
         missing = [str(face.path) for face in self._faces if not face.path.is_file()]
         if missing:
-            raise InputError(f"missing images that {self.root / split}.txt names: {', '.join(missing)}")
+            raise InputError(f"missing images, expected those that {self.root / split}.txt names: {', '.join(missing)}")
 
     def __len__(self) -> int:
         return len(self._faces)

@@ -176,7 +176,9 @@ def test_wflw_lists(how, named, wflw, wflw_run, tmp_path):
 def test_missing_images_are_all_named(wflw, wflw_run):
     for name in ("1.jpg", "4.jpg"):
         (wflw / "test" / name).unlink()
-    assert_refused(wflw_run(f"--dataset_path={wflw}"), wflw / "test" / "1.jpg", wflw / "test" / "4.jpg")
+    (wflw / "test_blur" / "0.jpg").unlink()
+    missing = [wflw / "test" / "1.jpg", wflw / "test" / "4.jpg", wflw / "test_blur" / "0.jpg"]
+    assert_refused(wflw_run(f"--dataset_path={wflw}"), *missing)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -203,7 +205,7 @@ def test_unreadable_images_are_all_named(workers, wflw, wflw_run, tmp_path):
         (["--stop_criterion=never"], "--stop_criterion"),
         (["--summary=perhaps"], "'perhaps' is neither true"),
         (["--split=train"], "train.txt: no such file"),
-        (["--dataset_path=/nowhere"], "/nowhere/test.txt: no such file"),
+        (["--dataset_path=/nowhere"], "/nowhere: no such folder"),
         (["--landmark_model_weights=/nowhere.pth.tar"], "/nowhere.pth.tar: no such file"),
         (["--landmark_model_weights=README.md"], "README.md: cannot be read, expected a checkpoint"),
         (["--unknown"], "--unknown"),
