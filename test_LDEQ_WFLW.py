@@ -52,13 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     console = report.console()
     note = bundled.UNTRAINED_NOTE if bundled.is_untrained(flags.landmark_model_weights) else None
-    for line in (
-        f"weights  {flags.landmark_model_weights}",
-        f"data     {flags.dataset_path}",
-        slow_precision_note(device, flags.precision),
-    ):
-        if line:
-            console.print(line, soft_wrap=True)
+    head = [f"weights  {flags.landmark_model_weights}", f"data     {flags.dataset_path}"]
+    report.print_lines(console, [*head, slow_precision_note(device, flags.precision)])
     if flags.summary:
         report.print_summary(model)
 
@@ -81,8 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     remarks = [report.paper_note(figures), note, unsound]
     n_images = sum(len(values) for values in nmes.values())
     remarks.append(f"{n_images} images in {seconds:.1f} s ({n_images / seconds:.1f} a second). Results are in {folder}")
-    for remark in filter(None, remarks):
-        console.print(remark, soft_wrap=True)
+    report.print_lines(console, remarks)
 
 
 def open_splits(root: str, splits: list[str]) -> dict[str, WFLWDataset]:

@@ -83,15 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     mode = mode_of(model, flags)
     console = report.console()
     note = bundled.UNTRAINED_NOTE if bundled.is_untrained(flags.landmark_model_weights) else None
-    for line in (
+    head = [
         f"weights  {flags.landmark_model_weights}",
         f"data     {flags.WFLW_V_dataset_path}, {flags.WFLW_V_split} ({len(dataset.clips)} videos)",
         f"mode     {mode}",
         f"resumed  {len(outcome.rows)} videos were done before" if outcome.rows else None,
         slow_precision_note(device, flags.precision),
-    ):
-        if line:
-            console.print(line, soft_wrap=True)
+    ]
+    report.print_lines(console, head)
     if flags.summary:
         report.print_summary(model)
 
@@ -114,8 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     print_tables(console, outcome, skipped, flags.WFLW_V_split, mode)
     speed = f"{n_frames} frames in {seconds:.1f} s ({n_frames / seconds:.1f} a second)."
-    for remark in filter(None, (note, unsound, f"{speed} Results are in {folder}")):
-        console.print(remark, soft_wrap=True)
+    report.print_lines(console, [note, unsound, f"{speed} Results are in {folder}"])
 
 
 def identity_of(description: dict[str, Any], flags: argparse.Namespace) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ldeq import LDEQ, ModelConfig, SolverConfig, save_checkpoint
 from ldeq.files import written_whole
 from utils import bundled
+from utils.landmarks98 import CROP_SIZE
 from utils.video import VideoWriter
 
 Picture = NDArray[np.uint8]
@@ -26,8 +27,7 @@ Points = NDArray[np.float64]
 FRAME_SIZE = (480, 360)
 N_FRAMES = 60
 FPS = 25
-#: Side of WFLW's crops, and how much of it the face takes.
-CROP = 256
+#: How much of WFLW's crops the face takes.
 FACE_SHARE = 1 / 1.2
 
 
@@ -130,7 +130,7 @@ def redden(picture: Picture, landmarks: Points) -> Picture:
 
 def make_wflw(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
     """A few faces a split; the first of ``test`` overflows its crop, as some of WFLW's do."""
-    middle, size = CROP / 2, CROP * FACE_SHARE
+    middle, size = CROP_SIZE / 2, CROP_SIZE * FACE_SHARE
 
     def upright(**changes: float) -> View:
         x, y = (middle + changes.pop(axis, 0) for axis in ("dx", "dy"))
@@ -165,10 +165,10 @@ def make_wflw(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
     for split, views in faces.items():
         lines = []
         for index, (view, change) in enumerate(views):
-            picture, landmarks = portrait.show(view, (CROP, CROP))
+            picture, landmarks = portrait.show(view, (CROP_SIZE, CROP_SIZE))
             name = f"{index}.jpg"
             _write_jpeg(root / split / name, change(picture, landmarks))
-            lines.append(" ".join([name, *(f"{value:.6f}" for value in (landmarks / CROP).ravel())]))
+            lines.append(" ".join([name, *(f"{value:.6f}" for value in (landmarks / CROP_SIZE).ravel())]))
         with written_whole(root / f"{split}.txt") as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -87,13 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out.print(table(title, columns, rows, n_words=2))
 
 
-def _tracker(model: LDEQ, rwr: bool) -> VideoTracker:
-    return VideoTracker(model, rwr=rwr)
-
-
 def _warm_up(model: LDEQ, batch_size: int, device: torch.device) -> None:
     images = torch.zeros(batch_size, 3, model.config.im_size, model.config.im_size, device=device)
-    seconds_of(lambda: _tracker(model, True).step(images, range(batch_size)), device)
+    seconds_of(lambda: VideoTracker(model).step(images, range(batch_size)), device)
 
 
 def _time_parts(model: LDEQ, rwr: bool, copies: list[Copy], device: torch.device) -> tuple[float, float, float, float]:
@@ -114,7 +110,7 @@ def _time_parts(model: LDEQ, rwr: bool, copies: list[Copy], device: torch.device
         return cropped
 
     cropping, crops = seconds_of(crop_all, device)
-    tracker, names = _tracker(model, rwr), range(len(copies))
+    tracker, names = VideoTracker(model, rwr=rwr), range(len(copies))
     network = rest = 0.0
     predictions = []
     for step in zip(*crops, strict=True):
@@ -139,7 +135,7 @@ def _time_parts(model: LDEQ, rwr: bool, copies: list[Copy], device: torch.device
 def _time_whole(model: LDEQ, rwr: bool, copies: list[Copy], workers: int) -> float:
     """Seconds of the evaluation as the script runs it."""
     started = time.perf_counter()
-    for video in track_videos(_tracker(model, rwr), copies, batch_size=len(copies), workers=workers):
+    for video in track_videos(VideoTracker(model, rwr=rwr), copies, batch_size=len(copies), workers=workers):
         predicted = np.stack(video.landmarks)
         truth = video.clip.clip.landmarks[: len(predicted)]
         video_nme(predicted, truth), video_nmf(predicted, truth)

@@ -4,8 +4,10 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from utils.landmarks98 import CROP_SIZE
 
-def crop_matrix(bbox: ArrayLike, scale: float = 1.2, size: int = 256) -> NDArray[np.float64]:
+
+def crop_matrix(bbox: ArrayLike, scale: float = 1.2, size: int = CROP_SIZE) -> NDArray[np.float64]:
     """The affine map from frame pixels to the pixels of a square crop around a box.
 
     The published system's, to the bit: box rounded to whole pixels, centre (x1 + (x2 − x1 + 1) // 2, …), side
@@ -38,7 +40,7 @@ def _right_angle(centre: tuple[float, float], side: float) -> NDArray[np.float32
     return np.stack([middle, above, above + np.array([-drop[1], drop[0]], dtype=np.float32)])
 
 
-def crop(frame: NDArray[np.uint8], matrix: NDArray[np.float64], size: int = 256) -> NDArray[np.uint8]:
+def crop(frame: NDArray[np.uint8], matrix: NDArray[np.float64], size: int = CROP_SIZE) -> NDArray[np.uint8]:
     """Warps a frame (H, W, 3) by a matrix of :func:`crop_matrix`: (size, size, 3), bilinear, black outside."""
     warped: NDArray[np.uint8] = cv2.warpAffine(frame, matrix, (size, size), flags=cv2.INTER_LINEAR)  # type: ignore[assignment]
     return warped

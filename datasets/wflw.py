@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from ldeq import InputError
 from ldeq.images import normalise
-from utils.landmarks98 import N_LANDMARKS, OUTER_EYE_CORNERS
+from utils.landmarks98 import CROP_SIZE, N_LANDMARKS, OUTER_EYE_CORNERS
 
 Points = NDArray[np.float64]
 
@@ -27,9 +27,8 @@ SPLITS = (
     "test_occlusion",
     "test_blur",
 )
-IMAGE_SIZE = 256
 #: Landmarks may overflow the crop by half a pixel before it is padded.
-_TOLERANCE = 0.5 / IMAGE_SIZE
+_TOLERANCE = 0.5 / CROP_SIZE
 #: How far from its centre, in sides of the crop, a landmark can be; farther ones are in pixels, or slips.
 _FARTHEST = 2.5
 #: Pixels that a padded border has past the landmark that needed it.
@@ -100,7 +99,7 @@ def pad_to_landmarks(picture: Image.Image, landmarks: Points) -> tuple[Image.Ima
     border = _border(landmarks)
     if any(border):
         padded = ImageOps.expand(picture, border=border, fill=0)
-        picture = padded.resize((IMAGE_SIZE, IMAGE_SIZE))
+        picture = padded.resize((CROP_SIZE, CROP_SIZE))
     return picture, _move_along(landmarks, border)
 
 
@@ -110,15 +109,15 @@ def _border(landmarks: Points) -> tuple[int, int, int, int]:
     overflows = np.array([-left, -top, right - 1, bottom - 1])
     if (overflows < _TOLERANCE).all():
         return 0, 0, 0, 0
-    sides = [math.ceil(over * IMAGE_SIZE) + _MARGIN if over > 0 else 0 for over in overflows]
+    sides = [math.ceil(over * CROP_SIZE) + _MARGIN if over > 0 else 0 for over in overflows]
     return sides[0], sides[1], sides[2], sides[3]
 
 
 def _move_along(landmarks: Points, border: tuple[int, int, int, int]) -> Points:
     """Landmarks in the padded picture, clipped to it."""
     left, top, right, bottom = border
-    size = np.array([IMAGE_SIZE + left + right, IMAGE_SIZE + top + bottom])
-    moved: Points = (landmarks * IMAGE_SIZE + (left, top)) / size
+    size = np.array([CROP_SIZE + left + right, CROP_SIZE + top + bottom])
+    moved: Points = (landmarks * CROP_SIZE + (left, top)) / size
     return moved.clip(0, 1)
 
 
@@ -171,9 +170,9 @@ def _is_number(word: str) -> bool:
 def _read_picture(path: Path) -> Image.Image:
     try:
         with Image.open(path) as picture:
-            if picture.size != (IMAGE_SIZE, IMAGE_SIZE):
+            if picture.size != (CROP_SIZE, CROP_SIZE):
                 size = f"{picture.width}x{picture.height}"
-                raise InputError(f"{path}: is {size}, expected a {IMAGE_SIZE}x{IMAGE_SIZE} crop")
+                raise InputError(f"{path}: is {size}, expected a {CROP_SIZE}x{CROP_SIZE} crop")
             if picture.mode[0] in "IF":
                 raise InputError(f"{path}: has pixels of mode {picture.mode}, expected 8 bits a channel")
             # By way of RGBA where a palette has transparency, as Pillow wants it.

@@ -1,7 +1,7 @@
 """What a run shows on the terminal: tables on stdout, progress on stderr."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,12 @@ PAPER_WFLW = {"test": {"NME": 3.92, "FR": 2.48, "AUC": 0.624, "n_images": 2500}}
 def console() -> Console:
     """stdout, wide enough not to fold a table that goes to a file. Paths and ids are printed as they are."""
     return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 140)
+
+
+def print_lines(out: Console, lines: Iterable[str | None]) -> None:
+    """Prints the lines that there are, each unfolded, so that paths in them can be copied."""
+    for line in filter(None, lines):
+        out.print(line, soft_wrap=True)
 
 
 class _Lines:

@@ -156,7 +156,7 @@ class VideoRun:
         with written_whole(self.predictions_path(id)) as temporary:
             np.save(temporary, landmarks.astype(np.float32))
         self.rows[id] = {"NME": nme, "NMF": nmf, "n_frames": len(landmarks)}
-        write_csv(self._table, [{"id": id, **row} for id, row in self.rows.items()])
+        self._write_table()
 
     def predictions_path(self, id: str) -> Path:
         return self.folder / "predictions" / f"{id}.npy"
@@ -174,7 +174,7 @@ class VideoRun:
     ) -> None:
         """Writes ``results.json``, and the table once more, with the videos in the order of their id list."""
         self.rows = {id: self.rows[id] for id in order if id in self.rows}
-        write_csv(self._table, [{"id": id, **row} for id, row in self.rows.items()])
+        self._write_table()
         content = {
             **self._description,
             "split": split,
@@ -186,6 +186,9 @@ class VideoRun:
             "solver": dict(solver),
         }
         write_json(self._finished, content)
+
+    def _write_table(self) -> None:
+        write_csv(self._table, [{"id": id, **row} for id, row in self.rows.items()])
 
     def begin(self) -> None:
         """Before the first video's results: another run's make way, and ``run.json`` says what this one is."""
