@@ -1,0 +1,44 @@
+"""Colours and noise that several parts of the generator draw with."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+def linear(colour: Sequence[float] | NDArray[np.floating]) -> Floats:
+    """sRGB in 0 to 255 → linear RGB in [0, 1] (a plain power of 2.2)."""
+    return ((np.asarray(colour, dtype=np.float32).clip(0, 255) / 255) ** 2.2).astype(np.float32)
+
+
+def along(palette: Sequence[Sequence[float]], position: float) -> Floats:
+    """The colour at ``position`` in [0, 1] of a palette of sRGB colours, interpolated: sRGB (3,)."""
+    steps = np.linspace(0, 1, len(palette))
+    return np.array([np.interp(position, steps, channel) for channel in np.array(palette).T], dtype=np.float32)
+
+
+def random_colour(rng: np.random.Generator, saturation: float = 1.0) -> Floats:
+    """Any colour: sRGB (3,), grey at saturation 0."""
+    value = rng.uniform(5, 250)
+    tint = rng.uniform(-1, 1, 3) * 110 * saturation * rng.random()
+    return (value + tint).clip(0, 255).astype(np.float32)
+
+
+def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: float) -> Floats:
+    """Noise of mean 0 and deviation about 1 whose features are 1/cells of the longer side: (height, width)."""
+    side = max(height, width)
+    small = rng.standard_normal(
+        (max(2, round(cells * height / side) + 1), max(2, round(cells * width / side) + 1)), dtype=np.float32
+    )
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
+
+
+def wave_noise(rng: np.random.Generator, points: Floats, wavelength: float, waves: int = 6) -> Floats:
+    """Smooth noise in space, of deviation about 1: (n, 3) → (n,)."""
+    directions = rng.standard_normal((waves, 3), dtype=np.float32) * np.float32(2 * np.pi / wavelength)
+    phases = rng.uniform(0, 2 * np.pi, waves).astype(np.float32)
+    noise: Floats = np.sin(points @ directions.T + phases).sum(1) * np.float32(np.sqrt(2 / waves))
+    return noise

