@@ -63,6 +63,10 @@ class Faults:
         values = {name: (1 - share) * getattr(self, name) + share * getattr(other, name) for name in names}
         return replace(self, **values, quality=round((1 - share) * self.quality + share * other.quality))
 
+    def scaled(self, factor: float) -> "Faults":
+        """The same faults in a picture of another size."""
+        return replace(self, blur=self.blur * factor, motion=self.motion * factor)
+
 
 def random_faults(rng: np.random.Generator, severity: float) -> Faults:
     """Faults of a camera and its user.

@@ -74,7 +74,8 @@ class SyntheticFaces:
         occlude(picture, rng, shown, brightness, 0.3)
         picture = cv2.resize(picture, (self._size, self._size), interpolation=cv2.INTER_AREA)
         picture = expose(picture, shown * (self._size / render_size))
-        image = photograph(picture, random_faults(rng, severity), rng)
+        faults = random_faults(rng, severity).scaled(self._size / 256)
+        image = photograph(picture, faults, rng)
         fractions = (shown + 0.5) / render_size
         return FacePicture(image, fractions.astype(np.float32))
 
