@@ -24,7 +24,7 @@ Ints = NDArray[np.int32]
 #: The plane of the template's front view, in which skin is painted: x and y of its corners in centimetres.
 PLANE = (-9.0, -13.0, 9.0, 14.0)
 #: Texels a centimetre of painted skin.
-TEXELS = 20
+TEXELS = 16
 
 # Vertices of Anny's head that curves run through, for the person's left half (from the inner to the outer end of an
 # eye, from the middle of the mouth to its corner). A pair stands for the point half-way between two vertices.
