@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from datasets.wflw import write_list
 from ldeq import LDEQ, ModelConfig, SolverConfig, save_checkpoint
 from ldeq.files import written_whole
 from utils import bundled
@@ -163,14 +164,14 @@ def make_wflw(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
         "test_blur": [(upright(roll=6, zoom=0.95), lambda picture, _: smear(picture, 15, 30))],
     }
     for split, views in faces.items():
-        lines = []
+        names, annotations = [], []
         for index, (view, change) in enumerate(views):
             picture, landmarks = portrait.show(view, (CROP_SIZE, CROP_SIZE))
             name = f"{index}.jpg"
             _write_jpeg(root / split / name, change(picture, landmarks))
-            lines.append(" ".join([name, *(f"{value:.6f}" for value in (landmarks / CROP_SIZE).ravel())]))
-        with written_whole(root / f"{split}.txt") as temporary:
-            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            names.append(name)
+            annotations.append(landmarks / CROP_SIZE)
+        write_list(root / f"{split}.txt", names, annotations)
 
 
 def _write_jpeg(path: Path, picture: Picture) -> None:

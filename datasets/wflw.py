@@ -1,6 +1,7 @@
 """WFLW, pre-cropped as the HIH project gives it: ``<root>/<split>.txt`` and 256×256 ``<root>/<split>/<file name>``."""
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ldeq import InputError
+from ldeq.files import written_whole
 from ldeq.images import normalise
 from utils.landmarks98 import CROP_SIZE, N_LANDMARKS, OUTER_EYE_CORNERS
 
@@ -119,6 +121,16 @@ def _move_along(landmarks: Points, border: tuple[int, int, int, int]) -> Points:
     size = np.array([CROP_SIZE + left + right, CROP_SIZE + top + bottom])
     moved: Points = (landmarks * CROP_SIZE + (left, top)) / size
     return moved.clip(0, 1)
+
+
+def write_list(path: Path, names: Sequence[str], landmarks: Iterable[NDArray[np.floating]]) -> None:
+    """Writes a split's list: a line an image with its file name and landmarks (98, 2), fractions of the crop's side."""
+    with written_whole(path) as temporary:
+        lines = (
+            " ".join([name, *(f"{value:.6f}" for value in points.ravel())])
+            for name, points in zip(names, landmarks, strict=True)
+        )
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _read_list(path: Path, folder: Path) -> list[_Face]:

@@ -1,12 +1,18 @@
 """Colours and noise that several parts of the generator draw with."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+
+
+def f32(values: Any) -> Floats:
+    """Numbers as an array."""
+    return np.asarray(values, dtype=np.float32)
 
 
 def linear(colour: Sequence[float] | NDArray[np.floating]) -> Floats:

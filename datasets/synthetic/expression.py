@@ -6,7 +6,7 @@ import numpy as np
 _PROTOTYPES: tuple[dict[str, float], ...] = (
     {},
     {"mouthSmile": 0.6, "cheekSquint": 0.4},
-    {"mouthSmile": 0.9, "cheekSquint": 0.7, "eyeSquint": 0.4, "jawOpen": 0.12, "mouthUpperUp": 0.5, "mouthLowerDown": 0.3},
+    {"mouthSmile": 0.9, "cheekSquint": 0.7, "eyeSquint": 0.4, "jawOpen": 0.12, "mouthUpperUp": 0.5},
     {"mouthSmile": 0.9, "cheekSquint": 0.8, "eyeSquint": 0.6, "jawOpen": 0.5, "mouthUpperUp": 0.4},
     {"jawOpen": 0.6, "browInnerUp": 0.8, "browOuterUp": 0.8, "eyeWide": 0.8},
     {"browDown": 0.9, "mouthFrown": 0.5, "noseSneer": 0.4, "eyeSquint": 0.3},
@@ -26,9 +26,9 @@ _PROTOTYPES: tuple[dict[str, float], ...] = (
 )  # fmt: skip
 _WEIGHTS = np.array([5, 4, 4, 3, 1.5, 1.5, 1.2, 1, 1, 1, 0.8, 0.7, 1.2, 0.4, 0.6, 0.7, 2, 2, 0.2])
 _SIDED = frozenset(
-    "browDown browOuterUp cheekSquint eyeBlink eyeSquint eyeWide mouthDimple mouthFrown mouthLowerDown mouthPress "
-    "mouthSmile mouthStretch mouthUpperUp noseSneer".split()
-)
+    ("browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide", "mouthDimple", "mouthFrown",
+     "mouthLowerDown", "mouthPress", "mouthSmile", "mouthStretch", "mouthUpperUp", "noseSneer")
+)  # fmt: skip
 #: What moves a little in every face.
 _LOOSE = (
     "browDown", "browInnerUp", "browOuterUp", "cheekSquint", "eyeSquint", "eyeWide", "jawForward", "jawLeft",

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.synthetic.colour import f32
 from datasets.synthetic.raster import rasterise
 
 Floats = NDArray[np.float32]
@@ -135,7 +136,7 @@ class Head:
         )
         self.is_tongue = np.zeros(len(raw), dtype=bool)
         self.is_tongue[_N_SKIN : _LEFT_EYE.start] = True
-        mirror = self.template[:_N_SKIN] * np.float32([-1, 1, 1])
+        mirror = self.template[:_N_SKIN] * f32([-1, 1, 1])
         self._mirror = _nearest(self.template[:_N_SKIN], mirror)
         self._front, self._front_weights = self._look_at_front()
         self._side_triangles, self._side, self._side_weights = self._look_around()
@@ -176,9 +177,9 @@ class Head:
         for name, value in changes.items():
             weights[self._more[name] if value > 0 else self._less[name]] = abs(value)
         used = np.flatnonzero(np.abs(weights) > 1e-6)
-        vertices = (self._raw + weights[used] @ self._basis[used]).reshape(-1, 3)
+        vertices: Floats = (self._raw + weights[used] @ self._basis[used]).reshape(-1, 3)
         left, right = self.eyes(vertices)
-        centred: Floats = vertices - (left.centre + right.centre) / 2
+        centred: Floats = (vertices - (left.centre + right.centre) / 2).astype(np.float32)
         return centred
 
     def express(self, neutral: Floats, actions: Mapping[str, float]) -> Floats:
@@ -234,7 +235,7 @@ class Head:
     def _both(self, curve: tuple[int | tuple[int, int], ...]) -> tuple[Anchors, Anchors]:
         pairs = np.array([point if isinstance(point, tuple) else (point, point) for point in curve], dtype=np.int32)
         left = np.concatenate([pairs, pairs[:, :1]], 1)
-        weights = np.tile(np.float32([0.5, 0.5, 0]), (len(pairs), 1))
+        weights = np.tile(f32([0.5, 0.5, 0]), (len(pairs), 1))
         return Anchors(left, weights), Anchors(self._mirror[left].astype(np.int32), weights)
 
     def _look_at_front(self) -> tuple[Ints, Floats]:

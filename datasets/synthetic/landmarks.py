@@ -5,9 +5,6 @@ from numpy.typing import NDArray
 
 from datasets.synthetic.head import Anchors, Floats, Head, Sphere
 
-#: Distance of the template's outer eye corners, the unit of its proportions.
-TEMPLATE_EYES = 8.9
-
 # Vertices along the nose: 51 to 54 down its bridge, and 57, 58, 59 below it from the middle to the left.
 _NOSE_BRIDGE = ((0.0, -0.2), (0.0, 1.2), (0.0, 2.45), (0.0, 3.5))
 _NOSE_BASE = (317, 2424, 2469)
@@ -140,7 +137,10 @@ def _around_mouth(
 ) -> NDArray[np.float64]:
     """12 outer or 8 inner points, from the right corner along the upper edge to the left, and back along the lower."""
     parts = 3 if outer else 2
-    above, below = [_divide(half.on(vertices), parts) for half in upper], [_divide(half.on(vertices), parts) for half in lower]
+    above, below = (
+        [_divide(half.on(vertices), parts) for half in upper],
+        [_divide(half.on(vertices), parts) for half in lower],
+    )
     if outer:
         # The middle points of WFLW's upper lip sit at the peaks of the Cupid's bow and half-way to the corners.
         above = [_divide(half.on(vertices), 10)[[0, 3, 7, 10]] for half in upper]

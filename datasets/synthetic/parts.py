@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic.colour import linear, random_colour, wave_noise
+from datasets.synthetic.colour import f32, linear, random_colour, wave_noise
 from datasets.synthetic.head import Floats, Head, Ints, Sphere, vertex_normals
 from datasets.synthetic.shading import Mesh
 
@@ -31,7 +31,7 @@ class Part:
             self.triangles,
             vertex_normals(vertices, self.triangles),
             self.colours,
-            np.tile(np.float32(self.gloss), (n, 1)),
+            np.tile(f32(self.gloss), (n, 1)),
             np.full(n, self.openness, dtype=np.float32),
             np.full((n, 2), np.nan, dtype=np.float32),
         )
@@ -56,10 +56,10 @@ class Eye:
         """An eyeball that looks along the unit vector ``gaze`` of the head's coordinates."""
         rings = np.array([0, self.pupil * 0.98, self.pupil * 1.05, 0.6 * self.iris, 0.9 * self.iris, self.iris,
                           1.07 * self.iris, 40, 65, 90], dtype=np.float32)  # fmt: skip
-        black, white = np.float32([0.004, 0.004, 0.005]), self.sclera_colour
+        black, white = f32([0.004, 0.004, 0.005]), self.sclera_colour
         colours = (black, black, self.iris_colour * 0.8, self.iris_colour * 1.2, self.iris_colour * 0.7,
-                   self.iris_colour * 0.25, white * 0.9, white, white * np.float32([0.9, 0.75, 0.72]),
-                   white * np.float32([0.8, 0.5, 0.5]))  # fmt: skip
+                   self.iris_colour * 0.25, white * 0.9, white, white * f32([0.9, 0.75, 0.72]),
+                   white * f32([0.8, 0.5, 0.5]))  # fmt: skip
         n = 24
         side = np.cross(gaze, [0.0, 1.0, 0.0])
         side /= np.linalg.norm(side)
@@ -76,7 +76,7 @@ class Eye:
             triangles,
             (normals @ rotation.T).astype(np.float32),
             np.repeat(np.array(colours, dtype=np.float32), n, 0),
-            np.tile(np.float32([0.9, 180.0]), (count, 1)),
+            np.tile(f32([0.9, 180.0]), (count, 1)),
             np.full(count, 0.6, dtype=np.float32),
             np.full((count, 2), np.nan, dtype=np.float32),
         )
@@ -125,7 +125,7 @@ def random_glasses(rng: np.random.Generator, eyes: tuple[Sphere, Sphere]) -> Gla
     bars = [bridge.astype(np.float32)]
     for side, rim in ((1, left), (-1, right)):
         hinge = rim[int(np.argmax(side * rim[:, 0]))]
-        ear = np.float32([side * 8.0, eyes[0].centre[1] + 0.3, 8.5])
+        ear = f32([side * 8.0, eyes[0].centre[1] + 0.3, 8.5])
         bars.append((hinge + np.linspace(0, 1, 14)[:, None] * (ear - hinge)).astype(np.float32))
     sun = rng.random() < 0.3
     return Glasses(
@@ -163,9 +163,9 @@ def torso(rng: np.random.Generator, neutral: Floats, skin: Floats) -> Part:
     bottom = float(neutral[:4200, 1].max())
     neck_centre = 7.0
     wide = rng.uniform(16, 22)
-    levels = np.array([bottom - 5, bottom - 1, bottom + 0.5, bottom + 3, bottom + 6, bottom + 14, bottom + 34])
-    half_x = np.array([4.8, 5.6, 7.0, wide * 0.62, wide * 0.95, wide, wide])
-    half_z = np.array([4.6, 5.4, 6.2, 7.5, 9, 11, 12]) * rng.uniform(0.9, 1.1)
+    levels = np.array([bottom - 6, bottom - 1, bottom + 0.5, bottom + 3, bottom + 6, bottom + 14, bottom + 34])
+    half_x = np.array([5.2, 5.9, 7.0, wide * 0.62, wide * 0.95, wide, wide])
+    half_z = np.array([5.2, 5.7, 6.3, 7.5, 9, 11, 12]) * rng.uniform(0.9, 1.1)
     n = 32
     around = np.linspace(0, 2 * np.pi, n, endpoint=False)
     fine = np.linspace(0, len(levels) - 1, 26)
@@ -184,7 +184,9 @@ def torso(rng: np.random.Generator, neutral: Floats, skin: Floats) -> Part:
     pattern = 0.5 + 0.5 * np.sign(wave_noise(rng, vertices, rng.uniform(2, 12)))[:, None]
     mixed = cloth + (second - cloth) * pattern * (rng.random() < 0.4)
     colours = np.where(bare, skin * 0.95, mixed * np.exp(0.12 * wave_noise(rng, vertices, 5))[:, None])
-    return Part(vertices, _grid(len(fine), n, closed=True), colours.clip(0.003, 0.95).astype(np.float32), (0.02, 8), 0.8)
+    return Part(
+        vertices, _grid(len(fine), n, closed=True), colours.clip(0.003, 0.95).astype(np.float32), (0.02, 8), 0.8
+    )
 
 
 def teeth(rng: np.random.Generator, neutral: Floats, head: Head) -> tuple[Part, Part]:
@@ -259,10 +261,14 @@ class _Skull:
         rise = thickness.mean()
         y = self.top - rise + (ends[None] - self.top + rise) * t**1.6
         held = np.minimum(y, hang)
-        below = (np.maximum(held, self.top + 0.15))
+        below = np.maximum(held, self.top + 0.15)
         radius = self.reach(np.broadcast_to(azimuth, y.shape), below)
         crown = np.sqrt(np.clip(1 - ((self.top + 3.0 - y) / (3.0 + rise)).clip(0, 1) ** 2, 0, 1))
-        radius = np.where(y < self.top + 3.0, np.minimum(self.reach(np.broadcast_to(azimuth, y.shape), np.full(y.shape, self.top + 3.0)), 99) * crown, radius)
+        radius = np.where(
+            y < self.top + 3.0,
+            np.minimum(self.reach(np.broadcast_to(azimuth, y.shape), np.full(y.shape, self.top + 3.0)), 99) * crown,
+            radius,
+        )
         radius = radius + thickness * np.minimum(1, 4 * t)
         vertices = np.stack([radius * np.sin(azimuth), y, self.axis - radius * np.cos(azimuth)], -1)
         return vertices.reshape(-1, 3).astype(np.float32), _grid(rows, n, closed=True)
@@ -270,7 +276,7 @@ class _Skull:
 
 def _profile(azimuth: NDArray[np.floating], heights: dict[float, float]) -> NDArray[np.floating]:
     """Heights by |azimuth| in degrees, interpolated."""
-    return np.interp(np.degrees(np.abs(azimuth)), list(heights), list(heights.values()))
+    return np.asarray(np.interp(np.degrees(np.abs(azimuth)), list(heights), list(heights.values())))
 
 
 def _hair(rng: np.random.Generator, skull: _Skull, colour: NDArray[np.float32], long: bool) -> Part:
@@ -285,10 +291,15 @@ def _hair(rng: np.random.Generator, skull: _Skull, colour: NDArray[np.float32], 
     if long:
         length = rng.choice([rng.uniform(2, 7), rng.uniform(8, 16), rng.uniform(16, 30)])
         edge = rng.uniform(58, 82)
-        ends = _profile(azimuth, {0: front, 34: front * 0.6 + temple * 0.4, edge - 6: temple, edge + 8: length, 180: length})
+        ends = _profile(
+            azimuth, {0: front, 34: front * 0.6 + temple * 0.4, edge - 6: temple, edge + 8: length, 180: length}
+        )
     else:
         ear, nape = rng.uniform(-2.0, 1.2), rng.uniform(2, 7)
-        ends = _profile(azimuth, {0: front, 38: front * 0.75 + temple * 0.25, 58: temple, 74: ear, 112: ear - 0.8, 135: nape, 180: nape})
+        ends = _profile(
+            azimuth,
+            {0: front, 38: front * 0.75 + temple * 0.25, 58: temple, 74: ear, 112: ear - 0.8, 135: nape, 180: nape},
+        )
     lean = rng.normal(0, 0.12)
     ends = np.interp(azimuth + lean, azimuth, ends, period=2 * np.pi)
     ends = ends + rng.uniform(0.05, 0.5) * rng.standard_normal(n) * (1.0 if not fringe else 1.4)
@@ -305,8 +316,16 @@ def _hair(rng: np.random.Generator, skull: _Skull, colour: NDArray[np.float32], 
     streak = _streaks(rng, rows, n, n, 3) * rng.uniform(0.15, 0.45) + _streaks(rng, rows, n, 24, 4) * 0.2
     colours = linear(colour) * np.exp(streak.reshape(-1, 1)) + rng.uniform(0, 0.006)
     if long and rng.random() < 0.4:
-        vertices[:, 0] += 0.5 * np.sin(vertices[:, 1] * rng.uniform(0.4, 1.2) + rng.uniform(0, 6)) * (vertices[:, 1] > 0)
-    return Part(vertices, triangles, colours.clip(0.002, 0.95).astype(np.float32), (rng.uniform(0.01, 0.18), rng.uniform(8, 25)), 0.75)
+        vertices[:, 0] += (
+            0.5 * np.sin(vertices[:, 1] * rng.uniform(0.4, 1.2) + rng.uniform(0, 6)) * (vertices[:, 1] > 0)
+        )
+    return Part(
+        vertices,
+        triangles,
+        colours.clip(0.002, 0.95).astype(np.float32),
+        (rng.uniform(0.01, 0.18), rng.uniform(8, 25)),
+        0.75,
+    )
 
 
 def _hat(rng: np.random.Generator, skull: _Skull) -> Part:
@@ -324,13 +343,13 @@ def _hat(rng: np.random.Generator, skull: _Skull) -> Part:
     style = rng.random()
     if style < 0.65:  # a visor in front, or a brim all around
         rim = vertices.reshape(rows, n, 3)[-1]
-        outward = rim - np.float32([0, 0, skull.axis])
+        outward = rim - f32([0, 0, skull.axis])
         outward[:, 1] = 0
         outward /= np.linalg.norm(outward, axis=1, keepdims=True)
         length = rng.uniform(4, 8) if style < 0.4 else rng.uniform(3, 8)
         share = np.cos(np.clip(azimuth * 1.35, -np.pi / 2, np.pi / 2))[:, None] if style < 0.4 else np.ones((n, 1))
         droop = rng.uniform(-0.2, 0.35)
-        edge = rim + (outward + np.float32([0, droop, 0])) * length * share.astype(np.float32)
+        edge = rim + (outward + f32([0, droop, 0])) * length * share.astype(np.float32)
         brim = np.concatenate([rim, edge]).astype(np.float32)
         triangles = np.concatenate([triangles, _grid(2, n, closed=True) + len(vertices)])
         vertices = np.concatenate([vertices, brim])
@@ -369,6 +388,6 @@ def _grid(rows: int, columns: int, closed: bool) -> Ints:
     i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns if closed else columns - 1), indexing="ij")
     k = (j + 1) % columns
     a, b, c, d = i * columns + j, i * columns + k, (i + 1) * columns + j, (i + 1) * columns + k
-    return np.concatenate(
-        [np.stack([a, b, c], -1).reshape(-1, 3), np.stack([b, d, c], -1).reshape(-1, 3)]
-    ).astype(np.int32)
+    return np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([b, d, c], -1).reshape(-1, 3)]).astype(
+        np.int32
+    )

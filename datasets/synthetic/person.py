@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.synthetic import parts
-from datasets.synthetic.colour import along, linear, random_colour, smooth_noise, wave_noise
+from datasets.synthetic.brows import Brow
+from datasets.synthetic.colour import along, f32, linear, random_colour, smooth_noise, wave_noise
 from datasets.synthetic.head import PLANE, TEXELS, Anchors, Floats, Head, Sphere, plane_to_texels
-from datasets.synthetic.landmarks import TEMPLATE_EYES
 from datasets.synthetic.parts import Eye, Glasses, Part
 
 _SKIN = (
@@ -52,6 +52,8 @@ class Person:
     upper_teeth: Part
     lower_teeth: Part
     glasses: Glasses | None
+    #: Whether it wears make-up on its eyes and cheeks.
+    made_up: bool
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,14 @@ def draw_person(head: Head, phenotype: Phenotype, rng: np.random.Generator) -> P
     brow_hair = (hair * rng.uniform(0.45, 1.05) + rng.normal(0, 4, 3)).clip(4, 250)
     paint = np.zeros((*_PAINT_SHAPE, 4), dtype=np.float32)
     _blemishes(paint, rng, skin, age)
-    if rng.random() < 0.35 * (1 - gender) + 0.05:
+    made_up = bool(rng.random() < 0.35 * (1 - gender) + 0.05)
+    if made_up:
         _make_up(paint, rng)
     if gender > 0.5 and rng.random() < 0.6 and age > 0.45:
         _beard(paint, rng, (hair * rng.uniform(0.5, 1.0)).clip(4, 250))
-    brows = _brows(head, paint, rng, brow_hair, gender)
+    brows = Brow.random_pair(rng, gender)
+    for brow in brows:
+        _blend(paint, brow.paint(rng, *_PAINT_SHAPE), linear(brow_hair))
     worn = parts.random_headwear(rng, neutral, hair, gender, age)
     teeth = parts.teeth(rng, neutral, head)
     glasses = parts.random_glasses(rng, eyeballs) if rng.random() < 0.22 else None
@@ -114,12 +119,13 @@ def draw_person(head: Head, phenotype: Phenotype, rng: np.random.Generator) -> P
         colours=colours,
         gloss=gloss,
         paint=paint,
-        brows=brows,
+        brows=(brows[0].anchors(head), brows[1].anchors(head)),
         worn=worn,
         torso=parts.torso(rng, neutral, linear(skin)),
         upper_teeth=teeth[0],
         lower_teeth=teeth[1],
         glasses=glasses,
+        made_up=made_up,
     )
 
 
@@ -171,23 +177,23 @@ def _skin(
         return np.exp(-d2 / (2 * radius**2)).astype(np.float32)[:, None] * (points[:, 2:] < 6)
 
     flush = rng.uniform(0, 0.35)
-    red = np.float32([1.15, 0.72, 0.74])
+    red = f32([1.15, 0.72, 0.74])
     for place in (near(4.5, 3.3, 1.6), near(0, 3.3, 1.1), head.ears[:, None] * 0.7):
         colours *= 1 + flush * place * (red - 1)
-    colours *= 1 - rng.uniform(0, 0.35) * near(3.0, 1.0, 0.7) * np.float32([0.5, 0.6, 0.5])
+    colours *= 1 - rng.uniform(0, 0.35) * near(3.0, 1.0, 0.7) * f32([0.5, 0.6, 0.5])
     lids = head.lids[:, None]
-    colours *= 1 - rng.uniform(0, 0.4) * lids * np.float32([0.5, 0.7, 0.7])
+    colours *= 1 - rng.uniform(0, 0.4) * lids * f32([0.5, 0.7, 0.7])
     if rng.random() < 0.25 * (1 - gender) + 0.03:
         lip = linear(along(((90, 20, 30), (170, 30, 45), (200, 70, 90), (120, 50, 60), (215, 110, 110)), rng.random()))
         opacity, shine = rng.uniform(0.4, 0.95), rng.uniform(0.05, 0.4)
     else:
-        lip = (base * np.float32([0.92, 0.58, 0.60]) * rng.uniform(0.75, 1.15)).astype(np.float32)
+        lip = (base * f32([0.92, 0.58, 0.60]) * rng.uniform(0.75, 1.15)).astype(np.float32)
         opacity, shine = rng.uniform(0.25, 0.95), rng.uniform(0.02, 0.15)
     lips = head.lips[:, None]
     colours += opacity * lips * (lip - colours)
     cavity = np.clip(head.mouth - head.lips, 0, 1)[:, None]
-    colours += cavity * (np.float32([0.16, 0.03, 0.03]) * rng.uniform(0.3, 1.2) - colours)
-    colours[head.is_tongue] = np.float32([0.45, 0.14, 0.14]) * rng.uniform(0.7, 1.2)
+    colours += cavity * (f32([0.16, 0.03, 0.03]) * rng.uniform(0.3, 1.2) - colours)
+    colours[head.is_tongue] = f32([0.45, 0.14, 0.14]) * rng.uniform(0.7, 1.2)
     # Lashes and, on some, a drawn line.
     edge = np.zeros(len(points), dtype=np.float32)
     for lids_edge, weight in (*((lid, 1.0) for lid in head.upper_lids), *((lid, 0.4) for lid in head.lower_lids)):
@@ -202,7 +208,7 @@ def _skin(
     return colours.clip(0.002, 0.95).astype(np.float32), gloss
 
 
-def _blend(paint: Floats, opacity: Floats, colour: Floats) -> None:
+def _blend(paint: Floats, opacity: NDArray[np.floating], colour: Floats) -> None:
     """Lays a colour (3,), linear, over the paint with an opacity (H, W)."""
     _lay_over(paint, np.asarray(opacity, dtype=np.float32), np.asarray(colour, dtype=np.float32))
 
@@ -224,14 +230,16 @@ def _blemishes(paint: Floats, rng: np.random.Generator, skin: NDArray[np.float32
     height, width = paint.shape[:2]
     fine = smooth_noise(rng, height, width, 90) * rng.uniform(0, 0.10)
     opacity = np.abs(fine).clip(0, 0.4)
-    shade = linear(skin * 0.6) if rng.random() < 0.7 else linear(skin * np.float32([1.0, 0.75, 0.7]))
+    shade = linear(skin * 0.6) if rng.random() < 0.7 else linear(skin * f32([1.0, 0.75, 0.7]))
     _blend(paint, opacity, shade)
     marks = np.zeros((height, width), np.uint8)
     if rng.random() < 0.2:
         for _ in range(int(rng.integers(20, 160))):
             cv2.circle(marks, _point(rng, width, height), 1, int(rng.uniform(40, 160)), -1, cv2.LINE_AA)
     for _ in range(int(rng.integers(0, 5))):
-        cv2.circle(marks, _point(rng, width, height), int(rng.integers(1, 4)), int(rng.uniform(90, 230)), -1, cv2.LINE_AA)
+        cv2.circle(
+            marks, _point(rng, width, height), int(rng.integers(1, 4)), int(rng.uniform(90, 230)), -1, cv2.LINE_AA
+        )
     if age > 0.6:
         # Folds from the nose to the mouth, and lines on the forehead.
         for side in (-1, 1):
@@ -276,7 +284,18 @@ def _beard(paint: Floats, rng: np.random.Generator, colour: NDArray[np.float32])
     top = rng.uniform(-0.5, 0.8)
     if kind in ("full", "stubble", "chin strap"):
         cheek = rng.uniform(4.5, 6.8)
-        polygon([(0, 13.5), (9, 13.5), (9, top), (7.0, top), (6.2, cheek), (4.2, cheek + 0.6), (2.4, cheek - 0.3 if kind != "chin strap" else 9.6), (0, 5.0 if kind != "chin strap" else 9.4)])
+        polygon(
+            [
+                (0, 13.5),
+                (9, 13.5),
+                (9, top),
+                (7.0, top),
+                (6.2, cheek),
+                (4.2, cheek + 0.6),
+                (2.4, cheek - 0.3 if kind != "chin strap" else 9.6),
+                (0, 5.0 if kind != "chin strap" else 9.4),
+            ]
+        )
     if kind == "goatee":
         polygon([(0, 13), (2.4, 13), (rng.uniform(2.2, 3.2), 9.5), (3.0, 6.8), (2.4, 5.6), (0, 5.0)])
     if kind == "moustache":
@@ -289,61 +308,6 @@ def _beard(paint: Floats, rng: np.random.Generator, colour: NDArray[np.float32])
     density = rng.uniform(0.15, 0.45) if kind == "stubble" else rng.uniform(0.5, 1.0)
     opacity = (soft * (density * (0.6 + 0.7 * hairs.clip(0, 1)))).clip(0, 0.97).astype(np.float32)
     _blend(paint, opacity, linear(colour) * rng.uniform(0.7, 1.1))
-
-
-def _brows(
-    head: Head, paint: Floats, rng: np.random.Generator, colour: NDArray[np.float32], gender: float
-) -> tuple[Anchors, Anchors]:
-    """Paints brows, and says where their outlines are on the head."""
-    inner, outer = rng.normal(0.155, 0.018), rng.normal(0.60, 0.022)
-    level = rng.normal(-0.155, 0.016)
-    arch = max(0.0, rng.normal(0.045, 0.022))
-    peak = rng.uniform(0.5, 0.75)
-    droop = rng.normal(0.025, 0.02)
-    thickness = float(np.clip(rng.normal(0.055 + 0.012 * gender, 0.014), 0.022, 0.1))
-    density = rng.uniform(0.25, 1.0)
-    anchors = []
-    for side in (1, -1):
-        uneven = rng.normal(0, 0.004)
-
-        def edge(t: NDArray[np.floating], upper: bool) -> NDArray[np.floating]:
-            middle = level + uneven - arch * np.sin(np.pi * np.clip(t, 0, 1) ** (np.log(0.5) / np.log(peak))) + droop * t
-            half = 0.5 * thickness * (1 - 0.85 * np.clip((t - 0.55) / 0.45, 0, 1) ** 1.3) * (0.75 + 0.25 * np.clip(t / 0.2, 0, 1))
-            return middle - half if upper else middle + half
-
-        def place(t: NDArray[np.floating]) -> NDArray[np.floating]:
-            return side * (inner + (outer - inner) * t) * TEMPLATE_EYES
-
-        forth = np.array([0.0, 0.33, 0.62, 0.84, 1.0])
-        back = np.array([0.82, 0.60, 0.33, 0.02])
-        x = np.concatenate([place(forth), place(back)])
-        y = np.concatenate([edge(forth, True), edge(back, False)]) * TEMPLATE_EYES
-        y[4] = (edge(np.array([1.0]), True) + edge(np.array([1.0]), False))[0] / 2 * TEMPLATE_EYES
-        anchors.append(head.at_front(x, y))
-        _paint_brow(paint, rng, place, edge, colour, density, side)
-    return anchors[0], anchors[1]
-
-
-def _paint_brow(paint, rng, place, edge, colour, density, side) -> None:  # type: ignore[no-untyped-def]
-    height, width = paint.shape[:2]
-    t = np.linspace(0, 1, 25)
-    xs, top, bottom = place(t), edge(t, True) * TEMPLATE_EYES, edge(t, False) * TEMPLATE_EYES
-    outline = np.concatenate([np.stack(plane_to_texels(xs, top), 1), np.stack(plane_to_texels(xs, bottom), 1)[::-1]])
-    mask = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(mask, [(outline * 16).round().astype(np.int32)], int(255 * density * rng.uniform(0.2, 0.9)), cv2.LINE_AA, 4)
-    mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.6, 2.2))
-    n = int(rng.integers(30, 110) * (0.4 + density))
-    at, across = rng.random(n), rng.random(n)
-    x, y = place(at), ((1 - across) * edge(at, True) + across * edge(at, False)) * TEMPLATE_EYES
-    length = rng.uniform(0.25, 0.7, n)
-    lean = rng.uniform(-1.2, -0.1, n) * (1 - at) + rng.uniform(-0.1, 0.7, n) * at
-    starts = np.stack(plane_to_texels(x, y), 1)
-    ends = np.stack(plane_to_texels(x + side * length * np.cos(lean), y + 0.6 * length * np.sin(lean)), 1)
-    values = rng.uniform(120, 255, n) * (0.4 + 0.6 * density)
-    lines = (np.stack([starts, ends], 1) * 16).round().astype(int).tolist()
-    for (start, end), value in zip(lines, values.astype(int).tolist(), strict=True):
-        cv2.line(mask, start, end, value, 1, cv2.LINE_AA, 4)
-    _blend(paint, mask.astype(np.float32) / 255, linear(colour))
 
 
 def _point(rng: np.random.Generator, width: int, height: int) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic.colour import Floats
+from datasets.synthetic.colour import Floats, f32
 from datasets.synthetic.shading import Light
 
 Bytes = NDArray[np.uint8]
@@ -14,7 +14,13 @@ Bytes = NDArray[np.uint8]
 
 def random_light(rng: np.random.Generator) -> Light:
     """A lamp from anywhere before the face, and a room around it."""
-    direction = np.array([rng.normal(0, 0.8), -abs(rng.normal(0.3, 0.6)) if rng.random() < 0.85 else rng.uniform(0, 0.8), -abs(rng.normal(0.8, 0.5))])
+    direction = np.array(
+        [
+            rng.normal(0, 0.8),
+            -abs(rng.normal(0.3, 0.6)) if rng.random() < 0.85 else rng.uniform(0, 0.8),
+            -abs(rng.normal(0.8, 0.5)),
+        ]
+    )
     if rng.random() < 0.08:
         direction[2] *= -0.6  # from behind
     direction /= np.linalg.norm(direction)
@@ -110,17 +116,19 @@ def expose(scene: Floats, points: NDArray[np.floating]) -> Floats:
 def photograph(scene: Floats, faults: Faults, rng: np.random.Generator) -> Bytes:
     """A linear scene (height, width, 3) → an sRGB picture of bytes (height, width, 3)."""
     height, width = scene.shape[:2]
-    gain = np.float32([faults.red, 1, faults.blue]) * np.float32(2**faults.exposure)
+    gain = f32([faults.red, 1, faults.blue]) * np.float32(2**faults.exposure)
     picture = scene * gain
     if faults.motion >= 1.5:
-        picture = cv2.filter2D(picture, -1, _streak(faults.motion, faults.motion_direction), borderType=cv2.BORDER_REPLICATE)
+        picture = cv2.filter2D(
+            picture, -1, _streak(faults.motion, faults.motion_direction), borderType=cv2.BORDER_REPLICATE
+        )
     if faults.blur > 0.3:
         picture = cv2.GaussianBlur(picture, (0, 0), faults.blur)
     picture = np.clip(picture, 0, 1) ** np.float32(1 / 2.2) * 255
     if faults.contrast != 1:
         picture = 118 + (picture - 118) * np.float32(faults.contrast)
     if faults.saturation != 1:
-        grey = picture @ np.float32([0.299, 0.587, 0.114])
+        grey = picture @ f32([0.299, 0.587, 0.114])
         picture = grey[..., None] + (picture - grey[..., None]) * np.float32(faults.saturation)
     if faults.resolution < 0.95:
         small = (max(16, round(width * faults.resolution)), max(16, round(height * faults.resolution)))
@@ -133,7 +141,7 @@ def photograph(scene: Floats, faults: Faults, rng: np.random.Generator) -> Bytes
     out = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
     if faults.quality < 97:
         _, code = cv2.imencode(".jpg", out[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, max(5, faults.quality)])
-        out = np.ascontiguousarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])
+        out = np.ascontiguousarray(np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), dtype=np.uint8)[..., ::-1])
     return out
 
 
@@ -142,6 +150,6 @@ def _streak(length: float, direction: float) -> Floats:
     kernel = np.zeros((side, side), np.float32)
     middle = (side - 1) / 2
     reach = np.array([np.cos(direction), np.sin(direction)]) * (length - 1) / 2
-    start, end = (tuple(int(round(v * 16)) for v in middle + sign * reach) for sign in (-1, 1))
+    start, end = (tuple(round(float(v) * 16) for v in middle + sign * reach) for sign in (-1, 1))
     cv2.line(kernel, start, end, 1.0, 1, cv2.LINE_AA, 4)
     return kernel / max(float(kernel.sum()), 1e-6)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.synthetic.colour import f32
 from datasets.synthetic.expression import random_expression
 from datasets.synthetic.head import load_head
 from datasets.synthetic.landmarks import LandmarkModel, Projection
@@ -29,6 +30,12 @@ class FacePicture(NamedTuple):
     image: NDArray[np.uint8]
     #: (98, 2), x and y as fractions of the crop's side; beside [0, 1] where the crop cuts the face.
     landmarks: NDArray[np.float32]
+    #: Which of WFLW's attributes it has: of :data:`ATTRIBUTES`.
+    attributes: frozenset[str]
+
+
+#: WFLW's subsets of difficult faces.
+ATTRIBUTES = ("largepose", "expression", "illumination", "makeup", "occlusion", "blur")
 
 
 class SyntheticFaces:
@@ -56,32 +63,44 @@ class SyntheticFaces:
         person = self._person(index // self._per_person)
         rng = np.random.default_rng((self._seed, index, _PICTURE))
         pose = random_pose(rng)
-        face = pose_face(self._head, person, random_expression(rng), pose)
+        expression = random_expression(rng)
+        face = pose_face(self._head, person, expression, pose)
         # Where the face is in the picture of a camera of focal length 1 decides on the crop.
         points = landmarks(self._landmarks, face, Projection(1.0, np.zeros(2)))
         low, high = points.min(0), points.max(0)
         side = 1.2 * float((high - low).max())
         centre = (low + high) / 2
         if self._jitter:
-            side *= float(np.exp(self._jitter * (rng.normal(0.02, 0.08) + (rng.uniform(-0.12, 0.3) if rng.random() < 0.2 else 0))))
+            side *= float(
+                np.exp(self._jitter * (rng.normal(0.02, 0.08) + (rng.uniform(-0.12, 0.3) if rng.random() < 0.2 else 0)))
+            )
             centre = centre + side * self._jitter * rng.normal(0, 0.035, 2)
         render_size = round(self._size * _OVERSAMPLING)
         scale = render_size / side
         project = Projection(scale, render_size / 2 - 0.5 - centre * scale)
         light = random_light(rng)
         picture, seen, _ = render(self._head, face, light, project, render_size, render_size)
-        brightness = float((light.above + light.below).mean() / 2 + 0.6 * light.colour.mean())
+        brightness = light.brightness
         background = random_background(rng, render_size, render_size) * brightness * rng.uniform(0.5, 1.5)
         picture = np.where(seen[..., None], picture, background)
         shown = project.scale * points + project.shift
         severity = float(rng.beta(0.7, 2.0))
-        occlude(picture, rng, shown, brightness, 0.3)
-        picture = cv2.resize(picture, (self._size, self._size), interpolation=cv2.INTER_AREA)
+        n_occluders = occlude(picture, rng, shown, brightness, 0.3)
+        picture = f32(cv2.resize(picture, (self._size, self._size), interpolation=cv2.INTER_AREA))
         picture = expose(picture, shown * (self._size / render_size))
         faults = random_faults(rng, severity).scaled(self._size / 256)
         image = photograph(picture, faults, rng)
         fractions = (shown + 0.5) / render_size
-        return FacePicture(image, fractions.astype(np.float32))
+        has = {
+            "largepose": max(abs(pose.yaw) / 40, abs(pose.pitch) / 25, abs(pose.roll) / 35) > 1,
+            "expression": sum(expression.values()) > 3,
+            "illumination": abs(faults.exposure) > 0.9 or light.direction[2] > 0 or light.direction[1] > 0,
+            "makeup": person.made_up,
+            "occlusion": n_occluders > 0 or (person.glasses is not None and person.glasses.lens_opacity > 0.5),
+            "blur": max(faults.blur / 1.8, faults.motion / 5, 0.5 / faults.resolution) * 256 / self._size > 1,
+        }
+        attributes = frozenset(name for name, present in has.items() if present)
+        return FacePicture(image, fractions.astype(np.float32), attributes)
 
     def _person(self, number: int) -> Person:
         if self._last[0] != number or self._last[1] is None:

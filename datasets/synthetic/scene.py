@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.synthetic.colour import f32
 from datasets.synthetic.expression import Actions, look
 from datasets.synthetic.head import Floats, Head, plane_to_texels, vertex_normals
 from datasets.synthetic.landmarks import LandmarkModel, Projection, pupil
@@ -14,7 +15,7 @@ from datasets.synthetic.raster import rasterise
 from datasets.synthetic.shading import Light, Mesh, shade
 
 #: The head turns about a point in the neck, below and behind the eyes.
-_PIVOT = np.float32([0, 9, 8])
+_PIVOT = f32([0, 9, 8])
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,10 @@ def pose_face(head: Head, person: Person, actions: Actions, pose: Pose) -> Posed
     """Expression and pose applied."""
     local = head.express(person.neutral, look(actions, *pose.gaze))
     rotation = pose.rotation
-    shift = (_PIVOT - rotation @ _PIVOT + np.float32([0, 0, pose.distance])).astype(np.float32)
-    direction = _rotation(pose.gaze[0], pose.gaze[1], 0.0) @ np.float32([0, 0, -1])
+    shift = (_PIVOT - rotation @ _PIVOT + f32([0, 0, pose.distance])).astype(np.float32)
+    direction = _rotation(pose.gaze[0], pose.gaze[1], 0.0) @ f32([0, 0, -1])
     # Eyes that look at something near squint a little.
-    inward = np.float32([np.sin(np.radians(1.5)), 0, 0])
+    inward = f32([np.sin(np.radians(1.5)), 0, 0])
     gazes = tuple((direction + side * inward) / np.linalg.norm(direction + side * inward) for side in (-1, 1))
     jaw = head.chin(local) - head.chin(person.neutral)
     skin = (local @ rotation.T + shift).astype(np.float32)
@@ -109,7 +110,7 @@ def _whole_mesh(head: Head, face: PosedFace) -> Mesh:
     ]
     lowered = (face.jaw * np.float32(0.9)).astype(np.float32)
     torso_rotation = _rotation(face.pose.torso_yaw, 0, face.pose.roll * 0.15)
-    torso_shift = (_PIVOT - torso_rotation @ _PIVOT + np.float32([0, 0, face.pose.distance])).astype(np.float32)
+    torso_shift = (_PIVOT - torso_rotation @ _PIVOT + f32([0, 0, face.pose.distance])).astype(np.float32)
     return Mesh.join(
         [
             skin,
@@ -125,7 +126,7 @@ def _whole_mesh(head: Head, face: PosedFace) -> Mesh:
 def _draw_glasses(picture: Floats, depths: Floats, face: PosedFace, project: Projection, light: Light) -> None:
     glasses = face.person.glasses
     assert glasses is not None
-    brightness = float((light.above + light.below).mean() / 2 + 0.6 * light.colour.mean())
+    brightness = light.brightness
     height, width = depths.shape
 
     def place(points: Floats) -> tuple[NDArray[np.float64], Floats]:
@@ -150,7 +151,9 @@ def _draw_glasses(picture: Floats, depths: Floats, face: PosedFace, project: Pro
             rows, columns = np.mgrid[:height, :width].astype(np.float32)
             centre = pixels.mean(0)
             extent = max(4.0, float(np.ptp(pixels[:, 0])) * 0.25)
-            band = np.exp(-(((columns - centre[0]) + 0.7 * (rows - centre[1]) + extent * 0.6) ** 2) / (2 * extent**2 * 0.3))
+            band = np.exp(
+                -(((columns - centre[0]) + 0.7 * (rows - centre[1]) + extent * 0.6) ** 2) / (2 * extent**2 * 0.3)
+            )
             picture += opacity * glasses.glare * band[..., None] * light.colour * 0.8
     mask = np.zeros((height, width), np.uint8)
     thickness = max(1, round(glasses.thickness * project.scale / face.pose.distance))
@@ -172,4 +175,5 @@ def _rotation(yaw: float, pitch: float, roll: float) -> Floats:
     about_y = np.array([[np.cos(y), 0, -np.sin(y)], [0, 1, 0], [np.sin(y), 0, np.cos(y)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
     about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
-    return (about_z @ about_x @ about_y).astype(np.float32)
+    turn: Floats = (about_z @ about_x @ about_y).astype(np.float32)
+    return turn

@@ -67,6 +67,11 @@ class Light:
     #: Width of the shadows' edges in texels of the shadow map.
     softness: float
 
+    @property
+    def brightness(self) -> float:
+        """How much light a surface that half faces the lamp gets, for what is drawn without a mesh."""
+        return float((self.above + self.below).mean() / 2 + 0.6 * self.colour.mean())
+
 
 def shade(mesh: Mesh, paint: Floats, light: Light, seen: Ints, weights: Floats) -> Floats:
     """Colours of a rasterised mesh.

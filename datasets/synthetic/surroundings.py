@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic.colour import Floats, along, linear, random_colour, smooth_noise
+from datasets.synthetic.colour import Floats, along, f32, linear, random_colour, smooth_noise
 
 _SKIN = ((245, 210, 190), (215, 165, 130), (150, 100, 72), (70, 45, 35))
 
@@ -30,22 +30,39 @@ def random_background(rng: np.random.Generator, height: int, width: int) -> Floa
         for _ in range(int(rng.integers(1, 4))):
             centre = (int(rng.uniform(0, width)), int(rng.uniform(0, height)))
             axes = (int(width * rng.uniform(0.08, 0.25)), int(height * rng.uniform(0.1, 0.32)))
-            cv2.ellipse(picture, centre, axes, rng.uniform(-20, 20), 0, 360, along(_SKIN, rng.random()).tolist(), -1, cv2.LINE_AA)
+            cv2.ellipse(
+                picture,
+                centre,
+                axes,
+                rng.uniform(-20, 20),
+                0,
+                360,
+                along(_SKIN, rng.random()).tolist(),
+                -1,
+                cv2.LINE_AA,
+            )
     return np.asarray(cv2.resize(linear(picture), full, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
 def occlude(
-    picture: Floats, rng: np.random.Generator, points: NDArray[np.floating], brightness: float, amount: float
-) -> None:
-    """Lays things over a face, in place.
+    picture: Floats,
+    rng: np.random.Generator,
+    points: NDArray[np.floating],
+    brightness: float,
+    amount: float,
+    least: int = 0,
+) -> int:
+    """Lays things over a face, in place, and says how many.
 
     Args:
         picture: (height, width, 3), linear RGB.
         points: (98, 2), the landmarks, which say where the face is.
         brightness: of the scene.
         amount: expected number of things.
+        least: number of things at least.
     """
-    for _ in range(int(rng.poisson(amount))):
+    number = max(least, int(rng.poisson(amount)))
+    for _ in range(number):
         kind = rng.random()
         if kind < 0.3:
             _hand(picture, rng, points, brightness)
@@ -55,13 +72,14 @@ def occlude(
             _strands(picture, rng, points, brightness)
         else:
             _object(picture, rng, points, brightness)
+    return number
 
 
 def _span(points: NDArray[np.floating]) -> float:
     return float(np.sqrt(np.prod(np.ptp(points, axis=0))))
 
 
-def _lay(picture: Floats, mask: NDArray[np.uint8], colour: Floats) -> None:
+def _lay(picture: Floats, mask: NDArray[np.uint8], colour: NDArray[np.floating]) -> None:
     opacity = mask.astype(np.float32)[..., None] / 255
     picture += opacity * (colour - picture)
 
@@ -96,7 +114,15 @@ def _hand(picture: Floats, rng: np.random.Generator, points: NDArray[np.floating
         cv2.line(mask, *ends, 255, thickness, cv2.LINE_AA, 4)
         cv2.line(edges, *ends, 255, max(1, int(thickness * 0.55)), cv2.LINE_AA, 4)
     wrist = palm - np.array([np.cos(toward), np.sin(toward)]) * size * 2
-    cv2.line(mask, tuple(int(v * 16) for v in palm), tuple(int(v * 16) for v in wrist), 255, max(1, int(finger * 8)), cv2.LINE_AA, 4)
+    cv2.line(
+        mask,
+        tuple(int(v * 16) for v in palm),
+        tuple(int(v * 16) for v in wrist),
+        255,
+        max(1, int(finger * 8)),
+        cv2.LINE_AA,
+        4,
+    )
     colour = linear(along(_SKIN, rng.random()))
     shade = _shaded(rng, height, width, colour, brightness)
     bright = cv2.GaussianBlur(edges, (0, 0), max(0.5, finger * 0.4)).astype(np.float32)[..., None] / 255
@@ -113,11 +139,16 @@ def _face_mask(picture: Floats, rng: np.random.Generator, points: NDArray[np.flo
     outline = middle + (outline - middle) * rng.uniform(0.98, 1.08)
     mask = np.zeros((height, width), np.uint8)
     cv2.fillPoly(mask, [(outline * 16).round().astype(np.int32)], 255, cv2.LINE_AA, 4)
-    colour = linear(along(((235, 240, 245), (130, 190, 220), (30, 30, 35)), rng.random()) if rng.random() < 0.7 else random_colour(rng))
+    colour = linear(
+        along(((235, 240, 245), (130, 190, 220), (30, 30, 35)), rng.random())
+        if rng.random() < 0.7
+        else random_colour(rng)
+    )
     shade = _shaded(rng, height, width, colour, brightness)
+    fold = (shade.mean(axis=(0, 1)) * 0.7).tolist()
     for t in np.linspace(0.25, 0.75, int(rng.integers(0, 4))):
-        line = points[first] * (1 - t) + points[16] * t, points[32 - first] * (1 - t) + points[16] * t
-        cv2.line(shade, *(tuple(int(v) for v in end) for end in line), (shade.mean(axis=(0, 1)) * 0.7).tolist(), 1, cv2.LINE_AA)
+        start, end = (((1 - t) * points[i] + t * points[16]).astype(int).tolist() for i in (first, 32 - first))
+        cv2.line(shade, start, end, fold, 1, cv2.LINE_AA)
     _lay(picture, mask, shade)
 
 
@@ -131,8 +162,18 @@ def _strands(picture: Floats, rng: np.random.Generator, points: NDArray[np.float
     t = np.linspace(0, 1, 12)[:, None]
     for _ in range(int(rng.integers(4, 40))):
         jitter = rng.normal(0, 0.05 * size, 2)
-        curve = (1 - t) ** 2 * (start + jitter) + 2 * t * (1 - t) * ((start + end) / 2 + bend) + t**2 * (end + 2 * jitter)
-        cv2.polylines(mask, [(curve * 16).round().astype(np.int32)], False, int(rng.uniform(90, 255)), int(rng.integers(1, 4)), cv2.LINE_AA, 4)
+        curve = (
+            (1 - t) ** 2 * (start + jitter) + 2 * t * (1 - t) * ((start + end) / 2 + bend) + t**2 * (end + 2 * jitter)
+        )
+        cv2.polylines(
+            mask,
+            [(curve * 16).round().astype(np.int32)],
+            False,
+            int(rng.uniform(90, 255)),
+            int(rng.integers(1, 4)),
+            cv2.LINE_AA,
+            4,
+        )
     colour = linear(random_colour(rng, 0.4) * rng.uniform(0.2, 1))
     _lay(picture, mask, colour * brightness)
 
@@ -142,14 +183,14 @@ def _object(picture: Floats, rng: np.random.Generator, points: NDArray[np.floati
     size = _span(points)
     centre = points[rng.integers(0, 98)] + rng.normal(0, 0.2 * size, 2)
     mask = np.zeros((height, width), np.uint8)
-    _random_shape(mask, rng, np.float32([255, 255, 255]), centre, size * rng.uniform(0.08, 0.42))
+    _random_shape(mask, rng, f32([255, 255, 255]), centre, size * rng.uniform(0.08, 0.42))
     if rng.random() < 0.1:
         mask = (mask * rng.uniform(0.5, 0.9)).astype(np.uint8)
     _lay(picture, mask, _shaded(rng, height, width, linear(random_colour(rng)), brightness))
 
 
 def _random_shape(
-    picture: NDArray[np.generic],
+    picture: NDArray[np.integer | np.floating],
     rng: np.random.Generator,
     colour: Floats,
     centre: NDArray[np.floating] | None = None,
@@ -164,9 +205,13 @@ def _random_shape(
     kind = rng.random()
     if kind < 0.35:
         axes = (max(1, int(size)), max(1, int(size * rng.uniform(0.2, 1))))
-        cv2.ellipse(picture, (int(centre[0]), int(centre[1])), axes, rng.uniform(0, 180), 0, 360, value, -1, cv2.LINE_AA)
+        cv2.ellipse(
+            picture, (int(centre[0]), int(centre[1])), axes, rng.uniform(0, 180), 0, 360, value, -1, cv2.LINE_AA
+        )
     elif kind < 0.65:
-        box = cv2.boxPoints(((float(centre[0]), float(centre[1])), (size * 2, size * rng.uniform(0.2, 2)), rng.uniform(0, 180)))
+        box = cv2.boxPoints(
+            ((float(centre[0]), float(centre[1])), (size * 2, size * rng.uniform(0.2, 2)), rng.uniform(0, 180))
+        )
         cv2.fillPoly(picture, [box.round().astype(np.int32)], value, cv2.LINE_AA)
     elif kind < 0.85:
         n = int(rng.integers(3, 9))

@@ -1,0 +1,71 @@
+"""Writes synthetic data sets that the evaluation and training scripts read as they read the real ones."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from datasets.synthetic.writing import write_pictures, write_videos
+from ldeq import InputError
+from utils import report
+from utils.cli import ArgumentParser, at_least, run
+
+#: Added to the seed for what is held out, so that its people are in no training set of a smaller seed.
+HELD_OUT = 10_000_000
+
+
+def make_parser() -> ArgumentParser:
+    parser = ArgumentParser(__doc__)
+    parser.add_argument("--output_dir", required=True, metavar="DIR", help="where the folders WFLW and WFLW_V go")
+    parser.add_argument("--train", type=at_least(0), default=0, metavar="N", help="pictures of WFLW's train split")
+    parser.add_argument(
+        "--test", type=at_least(0), default=0, metavar="N", help="held-out pictures of its test split and subsets"
+    )
+    parser.add_argument("--easy", type=at_least(0), default=0, metavar="N", help="calm videos in good light, held out")
+    parser.add_argument(
+        "--hard", type=at_least(0), default=0, metavar="N", help="videos with occlusion, blur and darkness, held out"
+    )
+    parser.add_argument("--frames", type=at_least(2), default=120, metavar="N", help="frames of a video")
+    parser.add_argument(
+        "--pictures_per_person", type=at_least(1), default=4, metavar="N", help="of the train split; more are faster"
+    )
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="other seeds have other people")
+    parser.add_argument("--workers", type=at_least(1), default=2, metavar="N", help="processes that draw")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Writes what the command line (or ``arguments``) asks for."""
+    flags = make_parser().parse(arguments)
+    if not (flags.train or flags.test or flags.easy or flags.hard):
+        raise InputError("nothing to write, expected a number for --train, --test, --easy or --hard")
+    pictures, videos = Path(flags.output_dir) / "WFLW", Path(flags.output_dir) / "WFLW_V"
+    seed, workers = flags.seed, flags.workers
+    if flags.train:
+        train = write_pictures(
+            pictures,
+            "train",
+            seed,
+            flags.train,
+            crop_jitter=1.0,
+            pictures_per_person=flags.pictures_per_person,
+            workers=workers,
+        )
+        _follow(train, flags.train, "face", f"{pictures / 'train'}")
+    if flags.test:
+        test = write_pictures(pictures, "test", HELD_OUT + seed, flags.test, workers=workers)
+        _follow(test, flags.test, "face", f"{pictures / 'test'}")
+    for split, count, hardness in (("easy", flags.easy, 0.0), ("hard", flags.hard, 1.0)):
+        if count:
+            written = write_videos(
+                videos, split, HELD_OUT + seed, count, n_frames=flags.frames, hardness=hardness, workers=workers
+            )
+            _follow(written, count, "video", f"{videos}, {split}")
+
+
+def _follow(work: Iterator[int], total: int, unit: str, description: str) -> None:
+    with report.progress(total, unit, description) as bar:
+        for done in work:
+            bar.update(done)
+
+
+if __name__ == "__main__":
+    run(main)

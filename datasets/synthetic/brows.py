@@ -1,0 +1,86 @@
+"""Eyebrows: their shapes, painted on the skin, and their landmarks."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.synthetic.colour import Floats
+from datasets.synthetic.head import Anchors, Head, plane_to_texels
+
+#: Distance of the template's outer eye corners in centimetres, the unit of a brow's proportions.
+_EYES = 8.9
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Brow:
+    """A brow of the template's front view. Lengths are fractions of the distance of the outer eye corners."""
+
+    #: 1 for the person's left brow, −1 for the right.
+    side: int
+    #: Distance of its ends from the middle of the face, and the height of the inner one (negative is up).
+    inner: float
+    outer: float
+    level: float
+    #: Rise of the arch, where along the brow its top is, and how much lower the outer end sits.
+    arch: float
+    peak: float
+    droop: float
+    thickness: float
+    #: 0 (hardly a hair) to 1.
+    density: float
+
+    @staticmethod
+    def random_pair(rng: np.random.Generator, gender: float) -> "tuple[Brow, Brow]":
+        """The left and the right brow of a person, nearly symmetric."""
+        inner, outer = rng.normal(0.155, 0.018), rng.normal(0.60, 0.022)
+        level, arch = rng.normal(-0.155, 0.016), max(0.0, rng.normal(0.045, 0.022))
+        peak, droop = rng.uniform(0.5, 0.75), rng.normal(0.025, 0.02)
+        thickness = float(np.clip(rng.normal(0.055 + 0.012 * gender, 0.014), 0.022, 0.1))
+        density = rng.uniform(0.25, 1.0)
+        left, right = (
+            Brow(side, inner, outer, level + rng.normal(0, 0.004), arch, peak, droop, thickness, density)
+            for side in (1, -1)
+        )
+        return left, right
+
+    def anchors(self, head: Head) -> Anchors:
+        """Its nine landmarks: along the upper edge from the inner to the outer end, and back along the lower."""
+        forth, back = np.array([0.0, 0.33, 0.62, 0.84, 1.0]), np.array([0.82, 0.60, 0.33, 0.02])
+        across = np.concatenate([np.zeros(4), [0.5], np.ones(4)])
+        x, y = self._place(np.concatenate([forth, back]), across)
+        return head.at_front(x, y)
+
+    def paint(self, rng: np.random.Generator, height: int, width: int) -> Floats:
+        """Opacity of the hair on the painted skin, (height, width)."""
+        t = np.linspace(0, 1, 25)
+        upper, lower = (np.stack(plane_to_texels(*self._place(t, edge)), 1) for edge in (0 * t, 1 + 0 * t))
+        outline = (np.concatenate([upper, lower[::-1]]) * 16).round().astype(np.int32)
+        mask = np.zeros((height, width), np.uint8)
+        cv2.fillPoly(mask, [outline], int(255 * self.density * rng.uniform(0.2, 0.9)), cv2.LINE_AA, 4)
+        mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.6, 2.2)), dtype=np.uint8)
+        n = int(rng.integers(30, 110) * (0.4 + self.density))
+        at = rng.random(n)
+        x, y = self._place(at, rng.random(n))
+        length = rng.uniform(0.25, 0.7, n)
+        lean = rng.uniform(-1.2, -0.1, n) * (1 - at) + rng.uniform(-0.1, 0.7, n) * at
+        starts = np.stack(plane_to_texels(x, y), 1)
+        ends = np.stack(plane_to_texels(x + self.side * length * np.cos(lean), y + 0.6 * length * np.sin(lean)), 1)
+        values = rng.uniform(120, 255, n) * (0.4 + 0.6 * self.density)
+        lines = (np.stack([starts, ends], 1) * 16).round().astype(int).tolist()
+        for (start, end), value in zip(lines, values.astype(int).tolist(), strict=True):
+            cv2.line(mask, start, end, value, 1, cv2.LINE_AA, 4)
+        opacity: Floats = mask.astype(np.float32) / np.float32(255)
+        return opacity
+
+    def _place(self, along: Doubles, across: Doubles) -> tuple[Doubles, Doubles]:
+        """x and y in centimetres of points in the brow: along from its inner end, across from its upper edge."""
+        bend = np.sin(np.pi * np.clip(along, 0, 1) ** (np.log(0.5) / np.log(self.peak)))
+        middle = self.level - self.arch * bend + self.droop * along
+        taper = (1 - 0.85 * np.clip((along - 0.55) / 0.45, 0, 1) ** 1.3) * (0.75 + 0.25 * np.clip(along / 0.2, 0, 1))
+        x = self.side * (self.inner + (self.outer - self.inner) * along) * _EYES
+        y = (middle + (across - 0.5) * self.thickness * taper) * _EYES
+        return x, y

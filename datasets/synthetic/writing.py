@@ -1,0 +1,169 @@
+"""Synthetic data sets on disk, in the layouts of pre-cropped WFLW and of WFLW-V."""
+
+import functools
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from datasets.synthetic.pictures import ATTRIBUTES, SyntheticFaces
+from datasets.synthetic.videos import FPS, SyntheticVideo
+from datasets.wflw import write_list
+from ldeq.files import remove_temporaries, written_whole
+from utils.video import VideoWriter
+
+#: Pictures that a worker makes before it reports.
+_CHUNK = 16
+
+
+def write_pictures(
+    root: Path,
+    split: str,
+    seed: int,
+    count: int,
+    *,
+    crop_jitter: float = 0.0,
+    pictures_per_person: int = 1,
+    quality: int = 95,
+    workers: int = 1,
+) -> Iterator[int]:
+    """Writes ``<root>/<split>.txt`` and ``<root>/<split>/<number>.jpg``; of a split ``test`` also WFLW's six subsets.
+
+    An interrupted call goes on where it was when it is made again; lists are written last.
+
+    Args:
+        root: folder of the data set.
+        split: name of the list.
+        seed: of the faces. People of different seeds differ, so splits need different ones.
+        count: how many pictures.
+        crop_jitter, pictures_per_person: see :class:`datasets.synthetic.SyntheticFaces`.
+        quality: of the JPEG files, 1 to 100.
+        workers: processes that draw.
+
+    Yields:
+        How many pictures were finished since the last time.
+    """
+    folder, parts = root / split, root / f".{split}.unfinished"
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_temporaries(folder)
+    arguments = {"seed": seed, "crop_jitter": crop_jitter, "pictures_per_person": pictures_per_person}
+    # Parts of other settings would be another data set's.
+    parts = parts / "-".join(str(value) for value in (*arguments.values(), quality, count))
+    parts.mkdir(parents=True, exist_ok=True)
+    chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
+    draw = functools.partial(_draw_pictures, folder=folder, parts=parts, arguments=arguments, quality=quality)
+    for chunk in _in_processes(draw, chunks, workers):
+        yield len(chunk)
+    saved = [np.load(parts / f"{chunk.start}.npz") for chunk in chunks]
+    landmarks = np.concatenate([part["landmarks"] for part in saved])
+    attributes = np.concatenate([part["attributes"] for part in saved])
+    names = [_name(index) for index in range(count)]
+    if split == "test":
+        for attribute, present in zip(ATTRIBUTES, attributes.T, strict=True):
+            subset = root / f"{split}_{attribute}"
+            subset.mkdir(exist_ok=True)
+            chosen = np.flatnonzero(present).tolist()
+            for index in chosen:
+                with written_whole(subset / names[index]) as temporary:
+                    shutil.copyfile(folder / names[index], temporary)
+            write_list(root / f"{split}_{attribute}.txt", [names[index] for index in chosen], landmarks[chosen])
+    write_list(root / f"{split}.txt", names, landmarks)
+    shutil.rmtree(parts.parent)
+
+
+def write_videos(
+    root: Path, split: str, seed: int, count: int, *, n_frames: int, hardness: float, workers: int = 1, crf: int = 18
+) -> Iterator[int]:
+    """Writes ``<root>/<split>_video_IDs.txt`` and videos, landmarks and boxes under their ids.
+
+    Videos that are complete are kept; the list is written last.
+
+    Args:
+        root: folder of the data set.
+        split: ``easy`` or ``hard``, or any name.
+        seed: of the people.
+        count: how many videos.
+        n_frames: frames of each.
+        hardness: see :class:`datasets.synthetic.SyntheticVideo`.
+        workers: processes that draw.
+        crf: quality of the H.264 files, 0 (lossless) to 51.
+
+    Yields:
+        How many videos were finished since the last time.
+    """
+    for folder in ("videos", "landmarks", "bboxes"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        remove_temporaries(root / folder)
+    numbers = list(range(count))
+    write = functools.partial(
+        _write_video, root=root, split=split, seed=seed, n_frames=n_frames, hardness=hardness, crf=crf
+    )
+    for _ in _in_processes(write, numbers, workers):
+        yield 1
+    with written_whole(root / f"{split}_video_IDs.txt") as temporary:
+        temporary.write_text("".join(f"{_id(split, seed, number)}\n" for number in numbers), encoding="utf-8")
+
+
+def _in_processes(work: Callable[[Any], None], items: Sequence[Any], workers: int) -> Iterator[Any]:
+    """Runs ``work`` on every item and gives the items as they are done."""
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(0,)
+    ) as pool:
+        try:
+            for item, _ in zip(items, pool.map(work, items), strict=True):
+                yield item
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _name(index: int) -> str:
+    return f"{index:06d}.jpg"
+
+
+def _id(split: str, seed: int, number: int) -> str:
+    return f"synthetic-{split}-{seed}-{number:03d}"
+
+
+@functools.lru_cache(maxsize=1)
+def _faces(seed: int, crop_jitter: float, pictures_per_person: int) -> SyntheticFaces:
+    return SyntheticFaces(seed, crop_jitter=crop_jitter, pictures_per_person=pictures_per_person)
+
+
+def _draw_pictures(indices: range, *, folder: Path, parts: Path, arguments: dict[str, Any], quality: int) -> None:
+    done = parts / f"{indices.start}.npz"
+    if done.exists():
+        return
+    faces = _faces(**arguments)
+    landmarks, attributes = [], []
+    for index in indices:
+        picture = faces.draw(index)
+        with written_whole(folder / _name(index)) as temporary:
+            cv2.imwrite(str(temporary), picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+        landmarks.append(picture.landmarks)
+        attributes.append([name in picture.attributes for name in ATTRIBUTES])
+    with written_whole(done) as temporary:
+        np.savez(temporary, landmarks=np.array(landmarks), attributes=np.array(attributes))
+
+
+def _write_video(number: int, *, root: Path, split: str, seed: int, n_frames: int, hardness: float, crf: int) -> None:
+    id = _id(split, seed, number)
+    # Landmarks are written last, so that a video with them is complete.
+    if (root / "landmarks" / f"{id}.npy").exists():
+        return
+    video = SyntheticVideo(seed, number, n_frames, hardness)
+    writer = VideoWriter(root / "videos" / f"{id}.mp4", FPS, crf=crf)
+    landmarks, boxes = [], []
+    for frame in video:
+        writer.write(frame.image)
+        landmarks.append(frame.landmarks)
+        boxes.append(frame.bbox)
+    writer.close()
+    for folder, values in (("bboxes", boxes), ("landmarks", landmarks)):
+        with written_whole(root / folder / f"{id}.npy") as temporary:
+            np.save(temporary, np.array(values))
