@@ -161,6 +161,8 @@ def read_flags(flags: argparse.Namespace, world: World) -> Settings:
 def make_trainer(settings: Settings, init_weights: str | None, world: World) -> Trainer:
     torch.manual_seed(settings.training.seed)
     model = LDEQ(settings.model, settings.solver)
+    with torch.no_grad():
+        model.cell.head.conv.weight *= settings.training.head_scale
     if init_weights:
         start = load_checkpoint(init_weights).state_dict()
         shapes = {key: value.shape for key, value in start.items()}

@@ -149,8 +149,7 @@ def _colour(picture: Picture, rng: np.random.Generator) -> Picture:
     balance = np.exp(rng.uniform(-0.15, 0.15, 3))
     levels = np.linspace(0, 1, 256)[:, None] ** gamma
     table = np.clip(255 * (levels * gain * balance + offset), 0, 255).astype(np.uint8)
-    changed = np.stack([cv2.LUT(picture[..., channel], table[:, channel]) for channel in range(3)], axis=-1)
-    changed = changed.astype(np.uint8, copy=False)
+    changed: Picture = np.stack([cv2.LUT(picture[..., channel], table[:, channel]) for channel in range(3)], axis=-1)
     saturation = rng.uniform(0.5, 1.4)
     return np.asarray(cv2.addWeighted(changed, saturation, _grey(changed), 1 - saturation, 0), dtype=np.uint8)
 

@@ -25,7 +25,7 @@ class LossConfig:
     keypoint_weight: float = 1.0
     #: Weight of the divergence of each heatmap from a Gaussian at the true point, which has a gradient from the first
     #: step on.
-    heatmap_weight: float = 0.3
+    heatmap_weight: float = 1.0
     #: Standard deviation of that Gaussian, in heatmap pixels.
     heatmap_sigma: float = 1.5
     #: Weight of the same loss at ``n_corrections`` iterates on the way to the equilibrium (fixed-point correction).

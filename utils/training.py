@@ -58,6 +58,9 @@ class TrainingConfig:
     ema_decay: float = 0.999
     #: Draw each step's number of iterations evenly from 1 to ``max_iters``.
     stochastic_max_iters: bool = False
+    #: Factor on the random first weights of the cell's last convolution: with 1 the cell is no contraction, and its
+    #: solves do not converge until it has been trained for long.
+    head_scale: float = 0.1
     #: Precision of the convolutions: ``fp32``, ``bf16`` or ``fp16``.
     precision: str = "fp32"
     #: Seed of the first weights, the faces and everything else that is random.
@@ -76,6 +79,7 @@ class TrainingConfig:
         for name in ("final_lr", "warmup_steps", "weight_decay", "clip_norm", "seed"):
             check(self, name, getattr(self, name) >= 0, "at least 0")
         check(self, "lr", self.lr > 0, "more than 0")
+        check(self, "head_scale", self.head_scale > 0, "more than 0")
         check(self, "ema_decay", 0 <= self.ema_decay < 1, "from 0 to less than 1")
         check_choice(self, "precision", tuple(PRECISIONS))
 
