@@ -158,7 +158,8 @@ class TrainingRun:
             f"{name} (then {before.get(group, {}).get(name)!r}, now {value!r})"
             for group, values in now.items()
             for name, value in values.items()
-            if before.get(group, {}).get(name) != value
+            # A setting that a run is older than has its default, as --resume takes it.
+            if before.get(group, {}).get(name, value) != value
         ]
         if changes:
             where = self.folder / "run.json"
