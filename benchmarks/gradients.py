@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with torch.no_grad():
         model.cell.head.conv.weight *= 0.1
     rows = []
+    _measure(model, GradientConfig(gradient="jfb"), 1, flags.batch_size)  # the first of all is slow
     for gradient in GRADIENTS:
         config = GradientConfig(gradient=gradient, backward_max_iters=flags.backward_max_iters, backward_tolerance=0.0)
         for iterations in flags.iterations:

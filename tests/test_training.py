@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import cv2
@@ -162,6 +163,27 @@ def test_faces_do_not_depend_on_who_makes_them(faces):
     assert len({picture.tobytes() for pictures, _ in whole for picture in pictures}) == 12
     other = TrainingFaces(DataConfig(dataset_path=str(faces)), AugmentationConfig(), seed=4, im_size=64)
     assert not np.array_equal(other[0][0], source[0][0])
+
+
+def test_synthetic_faces_are_mixed_in_by_their_share(faces, monkeypatch):
+    class Plain:
+        """Stands in for the generator: a picture of one level says who drew it."""
+
+        def __init__(self, seed, *args, **options):
+            self.seed = seed
+
+        def draw(self, index):
+            picture = np.full((256, 256, 3), 7, dtype=np.uint8)
+            return picture, np.full((98, 2), index / 1000, dtype=np.float32)
+
+    monkeypatch.setitem(sys.modules, "datasets.synthetic", types.SimpleNamespace(SyntheticFaces=Plain))
+    data = DataConfig(dataset_path=str(faces), synthetic=True, synthetic_share=0.25)
+    source = TrainingFaces(data, AugmentationConfig(augment=False), seed=0, im_size=64)
+    drawn = [index for index in range(200) if (source[index][0] == 7).all()]
+    assert 35 < len(drawn) < 65
+    assert all(np.allclose(source[index][1], index / 1000) for index in drawn[:5])
+    alone = TrainingFaces(DataConfig(synthetic=True), AugmentationConfig(), seed=0, im_size=64)
+    assert all((alone[index][0] == 7).all() for index in range(5))
 
 
 # -- the script --------------------------------------------------------------------------------------------------------
