@@ -79,6 +79,11 @@ class WFLWDataset(Dataset[tuple[Tensor, Tensor]]):
         """Item ``index`` before normalisation: (256, 256, 3) RGB."""
         return np.asarray(self._load(index)[0])
 
+    def face(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Item ``index`` before normalisation: picture (256, 256, 3) RGB, landmarks (98, 2) in [0, 1]."""
+        picture, landmarks = self._load(index)
+        return np.array(picture), landmarks.astype(np.float32)
+
     def _load(self, index: int) -> tuple[Image.Image, Points]:
         face = self._faces[index]
         return pad_to_landmarks(_read_picture(face.path), face.landmarks)

@@ -5,13 +5,12 @@ Fields are named as in the published checkpoints' ``args`` (an :class:`argparse.
 
 import argparse
 import dataclasses
-import math
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from ldeq.errors import InputError
+from ldeq.fields import check, check_choice, check_types, convert, kind
 
 MODEL_MODES = ("implicit", "explicit")
 CELL_NORMS = ("softargmax", "linear", "None")
@@ -53,6 +52,7 @@ class ModelConfig:
     cell_softargmax_beta: float = 1.0
     #: Whether the cell's sharpness is softplus(``cell_softargmax_beta``).
     cell_learn_softargmax_beta: bool = False
+    #: Landmarks of a face.
     n_keypoints: int = 98
     #: Channels of the equilibrium z; those past ``n_keypoints`` are latent.
     z_width: int = 98
@@ -64,29 +64,29 @@ class ModelConfig:
     z0_mode: str = "zeros"
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        _check_choice(self, "model_mode", MODEL_MODES)
-        _check_choice(self, "cell_norm", CELL_NORMS)
-        _check_choice(self, "z0_mode", ("zeros",))
+        check_types(self)
+        check_choice(self, "model_mode", MODEL_MODES)
+        check_choice(self, "cell_norm", CELL_NORMS)
+        check_choice(self, "z0_mode", ("zeros",))
         positive = ("injection_width", "cell_base_width", "cell_gn_groups", "n_keypoints", "heatmap_size", "im_size")
         for name in positive + (("explicit_depth",) if self.model_mode == "explicit" else ()):
-            _check(self, name, getattr(self, name) >= 1, "at least 1")
-        _check(self, "cell_width_increment", self.cell_width_increment >= 0, "at least 0")
-        _check(
+            check(self, name, getattr(self, name) >= 1, "at least 1")
+        check(self, "cell_width_increment", self.cell_width_increment >= 0, "at least 0")
+        check(
             self,
             "injection_width",
             self.injection_width % 4 == 0,
             "a multiple of 4 (the stem has I/4, I/2 and I channels)",
         )
-        _check(self, "z_width", self.z_width >= self.n_keypoints, f"at least n_keypoints = {self.n_keypoints}")
-        _check(
+        check(self, "z_width", self.z_width >= self.n_keypoints, f"at least n_keypoints = {self.n_keypoints}")
+        check(
             self,
             "heatmap_size",
             self.heatmap_size * STEM_STRIDE == self.im_size,
             f"a quarter of im_size = {self.im_size}",
         )
         step = 2**HOURGLASS_DEPTH
-        _check(
+        check(
             self,
             "heatmap_size",
             self.heatmap_size % step == 0,
@@ -95,7 +95,7 @@ class ModelConfig:
         if not self.uses_batch_norm_in_cell:
             for width in self.hourglass_widths:
                 divides = width % self.cell_gn_groups == 0
-                _check(self, "cell_gn_groups", divides, f"a divisor of every hourglass width {self.hourglass_widths}")
+                check(self, "cell_gn_groups", divides, f"a divisor of every hourglass width {self.hourglass_widths}")
 
     @property
     def hourglass_widths(self) -> tuple[int, ...]:
@@ -123,8 +123,8 @@ class ModelConfig:
         if fields["cell_norm"] is None:
             fields["cell_norm"] = "None"
         if "z_width" not in fields:
-            extra = _convert("int", values.get("cell_extra_latent_width") or 0)
-            n_keypoints = _convert("int", fields["n_keypoints"])
+            extra = convert("int", values.get("cell_extra_latent_width") or 0)
+            n_keypoints = convert("int", fields["n_keypoints"])
             if extra is None or n_keypoints is None:
                 raise InputError("args lacks z_width, expected it or whole n_keypoints and cell_extra_latent_width")
             fields["z_width"] = n_keypoints + extra
@@ -145,7 +145,9 @@ class SolverConfig:
     max_iters: int = 30
     #: Which error ends the iteration: ``rel`` (against ``rel_diff_target``) or ``abs`` (``abs_diff_target``).
     stop_mode: str = "rel"
+    #: Relative error below which a sample has converged.
     rel_diff_target: float = 1e-3
+    #: Absolute error below which a sample has converged.
     abs_diff_target: float = 5e-3
     #: m, number of iterates that Anderson acceleration mixes.
     anderson_m: int = 5
@@ -159,14 +161,14 @@ class SolverConfig:
     stop_criterion: str = "sample"
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        _check_choice(self, "solver", SOLVERS)
-        _check_choice(self, "stop_mode", STOP_MODES)
-        _check_choice(self, "stop_criterion", STOP_CRITERIA)
-        _check(self, "max_iters", self.max_iters >= 1, "at least 1")
+        check_types(self)
+        check_choice(self, "solver", SOLVERS)
+        check_choice(self, "stop_mode", STOP_MODES)
+        check_choice(self, "stop_criterion", STOP_CRITERIA)
+        check(self, "max_iters", self.max_iters >= 1, "at least 1")
         if self.solver == "anderson":
-            _check(self, "anderson_m", self.anderson_m >= 2, "at least 2")
-            _check(self, "anderson_lam", self.anderson_lam >= 0, "at least 0")
+            check(self, "anderson_m", self.anderson_m >= 2, "at least 2")
+            check(self, "anderson_lam", self.anderson_lam >= 0, "at least 0")
 
     @property
     def tolerance(self) -> float:
@@ -214,50 +216,12 @@ def _as_mapping(args: argparse.Namespace | Mapping[str, Any]) -> Mapping[str, An
 
 def _read_fields(cls: type, values: Mapping[str, Any], optional: set[str]) -> dict[str, Any]:
     """The fields of ``cls`` among ``values``. Those in ``optional`` have no effect, and may be missing or anything."""
-    fields = {field.name: _kind(field) for field in dataclasses.fields(cls)}
-    missing = [name for name in fields if name not in values and name not in optional]
+    kinds = {field.name: kind(field) for field in dataclasses.fields(cls)}
+    missing = [name for name in kinds if name not in values and name not in optional]
     if missing:
         raise InputError(f"args lacks {', '.join(missing)}, which {cls.__name__} needs")
     return {
         name: values[name]
-        for name, kind in fields.items()
-        if name in values and not (name in optional and _convert(kind, values[name]) is None)
+        for name, word in kinds.items()
+        if name in values and not (name in optional and convert(word, values[name]) is None)
     }
-
-
-def _check(config: object, name: str, holds: bool, expected: str) -> None:
-    if not holds:
-        raise InputError(f"{name} = {getattr(config, name)!r}, expected {expected}")
-
-
-def _check_choice(config: object, name: str, choices: tuple[str, ...]) -> None:
-    _check(config, name, getattr(config, name) in choices, "one of " + ", ".join(choices))
-
-
-def _check_types(config: Any) -> None:
-    """Brings the fields to Python's own types, which a checkpoint can hold and a comparison can rely on."""
-    words = {"bool": "true or false", "int": "a whole number", "float": "a finite number", "str": "a string"}
-    for field in dataclasses.fields(config):
-        value = _convert(_kind(field), getattr(config, field.name))
-        _check(config, field.name, value is not None, words[_kind(field)])
-        object.__setattr__(config, field.name, value)
-
-
-def _convert(kind: str, value: Any) -> Any:
-    """``value`` as Python's ``kind``, NumPy's scalars and whole floats included, or None where it is none."""
-    if kind == "str":
-        return value if isinstance(value, str) else None
-    if type(value).__name__ in ("bool", "bool_"):
-        return bool(value) if kind == "bool" else None
-    if not isinstance(value, numbers.Real) or not math.isfinite(number := float(value)):
-        return None
-    if kind == "float":
-        return number
-    if not number.is_integer():
-        return None
-    return int(number) if kind == "int" else {0: False, 1: True}.get(int(number))
-
-
-def _kind(field: dataclasses.Field[Any]) -> str:
-    """``bool``, ``int``, ``float`` or ``str``."""
-    return field.type if isinstance(field.type, str) else field.type.__name__

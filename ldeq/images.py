@@ -13,12 +13,16 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
-def normalise(pictures: Sequence[NDArray[np.uint8]], device: torch.device | str = "cpu") -> Tensor:
+def normalise(pictures: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
     """RGB pictures, each (H, W, 3) uint8 → (B, 3, H, W) float32, normalised, on ``device``.
 
     The bytes travel to the device and are scaled there.
     """
-    batch = torch.from_numpy(np.stack(pictures)).to(device).permute(0, 3, 1, 2)
+    batch = (
+        torch.from_numpy(pictures if isinstance(pictures, np.ndarray) else np.stack(pictures))
+        .to(device)
+        .permute(0, 3, 1, 2)
+    )
     images: Tensor = functional.normalize(batch.to(torch.float32).div(255), list(MEAN), list(STD))
     return images
 

@@ -9,6 +9,7 @@ from ldeq import heatmaps
 from ldeq.blocks import Cell, make_stem
 from ldeq.config import ModelConfig, SolverConfig
 from ldeq.deq import DEQLayer
+from ldeq.gradients import Attached, GradientConfig
 from ldeq.solvers import SolverStats
 
 
@@ -26,6 +27,8 @@ class LDEQOutput:
     stats: SolverStats | None
     #: z0 and one z an iteration (in explicit mode one a cell application), where asked for.
     trajectory: list[Tensor] | None
+    #: What a loss can use beside the above; None where no gradient was wanted.
+    attached: Attached | None = None
 
 
 class LDEQ(nn.Module):
@@ -65,6 +68,7 @@ class LDEQ(nn.Module):
         z0: Tensor | None = None,
         solver_config: SolverConfig | None = None,
         return_trajectory: bool = False,
+        gradient: GradientConfig | None = None,
     ) -> LDEQOutput:
         """Landmarks of a batch of face crops.
 
@@ -75,6 +79,7 @@ class LDEQ(nn.Module):
                 frame before makes this recurrence without recurrence (see :class:`ldeq.VideoTracker`).
             solver_config: stands in for the model's own; without effect in explicit mode.
             return_trajectory: keep every iterate.
+            gradient: how the output gets its gradient, where gradients are enabled; implicit differentiation if None.
 
         Raises:
             ValueError: where a shape is not as above.
@@ -89,16 +94,27 @@ class LDEQ(nn.Module):
             z0 = torch.zeros(n_samples, *self.z_shape, dtype=dtype, device=images.device)
         elif z0.shape != (n_samples, *self.z_shape):
             raise ValueError(f"z0 of shape {tuple(z0.shape)}, expected {(n_samples, *self.z_shape)}")
-        equilibrium = self.deq_layer(z0.to(dtype), injection, solver_config or self.solver_config, return_trajectory)
+        equilibrium = self.deq_layer(
+            z0.to(dtype), injection, solver_config or self.solver_config, return_trajectory, gradient
+        )
         keypoints = self.read_out(equilibrium.z)
         return LDEQOutput(
-            keypoints.position, keypoints.uncertainty, equilibrium.z, equilibrium.stats, equilibrium.trajectory
+            keypoints.position,
+            keypoints.uncertainty,
+            equilibrium.z,
+            equilibrium.stats,
+            equilibrium.trajectory,
+            equilibrium.attached,
         )
 
-    def read_out(self, z: Tensor) -> heatmaps.Keypoints:
-        """Landmarks from an equilibrium z (B, z_width, S, S). Channels past ``n_keypoints`` are latent."""
+    def normalised_heatmaps(self, z: Tensor) -> Tensor:
+        """Normalised heatmaps (B, n_keypoints, S, S), at least 0, of an equilibrium z (B, z_width, S, S)."""
         maps = z[:, : self.config.n_keypoints]
         if self.config.cell_norm == "None":
             # Raw z: normalised here, and only here, by β itself (the published code never learns this one).
             maps = heatmaps.softargmax(maps, self.config.cell_softargmax_beta)
-        return heatmaps.read_keypoints(maps)
+        return maps
+
+    def read_out(self, z: Tensor) -> heatmaps.Keypoints:
+        """Landmarks from an equilibrium z (B, z_width, S, S). Channels past ``n_keypoints`` are latent."""
+        return heatmaps.read_keypoints(self.normalised_heatmaps(z))

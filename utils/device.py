@@ -94,3 +94,25 @@ def _cpu_flags() -> set[str]:
             return {flag for line in lines if line.lower().startswith(("flags", "features")) for flag in line.split()}
     except OSError:
         return set()
+
+
+def local_device(name: str, local_rank: int, n_local: int) -> torch.device:
+    """The device of one of ``n_local`` processes on this machine: its own GPU where ``name`` gives GPUs.
+
+    Raises:
+        InputError: where there are fewer GPUs than processes.
+    """
+    device = resolve_device(name)
+    if device.type != "cuda" or n_local == 1:
+        return device
+    if device.index is not None or torch.cuda.device_count() < n_local:
+        found = f"{torch.cuda.device_count()} GPUs for {n_local} processes"
+        raise InputError(f"--device {name}: {found}, expected one for each (--nproc_per_node), or --device cpu")
+    device = torch.device("cuda", local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def collective_backend(device: torch.device) -> str:
+    """What processes on such devices exchange tensors by."""
+    return "nccl" if device.type == "cuda" else "gloo"

@@ -117,6 +117,31 @@ def frame_curves(videos: Mapping[str, tuple[Array, Array]], title: str, note: st
     return figure
 
 
+def training_curves(columns: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> Figure:
+    """How a training run went: steps and values by the names of the log's columns."""
+    panels = (
+        ("loss", ("loss", "keypoint", "heatmap", "correction", "jacobian"), "log"),
+        ("validation, %", ("validation_NME", "validation_FR"), "log"),
+        ("gradient norm", ("gradient_norm",), "log"),
+        ("learning rate", ("lr",), "linear"),
+        ("solver's iterations", ("iterations", "backward_iterations", "validation_iterations"), "linear"),
+        ("relative residual", ("residual", "backward_residual"), "log"),
+    )
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    for axes, (title, names, scale) in zip(figure.subplots(2, 3).ravel(), panels, strict=True):
+        for name in names:
+            steps, values = columns.get(name, ((), ()))
+            if any(value > 0 for value in values):
+                axes.plot(steps, values, label=name.removeprefix("validation_"), linewidth=1)
+        axes.set_yscale(scale)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("step", fontsize=8)
+        axes.grid(alpha=0.3)
+        if axes.get_lines():
+            axes.legend(fontsize=8)
+    return figure
+
+
 def _plain(name: str) -> str:
     """A file's or video's name as a label: no mathematics by its '$', and not hidden by a '_' at its beginning."""
     escaped = name.replace("$", r"\$")

@@ -81,15 +81,20 @@ def describe_run(
             "model": dataclasses.asdict(model.config),
             "solver": dataclasses.asdict(model.solver_config),
         },
-        "environment": {
-            "device": describe_device(device),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "opencv": cv2.__version__,
-            "numpy": np.__version__,
-            "platform": platform.platform(),
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        },
+        "environment": describe_environment(device),
+    }
+
+
+def describe_environment(device: torch.device) -> dict[str, str]:
+    """On what a run ran, and when."""
+    return {
+        "device": describe_device(device),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "opencv": cv2.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
 

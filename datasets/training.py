@@ -1,0 +1,264 @@
+"""The faces that a network is trained and validated on, as a stream that is the same wherever and whenever it is made.
+
+Example i of a run is a function of the run's seed and i alone: not of workers, processes, or whether the run was
+interrupted before it.
+"""
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from datasets.augmentation import AugmentationConfig, augment
+from datasets.wflw import WFLWDataset
+from ldeq import InputError
+from ldeq.fields import check, check_types
+from ldeq.images import normalise
+from utils.landmarks98 import CROP_SIZE
+
+if TYPE_CHECKING:
+    from datasets.synthetic import SyntheticFaces
+
+Face = tuple[NDArray[np.uint8], NDArray[np.float32]]
+
+#: Seed of the synthetic faces that a network is validated on; no run may train on it.
+VALIDATION_SEED = 1_000_000_007
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What a network is trained and validated on.
+
+    Raises:
+        InputError: where a field has the wrong type or value, or there is nothing to train on.
+    """
+
+    #: Folder of pre-cropped WFLW to train on (``<split>.txt`` and ``<split>/<file name>``).
+    dataset_path: str = ""
+    #: Split of it to train on.
+    train_split: str = "train"
+    #: Train on synthetic faces, drawn as training goes.
+    synthetic: bool = False
+    #: Share of synthetic faces where there are both.
+    synthetic_share: float = 0.5
+    #: Pictures in a row that show the same synthetic person: more are drawn faster, and teach a little less each.
+    pictures_per_person: int = 1
+    #: Split of WFLW to validate on; if empty, ``test``, or synthetic faces where there is no ``dataset_path``.
+    validation_split: str = ""
+    #: Faces to validate on at most.
+    validation_images: int = 500
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check(self, "synthetic_share", 0 <= self.synthetic_share <= 1, "from 0 to 1")
+        check(self, "pictures_per_person", self.pictures_per_person >= 1, "at least 1")
+        check(self, "validation_images", self.validation_images >= 0, "at least 0")
+        if not self.dataset_path and not self.synthetic:
+            raise InputError("there is nothing to train on, expected --dataset_path (WFLW), --synthetic, or both")
+        if self.validation_split and not self.dataset_path:
+            raise InputError(f"validation_split = {self.validation_split!r}, expected --dataset_path with it")
+
+
+class Source(Protocol):
+    """An endless source of faces: picture (256, 256, 3) uint8 RGB, landmarks (98, 2) as fractions of its side."""
+
+    def draw(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]: ...
+
+
+class _Synthetic:
+    """Synthetic faces, whose generator is made in the process that draws them, when it first does."""
+
+    def __init__(self, seed: int, im_size: int, pictures_per_person: int = 1) -> None:
+        self._seed, self._im_size, self._per_person = seed, im_size, pictures_per_person
+        self._faces: SyntheticFaces | None = None
+
+    def draw(self, index: int) -> Face:
+        if self._faces is None:
+            try:
+                from datasets.synthetic import SyntheticFaces
+            except ImportError as error:
+                raise InputError(f"--synthetic: {error}, expected the packages of requirements.txt") from None
+            self._faces = SyntheticFaces(self._seed, self._im_size, pictures_per_person=self._per_person)
+        picture = self._faces.draw(index)
+        return picture.image, picture.landmarks
+
+
+class _WFLW:
+    """A split over and over, each time in another order, changed at random."""
+
+    def __init__(self, dataset: WFLWDataset, config: AugmentationConfig, seed: int) -> None:
+        self._dataset = dataset
+        self._config = config
+        self._seed = seed
+        self._order: tuple[int, NDArray[np.int64]] | None = None
+
+    def draw(self, index: int) -> Face:
+        epoch, position = divmod(index, len(self._dataset))
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng([self._seed, 1, epoch]).permutation(len(self._dataset))
+        picture, landmarks = self._dataset.face(int(self._order[1][position]))
+        return augment(picture, landmarks, self._config, np.random.default_rng([self._seed, 2, index]))
+
+
+class TrainingFaces(Dataset[Face | InputError]):
+    """Example i of a run: picture (S, S, 3) uint8 RGB with S = ``im_size``, landmarks (98, 2) float32 in [0, 1].
+
+    What is wrong with an example's file is returned and not raised, so that it comes through a worker as it is.
+    """
+
+    def __init__(self, data: DataConfig, augmentation: AugmentationConfig, seed: int, im_size: int) -> None:
+        self._seed, self._im_size = seed, im_size
+        self._share = data.synthetic_share if data.dataset_path and data.synthetic else float(data.synthetic)
+        self._synthetic = _Synthetic(seed, im_size, data.pictures_per_person)
+        self._wflw = None
+        if data.dataset_path:
+            self._wflw = _WFLW(WFLWDataset(data.dataset_path, data.train_split), augmentation, seed)
+
+    def __getitem__(self, index: int) -> Face | InputError:
+        try:
+            drawn = np.random.default_rng([self._seed, 0, index]).random() < self._share
+            source: Source = self._synthetic if drawn or self._wflw is None else self._wflw
+            return _sized(source.draw(index), self._im_size)
+        except InputError as error:
+            return error
+
+
+class ValidationFaces(Dataset[tuple[Tensor, Tensor]]):
+    """The faces that a network is validated on, kept in memory: item i is a normalised image and its landmarks.
+
+    Args:
+        rank, size: this process among those that share the work: it has every ``size``-th face.
+    """
+
+    def __init__(self, data: DataConfig, im_size: int, workers: int, rank: int = 0, size: int = 1) -> None:
+        source: Source
+        if data.dataset_path and (data.validation_split or not data.synthetic or data.synthetic_share < 1):
+            dataset = WFLWDataset(data.dataset_path, data.validation_split or "test")
+            count = min(len(dataset), data.validation_images)
+            # Spread over the list, which may be sorted.
+            chosen = [index * len(dataset) // count for index in range(count)]
+            source = _Unchanged(dataset)
+        else:
+            chosen = list(range(data.validation_images))
+            source = _Synthetic(VALIDATION_SEED, im_size)
+        loaded = _loader(_Chosen(source, im_size), ([index] for index in chosen[rank::size]), workers)
+        self._faces: list[Face] = [(pictures[0], landmarks[0]) for pictures, landmarks in loaded]
+
+    def __len__(self) -> int:
+        return len(self._faces)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        picture, landmarks = self._faces[index]
+        return normalise([picture])[0], torch.from_numpy(landmarks)
+
+
+class _Unchanged:
+    def __init__(self, dataset: WFLWDataset) -> None:
+        self._dataset = dataset
+
+    def draw(self, index: int) -> Face:
+        return self._dataset.face(index)
+
+
+class _Chosen(Dataset[Face | InputError]):
+    def __init__(self, source: Source, im_size: int) -> None:
+        self._source, self._im_size = source, im_size
+
+    def __getitem__(self, index: int) -> Face | InputError:
+        try:
+            return _sized(self._source.draw(index), self._im_size)
+        except InputError as error:
+            return error
+
+
+def training_batches(
+    faces: TrainingFaces,
+    *,
+    first_step: int,
+    last_step: int,
+    batch_size: int,
+    parts: int = 1,
+    rank: int = 0,
+    size: int = 1,
+    workers: int = 0,
+) -> Iterator[Face]:
+    """Pictures (b, S, S, 3) and landmarks (b, 98, 2) of each step's ``parts``, for process ``rank`` of ``size``.
+
+    Step s (from 0) is made of the examples s·B … (s + 1)·B − 1, B = ``batch_size``, whoever takes which, and
+    b = B / (parts·size).
+
+    Raises:
+        InputError: where an example's file cannot be read.
+    """
+    each = batch_size // (parts * size)
+
+    def indices() -> Iterator[list[int]]:
+        for step in range(first_step, last_step):
+            for part in range(parts):
+                start = step * batch_size + (part * size + rank) * each
+                yield list(range(start, start + each))
+
+    return _loader(faces, indices(), workers)
+
+
+def _loader(dataset: Dataset[Face | InputError], batches: Iterator[list[int]], workers: int) -> Iterator[Face]:
+    sampler: Any = _Once(batches)
+    loader: DataLoader[Any] = DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=_collate,
+        worker_init_fn=_start_worker if workers else None,
+        prefetch_factor=3 if workers else None,
+    )
+    for batch in loader:
+        if isinstance(batch, InputError):
+            raise batch
+        yield batch
+
+
+class _Once:
+    """Lists of indices, once."""
+
+    def __init__(self, batches: Iterator[list[int]]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return self._batches
+
+
+def _collate(examples: Sequence[Face | InputError]) -> Face | InputError:
+    """Arrays and not tensors: they travel through a pipe, where tensors need shared memory, of which some machines
+    have little.
+    """
+    faces = []
+    for example in examples:
+        if isinstance(example, InputError):
+            return example
+        faces.append(example)
+    pictures, landmarks = zip(*faces, strict=True)
+    return np.stack(pictures), np.stack(landmarks)
+
+
+def _start_worker(worker: int) -> None:
+    """One thread a worker; and it is the main process that an interrupt is for."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _sized(face: Face, im_size: int) -> Face:
+    picture, landmarks = face
+    if im_size != picture.shape[0]:
+        reduced = im_size < CROP_SIZE
+        resized = cv2.resize(picture, (im_size, im_size), interpolation=cv2.INTER_AREA if reduced else cv2.INTER_LINEAR)
+        picture = np.asarray(resized, dtype=np.uint8)
+    return picture, np.asarray(landmarks, dtype=np.float32).clip(0, 1)

@@ -1,0 +1,187 @@
+"""Gradients of an equilibrium: implicit differentiation, the Jacobian-free approximation, and what regularises them.
+
+With z* = f(z*, x; θ) the implicit function theorem gives dL/dθ = uᵀ ∂f/∂θ, where u solves u = (∂f/∂z)ᵀ u + ∂L/∂z*
+(Bai et al. 2019, "Deep Equilibrium Models", theorem 1). All derivatives are at z*, so nothing of the iterations that
+led to it is kept: memory is that of one evaluation of f, however many the solver made.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ldeq.config import SOLVERS, SolverConfig
+from ldeq.fields import check, check_choice, check_types
+from ldeq.solvers import SolverStats, StopReason, make_solver, solve
+
+GRADIENTS = ("implicit", "jfb", "unrolled")
+
+#: Relative residual of the backward solve above which its solution is not used.
+_USABLE_ERROR = 0.5
+
+
+@dataclass(frozen=True)
+class GradientConfig:
+    """How gradients reach the weights through an equilibrium. Without effect in explicit mode.
+
+    Raises:
+        InputError: where a field has the wrong type or value; the message names the field.
+    """
+
+    #: ``implicit`` (implicit differentiation), ``jfb`` (Jacobian-free: one application of the cell) or ``unrolled``
+    #: (through ``max_iters`` plain applications of the cell, without a solver).
+    gradient: str = "implicit"
+    #: Solver of the backward pass in implicit mode: ``fpi``, ``anderson`` or ``broyden``.
+    backward_solver: str = "anderson"
+    #: Iterations of the backward solver at most.
+    backward_max_iters: int = 12
+    #: Relative error below which a sample's backward solve has converged.
+    backward_tolerance: float = 1e-3
+    #: Iterates on the way to the equilibrium that a correction loss is taken at, evenly spread; ``unrolled`` gives all.
+    n_corrections: int = 0
+    #: Random probes that estimate the size of the cell's Jacobian at the equilibrium; 0 for none.
+    n_probes: int = 0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_choice(self, "gradient", GRADIENTS)
+        check_choice(self, "backward_solver", SOLVERS)
+        check(self, "backward_max_iters", self.backward_max_iters >= 1, "at least 1")
+        check(self, "backward_tolerance", self.backward_tolerance >= 0, "at least 0")
+        check(self, "n_corrections", self.n_corrections >= 0, "at least 0")
+        check(self, "n_probes", self.n_probes >= 0, "at least 0")
+
+
+@dataclass
+class BackwardSolve:
+    """How the backward pass's solve went; empty until ``backward()`` has run."""
+
+    #: Per sample; errors are relative to the part of u that is solved for.
+    stats: SolverStats | None = None
+    #: (B,) bool: the solve did not come near, and the Jacobian-free gradient stood in for that sample.
+    replaced: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Attached:
+    """What comes with an equilibrium that has a gradient."""
+
+    #: Estimates on the way, each (B, z_width, S, S) with a gradient of its own.
+    corrections: list[Tensor] = field(default_factory=list)
+    #: (B,), ‖∂f/∂z‖_F² / d estimated at the equilibrium, differentiable; None without probes.
+    jacobian_norm: Tensor | None = None
+    #: None where there is no backward solve.
+    backward: BackwardSolve | None = None
+
+
+def attach(f: Callable[[Tensor], Tensor], z: Tensor, config: GradientConfig) -> tuple[Tensor, Attached]:
+    """One evaluation of f at an equilibrium, with the equilibrium's gradient.
+
+    Args:
+        f: z (B, …) → f(z, x) (B, …), each sample by itself, with a graph to x and the weights.
+        z: (B, …), the equilibrium, without a graph.
+
+    Returns:
+        f(z) (B, …) whose gradient is that of the equilibrium (``implicit``) or of the one evaluation (``jfb``).
+    """
+    z = z.detach().requires_grad_(config.gradient == "implicit" or config.n_probes > 0)
+    following = f(z)
+    norm = _squared_jacobian_norm(following, z, config.n_probes) if config.n_probes else None
+    if config.gradient != "implicit":
+        return following, Attached(jacobian_norm=norm)
+    report = BackwardSolve()
+    return _Implicit.apply(following, z, config, report), Attached(jacobian_norm=norm, backward=report)
+
+
+def with_value(z: Tensor, value: Tensor) -> Tensor:
+    """``value`` with the gradient of ``z``: both (B, …)."""
+    out: Tensor = _WithValue.apply(z, value.detach())
+    return out
+
+
+class _Implicit(torch.autograd.Function):
+    """The identity; backward, ∂L/∂z* becomes u, which autograd then takes through the one evaluation of f."""
+
+    @staticmethod
+    def forward(ctx: Any, following: Tensor, z: Tensor, config: GradientConfig, report: BackwardSolve) -> Tensor:
+        # An input and not the output: a graph that held its own output would never be freed.
+        ctx.save_for_backward(following, z)
+        ctx.config, ctx.report = config, report
+        return following.view_as(following)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        following, z = ctx.saved_tensors
+
+        def transposed_jacobian(v: Tensor) -> Tensor:
+            product: Tensor = torch.autograd.grad(following, z, v, retain_graph=True)[0]
+            return product
+
+        return solve_backward(transposed_jacobian, gradient, ctx.config, ctx.report), None, None, None
+
+
+class _WithValue(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, value: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+def solve_backward(
+    transposed_jacobian: Callable[[Tensor], Tensor], gradient: Tensor, config: GradientConfig, report: BackwardSolve
+) -> Tensor:
+    """u = Jᵀu + g, per sample.
+
+    What is solved for is w = u − g, so w = Jᵀw + Jᵀg: g itself may be of any size (the gradient of a logarithm where a
+    heatmap is almost 0), and Jᵀ brings it to that of the cell's input. The system is linear, so each sample is scaled
+    to a mean square of 1, which makes the solvers' constants mean the same at every size of the loss.
+
+    Where a sample's solve does not come near, u = g (the Jacobian-free gradient, Fung et al. 2022): a Jacobian that is
+    no contraction must not make a gradient explode.
+
+    Args:
+        transposed_jacobian: v (B, …) → Jᵀv (B, …).
+        gradient: g, (B, …).
+    """
+    n_samples, shape = len(gradient), gradient.shape
+    first = transposed_jacobian(gradient).flatten(1)
+    scale = first.square().mean(dim=1, keepdim=True).sqrt()
+    scale = torch.where(torch.isfinite(scale) & (scale > 0), scale, 1)
+    source = first / scale
+
+    def affine(w: Tensor, source: Tensor, rows: Tensor) -> Tensor:
+        if len(rows) == n_samples:
+            return transposed_jacobian(w.view(shape)).flatten(1) + source
+        # The graph is that of the whole batch: samples that have stopped are asked for nothing.
+        every = w.new_zeros(n_samples, w.shape[1])
+        every[rows] = w
+        return transposed_jacobian(every.view(shape)).flatten(1)[rows] + source
+
+    with torch.autocast(gradient.device.type, enabled=False):
+        solution = solve(
+            affine,
+            source,
+            make_solver(SolverConfig(solver=config.backward_solver)),
+            max_iters=config.backward_max_iters,
+            tolerance=config.backward_tolerance,
+            args=(source, torch.arange(n_samples, device=gradient.device)),
+        )
+    stats = solution.stats
+    usable = (stats.stop_reason != StopReason.NON_FINITE) & (stats.rel_error < _USABLE_ERROR)
+    report.stats, report.replaced = stats, ~usable
+    return gradient + torch.where(usable[:, None], solution.z * scale, 0).view(shape)
+
+
+def _squared_jacobian_norm(following: Tensor, z: Tensor, n_probes: int) -> Tensor:
+    """Hutchinson's estimate of ‖∂f/∂z‖_F² / d = E ‖vᵀ ∂f/∂z‖² / d, v normal (Bai et al. 2021, equation 5): (B,)."""
+    total = torch.zeros(len(z), dtype=z.dtype, device=z.device)
+    for _ in range(n_probes):
+        (product,) = torch.autograd.grad(following, z, torch.randn_like(following), create_graph=True)
+        total = total + product.square().flatten(1).sum(dim=1)
+    return total / (n_probes * z[0].numel())

@@ -1,0 +1,376 @@
+"""Training: losses, the augmentation, and train_LDEQ.py from its command line."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import test_LDEQ_WFLW
+import train_LDEQ
+from datasets.augmentation import AugmentationConfig, augment
+from datasets.synthetic import FacePicture
+from datasets.training import DataConfig, TrainingFaces, training_batches
+from ldeq import load_checkpoint
+from utils import bundled
+from utils.landmarks98 import MIRRORED
+from utils.losses import heatmap_divergence
+from utils.training import TrainingConfig
+
+ROOT = Path(__file__).parent.parent
+
+TINY = [
+    *("--injection_width", 8, "--cell_base_width", 8, "--cell_width_increment", 4, "--cell_gn_groups", 1),
+    *("--im_size", 64, "--heatmap_size", 16, "--max_iters", 3, "--gradient", "jfb", "--device", "cpu"),
+    *("--batch_size", 4, "--validation_images", 4, "--workers", 0, "--warmup_steps", 2, "--log_every", 1),
+]
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled WFLW sample with a training split."""
+    root = Path(shutil.copytree(bundled.WFLW, tmp_path_factory.mktemp("train") / "WFLW"))
+    shutil.copytree(root / "test", root / "train")
+    shutil.copy(root / "test.txt", root / "train.txt")
+    return root
+
+
+def log_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "log.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k != "faces_per_second"} for row in csv.DictReader(file)]
+
+
+def column(folder: Path, name: str) -> list[float]:
+    return [float(row[name]) for row in log_of(folder) if row[name]]
+
+
+# -- losses and schedule -----------------------------------------------------------------------------------------------
+
+
+def test_the_divergence_is_zero_at_the_gaussian_and_grows_away_from_it():
+    grid = torch.arange(32, dtype=torch.float64)
+    landmarks = torch.tensor([[[0.4, 0.25], [0.99, 0.5]]], dtype=torch.float64)
+    squared = ((grid - 32 * landmarks[..., None]) ** 2).unbind(2)
+    maps = 7 * torch.exp(-(squared[0][..., None, :] + squared[1][..., :, None]) / (2 * 1.5**2))
+    assert heatmap_divergence(maps, landmarks, 1.5).item() == pytest.approx(0, abs=1e-6)
+    nearer, farther = (heatmap_divergence(maps, landmarks + shift, 1.5) for shift in (0.01, 0.02))
+    assert 0 < nearer < farther
+
+
+def test_the_divergence_has_a_useful_gradient_where_a_heatmap_is_sure_and_wrong():
+    logits = torch.zeros(1, 1, 16, 16, requires_grad=True)
+    with torch.no_grad():
+        logits[0, 0, 2, 2] = 40.0
+    heatmap_divergence(torch.exp(logits - logits.amax()), torch.tensor([[[0.75, 0.75]]]), 1.5).backward()
+    assert logits.grad[0, 0, 12, 12] < -0.01
+    assert logits.grad[0, 0, 2, 2] > 0.5
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_the_learning_rate_rises_and_falls():
+    config = TrainingConfig(steps=100, lr=1.0, final_lr=0.1, warmup_steps=10)
+    rates = [config.lr_at(step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == pytest.approx(1.0)
+    assert (np.diff(rates[:10]) > 0).all()
+    assert (np.diff(rates[10:]) < 0).all()
+    assert rates[-1] == pytest.approx(0.1)
+
+
+def test_iteration_counts_are_drawn_evenly():
+    config = TrainingConfig(stochastic_max_iters=True)
+    drawn = [config.max_iters_at(step, 5) for step in range(500)]
+    assert sorted(set(drawn)) == [1, 2, 3, 4, 5]
+    assert min(np.bincount(drawn)[1:]) > 60
+    assert TrainingConfig().max_iters_at(3, 5) == 5
+
+
+# -- faces -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_mirrored_face_with_its_points_renamed_is_a_face():
+    assert [MIRRORED[other] for other in MIRRORED] == list(range(98))
+    landmarks = np.load(bundled.ASSETS / "portrait" / "astronaut_landmarks98.npy").astype(float)
+    mirrored = (landmarks * [-1, 1])[list(MIRRORED)]
+    # Up to position, size and turn the mirror image's points are where the face's own are.
+    face, image = ((points - points.mean(axis=0)) @ [1, 1j] for points in (landmarks, mirrored))
+    turn = (face @ image.conj()) / (image @ image.conj())
+    errors = abs(face - turn * image) / abs(face[60] - face[72])
+    assert errors.max() < 0.3
+    assert errors.mean() < 0.12
+
+
+def marked(points: np.ndarray) -> np.ndarray:
+    """A black picture with a soft white dot at each of a few points, fractions of the side."""
+    grid = np.arange(256)
+    picture = np.zeros((256, 256))
+    for x, y in points * 256:
+        picture += 255 * np.exp(-((grid[None] - x) ** 2 + (grid[:, None] - y) ** 2) / (2 * 2.0**2))
+    return np.repeat(picture.clip(0, 255).astype(np.uint8)[..., None], 3, axis=-1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_landmarks_move_with_the_picture(seed):
+    rng = np.random.default_rng(seed)
+    landmarks = rng.uniform(0.3, 0.7, (98, 2)).astype(np.float32)
+    landmarks[32] = landmarks[0] + 0.1
+    landmarks[1:32] = landmarks[16]  # one dot at 0, one at 32 and one in between
+    only_moved = AugmentationConfig(colour=0, grey=0, blur=0, noise=0, jpeg=0, occlusion=0)
+    for dot in (0, 16, 50):
+        picture, points = augment(marked(landmarks[[dot]]), landmarks, only_moved, np.random.default_rng([seed, 5]))
+        weights = picture[..., 0].astype(float)
+        found = [float((weights * axis).sum() / weights.sum()) for axis in np.mgrid[:256, :256][::-1]]
+        distances = np.linalg.norm(points * 256 - found, axis=1)
+        assert min(distances[dot], distances[MIRRORED[dot]]) < 0.3
+
+
+def test_mirroring_twice_changes_nothing():
+    config = AugmentationConfig(
+        rotation=0, scaling=0, stretch=0, shift=0, flip=1, colour=0, grey=0, blur=0, noise=0, jpeg=0, occlusion=0
+    )
+    picture = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    landmarks = np.random.default_rng(1).uniform(0.1, 0.9, (98, 2)).astype(np.float32)
+    once = augment(picture, landmarks, config, np.random.default_rng(2))
+    assert not np.array_equal(once[0], picture)
+    twice = augment(*once, config, np.random.default_rng(3))
+    assert np.array_equal(twice[0], picture)
+    np.testing.assert_allclose(twice[1], landmarks, atol=1e-6)
+
+
+def test_faces_do_not_depend_on_who_makes_them(faces):
+    """Nor on where a run begins: workers, processes and parts give the same faces in the same places."""
+    source = TrainingFaces(DataConfig(dataset_path=str(faces)), AugmentationConfig(), seed=3, im_size=64)
+    whole = list(training_batches(source, first_step=0, last_step=3, batch_size=4))
+    later = list(training_batches(source, first_step=2, last_step=3, batch_size=4, workers=2))
+    assert np.array_equal(later[0][0], whole[2][0])
+    shares = [
+        list(training_batches(source, first_step=0, last_step=3, batch_size=4, parts=2, rank=rank, size=2))
+        for rank in (0, 1)
+    ]
+    for step, (pictures, landmarks) in enumerate(whole):
+        in_order = [shares[rank][2 * step + part] for part in (0, 1) for rank in (0, 1)]
+        assert np.array_equal(np.concatenate([share[0] for share in in_order]), pictures)
+        assert np.array_equal(np.concatenate([share[1] for share in in_order]), landmarks)
+    assert len({picture.tobytes() for pictures, _ in whole for picture in pictures}) == 12
+    other = TrainingFaces(DataConfig(dataset_path=str(faces)), AugmentationConfig(), seed=4, im_size=64)
+    assert not np.array_equal(other[0][0], source[0][0])
+
+
+def test_synthetic_faces_are_mixed_in_by_their_share(faces, monkeypatch):
+    class Plain:
+        """Stands in for the generator: a picture of one level says who drew it."""
+
+        def __init__(self, seed, *args, **options):
+            self.seed = seed
+
+        def draw(self, index):
+            picture = np.full((256, 256, 3), 7, dtype=np.uint8)
+            return FacePicture(picture, np.full((98, 2), index / 1000, dtype=np.float32), frozenset())
+
+    monkeypatch.setitem(sys.modules, "datasets.synthetic", types.SimpleNamespace(SyntheticFaces=Plain))
+    data = DataConfig(dataset_path=str(faces), synthetic=True, synthetic_share=0.25)
+    source = TrainingFaces(data, AugmentationConfig(augment=False), seed=0, im_size=64)
+    drawn = [index for index in range(200) if (source[index][0] == 7).all()]
+    assert 35 < len(drawn) < 65
+    assert all(np.allclose(source[index][1], index / 1000) for index in drawn[:5])
+    alone = TrainingFaces(DataConfig(synthetic=True), AugmentationConfig(), seed=0, im_size=64)
+    assert all((alone[index][0] == 7).all() for index in range(5))
+
+
+# -- the script --------------------------------------------------------------------------------------------------------
+
+
+def test_a_short_run_learns(faces, tmp_path, run_script):
+    out = tmp_path / "run"
+    options = ["--augment", "false", "--steps", 30, "--validate_every", 10, "--lr", "1e-2", "--ema_decay", 0.5]
+    status, shown, err = run_script(train_LDEQ.main, *TINY, *options, "--dataset_path", faces, "--output_dir", out)
+    assert status == 0, err
+    nme = column(out, "validation_NME")
+    assert nme[-1] < 0.7 * nme[0]
+    loss = column(out, "loss")
+    assert loss[-1] < loss[0] / 2
+    assert f"{nme[-1]:.3f}" in shown
+    assert {path.name for path in out.iterdir()} >= {"run.json", "curves.png", "best.pth.tar", "last.pth.tar"}
+    assert cv2.imread(str(out / "curves.png")) is not None
+    assert json.loads((out / "run.json").read_text())["settings"]["training"]["lr"] == 0.01
+
+
+def test_the_evaluation_script_finds_what_validation_found(faces, tmp_path, run_script):
+    out = tmp_path / "run"
+    options = ["--im_size", 256, "--heatmap_size", 64, "--steps", 1, "--validation_images", 100]
+    status, _, err = run_script(train_LDEQ.main, *TINY, *options, "--dataset_path", faces, "--output_dir", out)
+    assert status == 0, err
+    status, _, err = run_script(
+        test_LDEQ_WFLW.main,
+        *("--landmark_model_weights", out / "final.pth.tar", "--dataset_path", faces, "--split", "test"),
+        *("--output_dir", tmp_path / "evaluated", "--device", "cpu"),
+    )
+    assert status == 0, err
+    figures = json.loads((tmp_path / "evaluated" / "results.json").read_text())["splits"]["test"]
+    assert figures["NME"] == pytest.approx(column(out, "validation_NME")[-1], rel=1e-4)
+    assert figures["FR"] == column(out, "validation_FR")[-1]
+
+
+def train(faces: Path, out: Path, *options: object, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """The script in processes of its own."""
+    launch = [sys.executable, *(("-m", "torch.distributed.run", *launcher) if launcher else ()), "train_LDEQ.py"]
+    arguments = map(str, [*TINY, "--dataset_path", faces, "--output_dir", out, *options])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*launch, *arguments], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_row(out: Path, step: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if (out / "log.csv").is_file() and len((out / "log.csv").read_text().splitlines()) > step:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"no row {step}: {process.communicate()}")
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(faces, tmp_path, run_script):
+    options = [
+        "--steps",
+        24,
+        "--save_every",
+        4,
+        "--validate_every",
+        8,
+        "--stochastic_max_iters",
+        "--gradient",
+        "implicit",
+    ]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    status, _, err = run_script(train_LDEQ.main, *TINY, *options, "--dataset_path", faces, "--output_dir", whole)
+    assert status == 0, err
+
+    process = train(faces, killed, *options)
+    wait_for_row(killed, 6, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert len(log_of(killed)) < 24
+    process = train(faces, killed, "--resume")  # the settings are the run's own
+    wait_for_row(killed, 14, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume --output_dir" in err
+    assert "Traceback" not in err
+
+    status, _, err = run_script(train_LDEQ.main, *TINY, "--resume", "--output_dir", killed)
+    assert status == 0, err
+    assert log_of(killed) == log_of(whole)
+    one, other = (load_checkpoint(folder / "final.pth.tar").state_dict() for folder in (whole, killed))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(faces, tmp_path):
+    options = ["--steps", 5, "--validate_every", 5, "--head_scale", 0.01, "--clip_norm", 0]
+    one, two = tmp_path / "one", tmp_path / "two"
+    alone = train(faces, one, *options)
+    _, err = alone.communicate(timeout=200)
+    assert alone.returncode == 0, err
+    launcher = ("--nproc_per_node", "2", "--standalone")
+    together = train(faces, two, *options, launcher=launcher)
+    _, err = together.communicate(timeout=200)
+    assert together.returncode == 0, err
+    for name in ("loss", "keypoint", "heatmap", "lr", "validation_NME"):
+        np.testing.assert_allclose(column(two, name), column(one, name), rtol=1e-4, err_msg=name)
+
+
+BAD = {
+    "nothing to train on": (["--steps", 3], "--dataset_path (WFLW), --synthetic, or both"),
+    "no such split": (["--dataset_path", "{faces}", "--train_split", "other"], "other.txt"),
+    "batch size": (["--dataset_path", "{faces}", "--accumulate", 3], "batch_size = 4, expected a multiple of"),
+    "sizes": (["--dataset_path", "{faces}", "--im_size", 128], "heatmap_size = 16, expected a quarter of"),
+    "gradient": (["--dataset_path", "{faces}", "--correction_weight", 1], "--n_corrections"),
+    "jacobian": (["--dataset_path", "{faces}", "--jacobian_weight", 1], "--n_probes"),
+    "keypoints": (["--dataset_path", "{faces}", "--n_keypoints", 68], "expected 98"),
+    "learning rate": (["--dataset_path", "{faces}", "--lr", 0], "lr = 0.0, expected more than 0"),
+    "no number": (["--dataset_path", "{faces}", "--lr", "nan"], "'nan' is not a finite number"),
+    "validation": (["--synthetic", "--validation_split", "test"], "expected --dataset_path"),
+    "weights": (["--dataset_path", "{faces}", "--init_weights", "{faces}/none"], "no such file"),
+    "other weights": (["--dataset_path", "{faces}", "--init_weights", str(bundled.WEIGHTS)], "another shape"),
+    "nothing to resume": (["--resume"], "expected the folder of a training run"),
+}
+
+
+@pytest.mark.parametrize("case", list(BAD))
+def test_bad_settings_are_refused_in_one_sentence(case, faces, tmp_path, run_script):
+    options, sentence = BAD[case]
+    options = [str(option).format(faces=faces) for option in options]
+    status, _, err = run_script(train_LDEQ.main, *TINY, "--output_dir", tmp_path / "out", *options)
+    assert status == 2
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_a_run_is_not_overwritten(faces, tmp_path, run_script):
+    arguments = [*TINY, "--dataset_path", faces, "--output_dir", tmp_path / "run", "--steps", 2]
+    assert run_script(train_LDEQ.main, *arguments)[0] == 0
+    rows = log_of(tmp_path / "run")
+    status, _, err = run_script(train_LDEQ.main, *arguments)
+    assert status == 2
+    assert "holds a training run, expected --resume" in err
+    status, _, err = run_script(train_LDEQ.main, *arguments, "--resume", "--lr", "0.5")
+    assert status == 2
+    assert "lr (then 0.001, now 0.5)" in err
+    assert log_of(tmp_path / "run") == rows
+
+
+def test_an_unreadable_face_ends_the_run_in_one_sentence(faces, tmp_path, run_script):
+    root = Path(shutil.copytree(faces, tmp_path / "WFLW"))
+    for path in (root / "train").iterdir():
+        path.write_bytes(b"no picture")
+    for workers in (0, 1):
+        status, _, err = run_script(
+            train_LDEQ.main,
+            *TINY,
+            "--workers",
+            workers,
+            "--dataset_path",
+            root,
+            "--output_dir",
+            tmp_path / f"{workers}",
+        )
+        assert status == 2
+        assert "cannot be read as a picture" in err
+        assert len(err.splitlines()) == 1
+
+
+def test_weights_that_diverge_end_the_run_in_one_sentence(faces, tmp_path, run_script):
+    status, _, err = run_script(
+        train_LDEQ.main,
+        *(*TINY, "--dataset_path", faces, "--output_dir", tmp_path / "run", "--steps", 60, "--lr", "1e30"),
+    )
+    assert status == 2
+    assert "gradients have not been finite for" in err
+
+
+def test_training_goes_on_from_weights_at_another_size(faces, tmp_path, run_script):
+    first, second = tmp_path / "first", tmp_path / "second"
+    data = ["--dataset_path", faces, "--steps", 1]
+    assert run_script(train_LDEQ.main, *TINY, *data, "--output_dir", first)[0] == 0
+    status, _, err = run_script(
+        train_LDEQ.main,
+        *("--init_weights", first / "final.pth.tar", "--im_size", 128, "--heatmap_size", 32),
+        *(*data, "--output_dir", second, "--batch_size", 2, "--validation_images", 2, "--workers", 0),
+    )
+    assert status == 0, err
+    config = load_checkpoint(second / "final.pth.tar").config
+    assert (config.injection_width, config.im_size) == (8, 128)

@@ -1,0 +1,267 @@
+"""Trains an LDEQ network on pre-cropped WFLW, on synthetic faces, or on both."""
+
+import argparse
+import dataclasses
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datasets.augmentation import AugmentationConfig
+from datasets.training import DataConfig, TrainingFaces, ValidationFaces, training_batches
+from ldeq import LDEQ, GradientConfig, InputError, ModelConfig, SolverConfig, load_checkpoint
+from ldeq.config import CELL_NORMS, MODEL_MODES, SOLVERS, STOP_CRITERIA, STOP_MODES
+from ldeq.gradients import GRADIENTS
+from utils import report, results
+from utils.cli import ArgumentParser, add_boolean, at_least, run
+from utils.config_flags import add_config_flags, config_from_flags
+from utils.device import PRECISIONS, autocast, prepare, slow_precision_note
+from utils.distributed import World, joined, share_batch_norm
+from utils.evaluation import SolverTally, predict_pictures
+from utils.landmarks98 import N_LANDMARKS
+from utils.losses import LossConfig
+from utils.metrics import failure_rate_and_auc, image_nme
+from utils.training import Batch, Trainer, TrainingConfig, interruptible, steps_of
+from utils.training_run import TrainingRun, read_settings
+
+SCRIPT = "train_LDEQ"
+CHOICES = {
+    "model_mode": MODEL_MODES,
+    "cell_norm": CELL_NORMS,
+    "solver": SOLVERS,
+    "stop_mode": STOP_MODES,
+    "stop_criterion": STOP_CRITERIA,
+    "gradient": GRADIENTS,
+    "backward_solver": SOLVERS,
+    "precision": tuple(PRECISIONS),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that decides what a run computes."""
+
+    data: DataConfig
+    augmentation: AugmentationConfig
+    training: TrainingConfig
+    loss: LossConfig
+    gradient: GradientConfig
+    model: ModelConfig
+    solver: SolverConfig
+
+    def __post_init__(self) -> None:
+        if self.model.n_keypoints != N_LANDMARKS:
+            raise InputError(f"n_keypoints = {self.model.n_keypoints}, expected {N_LANDMARKS} as the data has")
+        unrolled = self.model.model_mode == "explicit" or self.gradient.gradient == "unrolled"
+        if self.loss.correction_weight and not self.gradient.n_corrections and not unrolled:
+            raise InputError("correction_weight without iterates to correct, expected --n_corrections of at least 1")
+        if self.loss.jacobian_weight and (unrolled or not self.gradient.n_probes):
+            raise InputError(
+                "jacobian_weight without an estimate of the Jacobian, expected --n_probes of at least 1 and "
+                "implicit or jfb gradients"
+            )
+
+
+def make_parser() -> ArgumentParser:
+    parser = ArgumentParser(__doc__)
+    parser.add_argument("--output_dir", metavar="DIR", help=f"where results go; if not given, results/{SCRIPT}/<time>")
+    add_boolean(parser, "--resume", "go on with the run in --output_dir (the newest if not given), with its settings")
+    parser.add_argument(
+        "--init_weights",
+        metavar="FILE",
+        help="checkpoint to start from; its settings, sizes apart, become the defaults",
+    )
+    parser.add_argument("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps")
+    parser.add_argument("--workers", type=at_least(0), default=4, help="processes that make faces, for each process")
+    for field in dataclasses.fields(Settings):
+        assert isinstance(field.type, type)
+        add_config_flags(parser, field.type, CHOICES)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Trains as the command line (or ``arguments``) says."""
+    flags = make_parser().parse(arguments)
+    with joined(flags.device) as world:
+        train(flags, world)
+
+
+def train(flags: argparse.Namespace, world: World) -> None:
+    if flags.resume and not flags.output_dir:
+        flags.output_dir = world.from_main(lambda: results.latest_folder(SCRIPT))
+    settings = read_flags(flags, world)
+    config = settings.training
+    if config.batch_size % (world.size * config.accumulate):
+        parts = f"{world.size} processes times {config.accumulate} parts (--accumulate)"
+        raise InputError(f"batch_size = {config.batch_size}, expected a multiple of {parts}")
+    faces = TrainingFaces(settings.data, settings.augmentation, config.seed, settings.model.im_size)
+    trainer = make_trainer(settings, flags.init_weights, world)
+
+    def open_run() -> TrainingRun:
+        folder = results.make_output_folder(flags.output_dir, SCRIPT)
+        return TrainingRun(folder, dataclasses.asdict(settings), resume=flags.resume)
+
+    training_run = world.from_main(open_run, share=False)
+    if flags.resume:
+        state = world.from_main(lambda: training_run.load_state() if training_run and training_run.begun else None)
+        if state:
+            trainer.load_state(state)
+    validation = ValidationFaces(settings.data, settings.model.im_size, flags.workers, world.rank, world.size)
+    batches = training_batches(
+        faces,
+        first_step=trainer.step,
+        last_step=config.steps,
+        batch_size=config.batch_size,
+        parts=config.accumulate,
+        rank=world.rank,
+        size=world.size,
+        workers=flags.workers,
+    )
+    if training_run is not None:
+        training_run.begin(describe(flags, world), trainer.step)
+        note = slow_precision_note(world.device, config.precision)
+        n_weights = sum(weight.numel() for weight in trainer.model.parameters())
+        head = [f"network  {n_weights:,} weights", f"run      {training_run.folder}", note]
+        report.print_lines(report.console(), head)
+    figures = fit(trainer, steps_of(batches, config.accumulate), validation, training_run)
+    if training_run is not None:
+        last = f"NME {figures['validation_NME']:.3f} %. " if figures else ""
+        lines = [f"{config.steps} steps. {last}Weights are {training_run.folder / 'final.pth.tar'}"]
+        report.print_lines(report.console(), lines)
+
+
+def describe(flags: argparse.Namespace, world: World) -> dict[str, Any]:
+    """The part of run.json that does not decide what is computed."""
+    return {
+        "command": shlex.join(sys.argv),
+        "init_weights": flags.init_weights,
+        "processes": world.size,
+        "environment": results.describe_environment(world.device),
+    }
+
+
+def read_flags(flags: argparse.Namespace, world: World) -> Settings:
+    """The settings: of the flags that were given, then of the run to resume or the weights to start from."""
+    base: dict[str, dict[str, Any]] = {}
+    if flags.resume:
+        base = world.from_main(lambda: read_settings(Path(flags.output_dir)))
+    elif flags.init_weights:
+        start = load_checkpoint(flags.init_weights)
+        base = {"model": dataclasses.asdict(start.config), "solver": dataclasses.asdict(start.solver_config)}
+    parts = {field.name: field.type for field in dataclasses.fields(Settings)}
+    return Settings(**{name: config_from_flags(cls, flags, base.get(name)) for name, cls in parts.items()})  # type: ignore[arg-type]
+
+
+def make_trainer(settings: Settings, init_weights: str | None, world: World) -> Trainer:
+    torch.manual_seed(settings.training.seed)
+    model = LDEQ(settings.model, settings.solver)
+    with torch.no_grad():
+        model.cell.head.conv.weight *= settings.training.head_scale
+    if init_weights:
+        start = load_checkpoint(init_weights).state_dict()
+        shapes = {key: value.shape for key, value in start.items()}
+        different = [key for key, value in model.state_dict().items() if shapes.get(key) != value.shape]
+        if different:
+            raise InputError(f"{init_weights}: {different[0]} has another shape, expected weights of the same network")
+        model.load_state_dict(start)
+    if world.size > 1:
+        share_batch_norm(model)
+    prepare(model, world.device, settings.training.precision)
+    return Trainer(model, settings.training, settings.gradient, settings.loss, world)
+
+
+def fit(
+    trainer: Trainer, steps: Iterator[list[Batch]], validation: ValidationFaces, training_run: TrainingRun | None
+) -> dict[str, float]:
+    """Trains to the end, with a row of the log, a validation and a saved state every so many steps.
+
+    Args:
+        training_run: None in all but the main process.
+
+    Returns:
+        The last validation's figures.
+
+    Raises:
+        KeyboardInterrupt: where the process was asked to end; its state is saved.
+    """
+    config = trainer.config
+    figures: dict[str, float] = {}
+    bar = report.progress(config.steps, "step", "training", trainer.step) if training_run else None
+    since = time.perf_counter()
+    with interruptible() as asked_to_end, bar or nullcontext():
+        for parts in steps:
+            ended = trainer.advance(parts, asked_to_end())
+            step = trainer.step
+            due = {
+                "log": step % config.log_every == 0 or step == config.steps,
+                "validate": step % config.validate_every == 0 or step == config.steps,
+                "save": step % config.save_every == 0 or step == config.steps or ended,
+            }
+            row: dict[str, float] = {}
+            if due["log"]:
+                row = trainer.meter.take()
+                row["faces_per_second"] = row.pop("faces") / (time.perf_counter() - since)
+                since = time.perf_counter()
+            if due["validate"]:
+                figures = validate(trainer, validation)
+                row |= figures
+                since = time.perf_counter()  # validation is no part of the speed of training
+            if training_run is not None:
+                publish(training_run, trainer, row, due)
+            if bar is not None:
+                bar.update()
+                if row:
+                    shown = {"loss": row.get("loss"), "NME": figures.get("validation_NME")}
+                    bar.set_postfix_str(", ".join(f"{key} {value:.3f}" for key, value in shown.items() if value))
+            if ended and step < config.steps:
+                where = f" --output_dir {shlex.quote(str(training_run.folder))}" if training_run else ""
+                raise KeyboardInterrupt(f"step {step} of {config.steps} is saved, --resume{where} goes on from it")
+    return figures
+
+
+def publish(training_run: TrainingRun, trainer: Trainer, row: dict[str, float], due: dict[str, bool]) -> None:
+    """Writes what is due after a step."""
+    config, step = trainer.config, trainer.step
+    if row:
+        training_run.write_row({"step": step, "lr": config.lr_at(step - 1), **row})
+    nme = row.get("validation_NME")
+    if nme is not None and nme < trainer.best_nme:
+        trainer.best_nme = nme
+        training_run.save_weights("best", trainer.averaged_model, step)
+    if due["save"]:
+        training_run.save_state(trainer.state())
+    if due["validate"]:
+        training_run.plot()
+    if step == config.steps:
+        training_run.save_weights("final", trainer.averaged_model, step)
+
+
+def validate(trainer: Trainer, faces: ValidationFaces) -> dict[str, float]:
+    """NME and FR in percent, AUC and the solver's iterations, of the averaged weights over all processes' faces."""
+    tally = SolverTally()
+    batch_size = max(1, trainer.config.batch_size // trainer.world.size)
+    with autocast(trainer.world.device, trainer.config.precision):
+        found = predict_pictures(trainer.averaged_model, faces, batch_size=batch_size, workers=0, on_batch=tally.add)
+    mine = image_nme(found.predicted, found.truth)
+    gathered = trainer.world.gather((mine, tally.n_iters, tally.n_solved))
+    nmes = np.concatenate([nmes for nmes, _, _ in gathered])
+    if not len(nmes):
+        return {}
+    failures, auc = failure_rate_and_auc(nmes)
+    n_solved = sum(n for _, _, n in gathered)
+    return {
+        "validation_NME": 100 * float(nmes.mean()),
+        "validation_FR": 100 * failures,
+        "validation_AUC": auc,
+        "validation_iterations": sum(n for _, n, _ in gathered) / max(n_solved, 1),
+    }
+
+
+if __name__ == "__main__":
+    run(main)

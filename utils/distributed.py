@@ -1,0 +1,146 @@
+"""Processes that train one network together, as ``torchrun`` starts them; one process alone needs nothing of it."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+from ldeq import InputError
+from utils.device import collective_backend, local_device
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those of the run."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes and prints."""
+        return self.rank == 0
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over processes, on each of them."""
+        if self.size > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+            values /= self.size
+        return values
+
+    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Each process's gradients become the mean over processes."""
+        if self.size == 1:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        mean = self.mean(torch.cat([gradient.flatten() for gradient in gradients]))
+        for gradient, part in zip(
+            gradients, torch.split(mean, [gradient.numel() for gradient in gradients]), strict=True
+        ):
+            gradient.copy_(part.view_as(gradient))
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value of each process (anything that can be pickled), by rank, on all of them."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def from_main(self, make: Callable[[], T], share: bool = True) -> T | Any:
+        """What ``make`` gives in the main process, in all of them (None in the others without ``share``).
+
+        Raises:
+            InputError: in all of them, where ``make`` raised it: none is left waiting.
+        """
+        made: T | None = None
+        error = None
+        if self.is_main:
+            try:
+                made = make()
+            except InputError as raised:
+                error = str(raised)
+        if self.size > 1:
+            sent = [(made if share else None, error)]
+            dist.broadcast_object_list(sent)
+            error = sent[0][1]
+            made = sent[0][0] if share else made
+        if error is not None:
+            raise InputError(error)
+        return made
+
+
+@contextmanager
+def joined(device_name: str) -> Iterator[World]:
+    """Joins the processes that ``torchrun`` started, or stands alone.
+
+    Raises:
+        InputError: where the device is not there.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World(0, 1, local_device(device_name, 0, 1))
+        return
+    n_local = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+    device = local_device(device_name, int(os.environ.get("LOCAL_RANK", "0")), n_local)
+    dist.init_process_group(collective_backend(device))
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), device)
+    finally:
+        dist.destroy_process_group()
+
+
+def _sum_over_processes(values: Tensor) -> Tensor:
+    """Differentiable: every process's gradient reaches every process's values."""
+    total: Tensor = all_reduce(values)  # type: ignore[no-untyped-call]
+    return total
+
+
+class GlobalBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm2d whose statistics in training are those of the whole batch over all processes.
+
+    PyTorch's SyncBatchNorm does the same on GPUs alone. State dict keys and everything in evaluation are BatchNorm2d's.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not (dist.is_available() and dist.is_initialized()):
+            return super().forward(x)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        with torch.autocast(x.device.type, enabled=False):
+            values = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+            # In two passes: a variance as a difference of large sums would lose digits.
+            count = values.numel() // values.shape[1] * dist.get_world_size()  # every process has as many samples
+            mean = _sum_over_processes(values.sum(dim=(0, 2, 3))) / count
+            centred = values - mean[:, None, None]
+            variance = _sum_over_processes(centred.square().sum(dim=(0, 2, 3))) / count
+            with torch.no_grad():
+                momentum = self.momentum if self.momentum is not None else 0.1
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+                self.running_var.lerp_((variance * count / max(count - 1, 1)).to(self.running_var.dtype), momentum)
+                if self.num_batches_tracked is not None:
+                    self.num_batches_tracked.add_(1)
+            out = centred * ((variance + self.eps).rsqrt() * self.weight)[:, None, None] + self.bias[:, None, None]
+        result: Tensor = out.to(x.dtype)
+        return result
+
+
+def share_batch_norm(module: nn.Module) -> None:
+    """Replaces every BatchNorm2d below ``module`` by :class:`GlobalBatchNorm2d` with the same state."""
+    for name, child in module.named_children():
+        if type(child) is nn.BatchNorm2d:
+            shared = GlobalBatchNorm2d(child.num_features, child.eps, child.momentum or 0.1)
+            shared.load_state_dict(child.state_dict())
+            setattr(module, name, shared.to(child.weight.device))
+        else:
+            share_batch_norm(child)

@@ -1,0 +1,97 @@
+"""What training minimises: errors of the keypoints and of the heatmaps, at the equilibrium and on the way to it."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ldeq import LDEQ, LDEQOutput
+from ldeq.fields import check, check_types
+
+#: Below this a heatmap's value is taken for it: exp(-46), past any gradient of use.
+_LEAST = 1e-20
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the loss's parts.
+
+    Raises:
+        InputError: where a field has the wrong type or value; the message names the field.
+    """
+
+    #: Weight of the keypoints' mean absolute error, in percent of the crop's side.
+    keypoint_weight: float = 1.0
+    #: Weight of the divergence of each heatmap from a Gaussian at the true point, which has a gradient from the first
+    #: step on.
+    heatmap_weight: float = 1.0
+    #: Standard deviation of that Gaussian, in heatmap pixels.
+    heatmap_sigma: float = 1.5
+    #: Weight of the same loss at ``n_corrections`` iterates on the way to the equilibrium (fixed-point correction).
+    correction_weight: float = 0.0
+    #: Weight of the squared size of the cell's Jacobian at the equilibrium, which makes solves converge.
+    jacobian_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name in ("keypoint_weight", "heatmap_weight", "correction_weight", "jacobian_weight"):
+            check(self, name, getattr(self, name) >= 0, "at least 0")
+        check(self, "heatmap_sigma", self.heatmap_sigma > 0, "more than 0")
+        check(self, "keypoint_weight", self.keypoint_weight + self.heatmap_weight > 0, "this or heatmap_weight above 0")
+
+
+#: The parts that :func:`training_loss` gives, in the order in which a log shows them.
+PARTS = ("loss", "keypoint", "heatmap", "correction", "jacobian")
+
+
+def training_loss(model: LDEQ, output: LDEQOutput, landmarks: Tensor, config: LossConfig) -> dict[str, Tensor]:
+    """The loss of a batch and its parts (:data:`PARTS`), each a scalar and not yet weighted but for ``loss``.
+
+    Args:
+        landmarks: (B, K, 2), fractions of the crop's side.
+    """
+    with torch.autocast(landmarks.device.type, enabled=False):
+        keypoint, heatmap = _errors(model, output.z_star, landmarks, config)
+        loss = config.keypoint_weight * keypoint + config.heatmap_weight * heatmap
+        parts = {"keypoint": keypoint, "heatmap": heatmap}
+        parts["correction"] = parts["jacobian"] = torch.zeros_like(loss)
+        attached = output.attached
+        if attached is not None and attached.corrections and config.correction_weight:
+            errors = [_errors(model, z, landmarks, config) for z in attached.corrections]
+            weighted = [config.keypoint_weight * k + config.heatmap_weight * h for k, h in errors]
+            parts["correction"] = torch.stack(weighted).mean()
+            loss = loss + config.correction_weight * parts["correction"]
+        if attached is not None and attached.jacobian_norm is not None:
+            parts["jacobian"] = attached.jacobian_norm.mean()
+            loss = loss + config.jacobian_weight * parts["jacobian"]
+    return {"loss": loss, **parts}
+
+
+def _errors(model: LDEQ, z: Tensor, landmarks: Tensor, config: LossConfig) -> tuple[Tensor, Tensor]:
+    keypoints = model.read_out(z).position
+    keypoint = 100 * F.l1_loss(keypoints, landmarks)
+    if not config.heatmap_weight:
+        return keypoint, torch.zeros_like(keypoint)
+    return keypoint, heatmap_divergence(model.normalised_heatmaps(z), landmarks, config.heatmap_sigma)
+
+
+def heatmap_divergence(heatmaps: Tensor, landmarks: Tensor, sigma: float) -> Tensor:
+    """Mean over points of KL(q ‖ p), in nats: p the heatmap divided by its sum, q a Gaussian at the true point.
+
+    Args:
+        heatmaps: (B, K, S, S), at least 0.
+        landmarks: (B, K, 2), fractions of the side: times S they are columns and rows, counted from 0.
+        sigma: of the Gaussian, in heatmap pixels. What of it is outside the map is left out, and the rest sums to 1.
+    """
+    side = heatmaps.shape[-1]
+    grid = torch.arange(side, device=heatmaps.device, dtype=heatmaps.dtype)
+    # (B, K, 2, S): the Gaussian is a product of one along x and one along y.
+    log_q = torch.log_softmax(-((grid - side * landmarks[..., None]) ** 2) / (2 * sigma**2), dim=-1)
+    q = log_q.exp()
+    negative_entropy = (q * log_q).sum(dim=(-1, -2))
+    log_h = heatmaps.clamp_min(_LEAST).log()
+    # Not matrix products, which would be taken in half precision where autocast is on.
+    expected = ((log_h * q[..., 0, None, :]).sum(dim=-1) * q[..., 1, :]).sum(dim=-1)
+    log_total = heatmaps.sum(dim=(-1, -2)).clamp_min(_LEAST).log()
+    return (negative_entropy - expected + log_total).mean()

@@ -1,0 +1,289 @@
+"""The training loop. It knows batches of pictures and landmarks, and no data set's files."""
+
+import dataclasses
+import math
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ldeq import LDEQ, GradientConfig, InputError, LDEQOutput
+from ldeq.fields import check, check_choice, check_types
+from ldeq.images import normalise
+from utils.averaging import averaged
+from utils.device import PRECISIONS, autocast
+from utils.distributed import World
+from utils.losses import PARTS, LossConfig, training_loss
+
+#: Pictures (b, S, S, 3) uint8 RGB and landmarks (b, 98, 2) float32 as fractions of S.
+Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
+
+#: Steps in a row that may be skipped for gradients that are not finite; fp16 skips some until it has found its scale.
+_MOST_SKIPPED = 30
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How weights are optimised.
+
+    Raises:
+        InputError: where a field has the wrong type or value; the message names the field.
+    """
+
+    #: Steps of the optimiser in all.
+    steps: int = 100_000
+    #: Faces a step, over all processes.
+    batch_size: int = 32
+    #: Parts of a process's share of a batch that run one after the other, for less memory.
+    accumulate: int = 1
+    #: Learning rate of AdamW after the warm-up.
+    lr: float = 1e-3
+    #: Learning rate at the end, reached along half a cosine.
+    final_lr: float = 1e-5
+    #: Steps over which the learning rate rises from 0.
+    warmup_steps: int = 1000
+    #: Weight decay of convolution kernels; norms and biases have none.
+    weight_decay: float = 1e-4
+    #: Norm to which larger gradients are shortened; 0 for never.
+    clip_norm: float = 1.0
+    #: Decay a step of the average of the weights, which is what is validated and published.
+    ema_decay: float = 0.999
+    #: Draw each step's number of iterations evenly from 1 to ``max_iters``.
+    stochastic_max_iters: bool = False
+    #: Factor on the random first weights of the cell's last convolution: with 1 the cell is no contraction, and its
+    #: solves do not converge until it has been trained for long.
+    head_scale: float = 0.1
+    #: Precision of the convolutions: ``fp32``, ``bf16`` or ``fp16``.
+    precision: str = "fp32"
+    #: Seed of the first weights, the faces and everything else that is random.
+    seed: int = 0
+    #: Steps between rows of the log.
+    log_every: int = 100
+    #: Steps between validations.
+    validate_every: int = 2000
+    #: Steps between states that a killed run goes on from.
+    save_every: int = 1000
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name in ("steps", "batch_size", "accumulate", "log_every", "validate_every", "save_every"):
+            check(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("final_lr", "warmup_steps", "weight_decay", "clip_norm", "seed"):
+            check(self, name, getattr(self, name) >= 0, "at least 0")
+        check(self, "lr", self.lr > 0, "more than 0")
+        check(self, "head_scale", self.head_scale > 0, "more than 0")
+        check(self, "ema_decay", 0 <= self.ema_decay < 1, "from 0 to less than 1")
+        check_choice(self, "precision", tuple(PRECISIONS))
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of step ``step`` (from 0): a linear rise, then half a cosine to ``final_lr``."""
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(self.steps - 1 - self.warmup_steps, 1)
+        return self.final_lr + (self.lr - self.final_lr) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+
+    def max_iters_at(self, step: int, max_iters: int) -> int:
+        """Iterations of step ``step``, the same in every process."""
+        if not self.stochastic_max_iters:
+            return max_iters
+        return int(np.random.default_rng([self.seed, 3, step]).integers(1, max_iters + 1))
+
+
+class Trainer:
+    """A network, its optimiser and the average of its weights, a step at a time.
+
+    Args:
+        model: on the world's device.
+    """
+
+    def __init__(
+        self, model: LDEQ, config: TrainingConfig, gradient: GradientConfig, loss: LossConfig, world: World
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.world = world
+        self._loss = loss
+        # What the loss does not use is not computed.
+        self._gradient = dataclasses.replace(
+            gradient,
+            n_corrections=gradient.n_corrections if loss.correction_weight else 0,
+            n_probes=gradient.n_probes if loss.jacobian_weight else 0,
+        )
+        self.average = averaged(model, config.ema_decay)
+        self._optimiser = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.lr)
+        self._scaler = torch.amp.GradScaler(world.device.type, enabled=config.precision == "fp16")
+        self.meter = Meter()
+        self.step = 0
+        self.best_nme = math.inf
+        self._n_skipped = 0
+
+    @property
+    def averaged_model(self) -> LDEQ:
+        module = self.average.module
+        assert isinstance(module, LDEQ)
+        return module
+
+    def advance(self, parts: list[Batch], interrupted: bool = False) -> bool:
+        """One step on the parts of this process's share of a batch.
+
+        Args:
+            interrupted: whether this process was asked to end.
+
+        Returns:
+            Whether any process was.
+
+        Raises:
+            InputError: where too many steps in a row had gradients that are not finite.
+        """
+        self.model.train()
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.config.lr_at(self.step)
+        self._optimiser.zero_grad(set_to_none=True)
+        torch.manual_seed(hash((self.config.seed, self.step, self.world.rank)) % 2**63)
+        figures = [self._backward(batch, 1 / len(parts)) for batch in parts]
+        self.world.average_gradients(self.model.parameters())
+        self._scaler.unscale_(self._optimiser)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm or math.inf)
+        finite = bool(torch.isfinite(norm))
+        if finite:
+            self._scaler.step(self._optimiser)
+            self.average.update_parameters(self.model)
+        self._scaler.update()
+        self._count_skipped(finite)
+        mean = {name: sum(f[name] for f in figures) / len(figures) for name in figures[0]}
+        shared = self.world.mean(
+            torch.tensor([*mean.values(), float(interrupted)], dtype=torch.float64, device=self.world.device)
+        ).tolist()
+        n_faces = sum(len(pictures) for pictures, _ in parts) * self.world.size
+        self.meter.add(dict(zip(mean, shared, strict=False)) | {"gradient_norm": float(norm)}, n_faces, finite)
+        self.step += 1
+        return bool(shared[-1] > 0)
+
+    def _backward(self, batch: Batch, share: float) -> dict[str, float]:
+        pictures, landmarks = batch
+        device = self.world.device
+        images = normalise(pictures, device)
+        truth = torch.from_numpy(landmarks).to(device)
+        config = self.model.solver_config
+        max_iters = self.config.max_iters_at(self.step, config.max_iters)
+        with autocast(device, self.config.precision):
+            output: LDEQOutput = self.model(
+                images, solver_config=dataclasses.replace(config, max_iters=max_iters), gradient=self._gradient
+            )
+            losses = training_loss(self.model, output, truth, self._loss)
+        torch.autograd.backward(self._scaler.scale(losses["loss"] * share))
+        return {**{name: float(losses[name].detach()) for name in PARTS}, **_solver_figures(output)}
+
+    def _count_skipped(self, finite: bool) -> None:
+        self._n_skipped = 0 if finite else self._n_skipped + 1
+        if self._n_skipped >= _MOST_SKIPPED:
+            raise InputError(
+                f"step {self.step + 1}: gradients have not been finite for {self._n_skipped} steps in a row, expected "
+                "a lower --lr, a --jacobian_weight or another --precision to keep training stable"
+            )
+
+    def state(self) -> dict[str, Any]:
+        """Everything that :meth:`load_state` needs to go on as if nothing had happened."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "n_skipped": self._n_skipped,
+            "best_nme": self.best_nme,
+            "meter": dataclasses.asdict(self.meter),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        if state["scaler"]:
+            self._scaler.load_state_dict(state["scaler"])
+        self.step, self._n_skipped, self.best_nme = state["step"], state["n_skipped"], state["best_nme"]
+        self.meter = Meter(**state["meter"])
+
+
+def _solver_figures(output: LDEQOutput) -> dict[str, float]:
+    """Means over the batch of how the solves went; 0 where there was none."""
+    forward = output.stats
+    figures = {
+        "iterations": float(forward.n_iters.float().mean()) if forward else 0.0,
+        "residual": float(forward.rel_error.mean()) if forward else 0.0,
+    }
+    backward = output.attached.backward if output.attached else None
+    solved = backward.stats if backward else None
+    figures["backward_iterations"] = float(solved.n_iters.float().mean()) if solved else 0.0
+    figures["backward_residual"] = float(solved.rel_error.mean()) if solved else 0.0
+    replaced = backward.replaced if backward else None
+    figures["backward_replaced"] = float(replaced.float().mean()) if replaced is not None else 0.0
+    return figures
+
+
+@dataclass
+class Meter:
+    """Means of the steps since the last row of the log."""
+
+    sums: dict[str, float] = dataclasses.field(default_factory=dict)
+    n_steps: int = 0
+    n_faces: int = 0
+    n_skipped: int = 0
+
+    def add(self, figures: dict[str, float], n_faces: int, finite: bool) -> None:
+        self.n_faces += n_faces
+        if not finite:
+            self.n_skipped += 1
+            return
+        self.n_steps += 1
+        for name, value in figures.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def take(self) -> dict[str, float]:
+        """The means, and begins anew."""
+        means = {name: total / self.n_steps for name, total in self.sums.items()}
+        row = {**means, "skipped_steps": self.n_skipped, "faces": self.n_faces}
+        self.sums, self.n_steps, self.n_faces, self.n_skipped = {}, 0, 0, 0
+        return row
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Kernels, which decay, and vectors (biases, norms), which do not."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    kernels = [parameter for parameter in parameters if parameter.ndim > 1]
+    vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
+    return [{"params": kernels, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def steps_of(batches: Iterator[Batch], parts: int) -> Iterator[list[Batch]]:
+    """The batches, ``parts`` at a time."""
+    while taken := list(islice(batches, parts)):
+        yield taken
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Gives a function that says whether the process was asked to end (Ctrl-C, SIGTERM); a second time ends it."""
+    asked = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, on_signal) for number in numbers]
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
