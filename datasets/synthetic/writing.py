@@ -110,7 +110,12 @@ def write_videos(
 
 
 def _in_processes(work: Callable[[Any], None], items: Sequence[Any], workers: int) -> Iterator[Any]:
-    """Runs ``work`` on every item and gives the items as they are done."""
+    """Runs ``work`` on every item and gives the items as they are done; one worker is this process."""
+    if workers == 1:
+        for item in items:
+            work(item)
+            yield item
+        return
     with ProcessPoolExecutor(
         workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(0,)
     ) as pool:

@@ -1,0 +1,194 @@
+"""Synthetic faces: landmarks that are where the picture shows them, the same from a seed, and data sets of them."""
+
+import itertools
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from datasets.synthetic import SyntheticFaces, SyntheticVideo
+from datasets.synthetic import __main__ as writer
+from datasets.synthetic.brows import Brow
+from datasets.synthetic.head import PHENOTYPES, Sphere, load_head
+from datasets.synthetic.landmarks import LandmarkModel, Projection, pupil
+from datasets.synthetic.raster import rasterise
+from datasets.wflw import SPLITS, WFLWDataset
+from datasets.wflw_v import WFLWVDataset
+from utils.landmarks98 import MIRRORED
+
+pytestmark = pytest.mark.slow  # Anny's model is loaded, and built on the first use of a machine
+
+DISTANCE, SIZE = 60.0, 512
+PROJECT = Projection(SIZE * DISTANCE / 26, np.array([SIZE / 2, SIZE / 2]))
+
+
+@pytest.fixture(scope="module")
+def head():
+    return load_head()
+
+
+@pytest.fixture(scope="module")
+def model(head):
+    return LandmarkModel(head)
+
+
+def turned(points, yaw):
+    angle = np.radians(yaw)
+    turn = np.array([[np.cos(angle), 0, -np.sin(angle)], [0, 1, 0], [np.sin(angle), 0, np.cos(angle)]])
+    return (points @ turn.T + [0, 0, DISTANCE]).astype(np.float32)
+
+
+def look_at(head, model, yaw=0.0, actions=None):
+    """Landmarks of the template with an expression, and the vertices that the camera sees."""
+    vertices = turned(head.express(head.template, actions or {}), yaw)
+    brows = tuple(Brow(side, 0.155, 0.6, -0.155, 0.045, 0.6, 0.025, 0.055, 1.0).anchors(head) for side in (1, -1))
+    gaze = np.float32([0, 0, -1])
+    pupils = [turned(pupil(Sphere(eye.centre, eye.radius), gaze)[None], yaw)[0] for eye in head.eyes(head.template)]
+    return model.locate(vertices, PROJECT, brows, np.stack(pupils[::-1]), 0.0), vertices
+
+
+def test_a_symmetric_head_has_symmetric_landmarks(head, model):
+    points, _ = look_at(head, model)
+    mirrored = points[list(MIRRORED)] * [-1, 1] + [SIZE, 0]
+    assert np.abs(mirrored - points).max() < 1.0  # pixels of a face of 300: brows and nose are picked on a grid
+
+
+def test_landmarks_are_in_wflw_s_order(head, model):
+    x, y = look_at(head, model)[0].T
+    assert (np.diff(x[:33]) > -0.5).all()
+    assert np.argmax(y[:33]) == 16
+    for first, last in ((33, 37), (42, 46), (60, 64), (68, 72), (76, 82), (88, 92)):
+        assert (np.diff(x[first : last + 1]) > 0).all()
+    assert (np.diff(y[51:55]) > 0).all()
+    assert (np.diff(x[55:60]) > 0).all()
+    for upper, lower in ((62, 66), (70, 74), (79, 85), (90, 94), (35, 40), (44, 48)):
+        assert y[upper] < y[lower]
+    assert y[35] < y[62] < y[54] < y[57] < y[79] <= y[90] < y[85] < y[16]
+    for corner, pupil_of, other in ((60, 96, 64), (68, 97, 72)):
+        assert x[corner] < x[pupil_of] < x[other]
+
+
+def test_expressions_move_the_landmarks_that_they_should(head, model):
+    calm, _ = look_at(head, model)
+    wide, _ = look_at(head, model, actions={"jawOpen": 0.8})
+    assert wide[94, 1] - wide[90, 1] > 25 > calm[94, 1] - calm[90, 1]
+    assert wide[16, 1] - calm[16, 1] > 20
+    assert np.abs(wide[[36, 43, 51, 60, 72]] - calm[[36, 43, 51, 60, 72]]).max() < 0.5
+    shut, _ = look_at(head, model, actions={"eyeBlinkLeft": 1.0})
+    assert shut[74, 1] - shut[70, 1] < 0.35 * (calm[74, 1] - calm[70, 1])
+    assert np.abs(shut[60:68] - calm[60:68]).max() < 0.5
+    happy, _ = look_at(head, model, actions={"mouthSmileLeft": 1.0, "mouthSmileRight": 1.0})
+    assert happy[82, 0] - happy[76, 0] > 1.1 * (calm[82, 0] - calm[76, 0])
+
+
+@pytest.mark.parametrize("yaw", [0, 30, -45])
+def test_the_outline_is_where_the_face_ends(head, model, yaw):
+    points, vertices = look_at(head, model, yaw)
+    face = head.triangles[(head.ears[head.triangles] < 0.5).all(1) & (vertices[head.triangles][..., 1].max(1) < 11)]
+    seen, _, depths = rasterise(PROJECT.with_depth(vertices), np.ascontiguousarray(face), SIZE, SIZE)
+    inside = cv2.distanceTransform((seen >= 0).astype(np.uint8), cv2.DIST_L2, 5)
+    # The half that turns away ends at the silhouette.
+    far = points[22:30] if yaw > 0 else points[3:11] if yaw < 0 else np.concatenate([points[3:11], points[22:30]])
+    column, row = far.round().astype(int).T
+    assert inside[row, column].max() < 6
+    # Landmarks of the side that faces the camera are seen, and are no silhouette: the head goes on behind them.
+    if yaw:
+        near = points[3:11] if yaw > 0 else points[22:30]
+        column, row = near.round().astype(int).T
+        assert np.isfinite(depths[row, column]).all()
+    # Points are evenly spaced.
+    for half in (points[:17], points[16:33]):
+        steps = np.linalg.norm(np.diff(half, axis=0), axis=1)
+        assert steps.max() < 1.15 * steps.min()
+
+
+def test_pictures_depend_on_seed_and_index_alone():
+    faces, again = SyntheticFaces(5, size=64), SyntheticFaces(5, size=64)
+    in_order = [faces.draw(index) for index in (0, 1, 2, 130)]
+    for expected, index in ((in_order[3], 130), (in_order[1], 1)):
+        found = again.draw(index)
+        assert np.array_equal(found.image, expected.image)
+        assert np.array_equal(found.landmarks, expected.landmarks)
+        assert found.attributes == expected.attributes
+    assert len({picture.image.tobytes() for picture in in_order}) == 4
+    other = SyntheticFaces(6, size=64).draw(0)
+    assert not np.array_equal(other.landmarks, in_order[0].landmarks)
+
+
+def test_pictures_are_bytes_with_landmarks_in_the_crop():
+    faces = SyntheticFaces(7, size=96, crop_jitter=0.0)
+    for index in range(12):
+        image, landmarks, _ = faces.draw(index)
+        assert image.shape == (96, 96, 3)
+        assert image.dtype == np.uint8
+        assert image.std() > 2
+        assert landmarks.shape == (98, 2)
+        # The crop is WFLW's: 1.2 times the longer side of the points' extent, around its middle.
+        assert np.ptp(landmarks, axis=0).max() == pytest.approx(1 / 1.2, abs=1e-3)
+        assert np.allclose((landmarks.min(0) + landmarks.max(0)) / 2, 0.5, atol=1e-3)
+
+
+def test_the_same_person_in_several_pictures():
+    faces = SyntheticFaces(8, size=64, pictures_per_person=2)
+    first, second, third = (faces._person(index // 2) for index in range(3))
+    assert first is second
+    assert not np.array_equal(third.neutral, first.neutral)
+    assert not np.array_equal(faces.draw(0).landmarks, faces.draw(1).landmarks)
+
+
+def test_people_differ(head):
+    shapes = [SyntheticFaces(9)._person(number).neutral for number in range(6)]
+    assert min(np.abs(a - b).max() for i, a in enumerate(shapes) for b in shapes[:i]) > 0.2
+    assert set(PHENOTYPES) >= {"gender", "age", "african", "asian", "caucasian"}
+
+
+def test_videos_are_smooth_and_repeat():
+    easy = list(SyntheticVideo(3, 0, n_frames=4, hardness=0.0))
+    again = list(SyntheticVideo(3, 0, n_frames=4, hardness=0.0))
+    for frame, same in zip(easy, again, strict=True):
+        assert np.array_equal(frame.image, same.image)
+        assert np.array_equal(frame.landmarks, same.landmarks)
+        assert np.array_equal(frame.bbox, same.bbox)
+        extent = np.concatenate([frame.landmarks.min(0), frame.landmarks.max(0)])
+        assert np.abs(frame.bbox[:4] - extent).max() < 0.06 * np.ptp(frame.landmarks, axis=0).max()
+    steps = [np.abs(b.landmarks - a.landmarks).max() for a, b in itertools.pairwise(easy)]
+    assert 0 < max(steps) < 8
+    hard = next(iter(SyntheticVideo(3, 0, n_frames=4, hardness=1.0)))
+    assert not np.array_equal(hard.landmarks, easy[0].landmarks)
+
+
+def test_data_sets_are_read_as_the_real_ones(tmp_path, run_script):
+    arguments = ["--output_dir", tmp_path, "--train", 18, "--test", 20, "--hard", 1, "--frames", 5, "--workers", 1]
+    assert run_script(writer.main, *arguments)[0] == 0
+    train = WFLWDataset(tmp_path / "WFLW", "train")
+    assert len(train) == 18
+    expected = SyntheticFaces(0, crop_jitter=1.0, pictures_per_person=4).draw(6)
+    difference = train.picture(6).astype(float) - expected.image
+    inside = (expected.landmarks >= 0).all() and (expected.landmarks <= 1).all()
+    assert not inside or np.abs(difference).mean() < 4  # JPEG
+    test = WFLWDataset(tmp_path / "WFLW", "test")
+    names = {test.name(index): test[index][1] for index in range(len(test))}
+    present = [split for split in SPLITS[1:] if (tmp_path / "WFLW" / f"{split}.txt").stat().st_size]
+    assert present
+    for split in present:
+        subset = WFLWDataset(tmp_path / "WFLW", split)
+        assert all(np.array_equal(subset[i][1], names[subset.name(i)]) for i in range(len(subset)))
+    videos = WFLWVDataset(tmp_path / "WFLW_V", "hard")
+    assert [clip.check_annotations() for clip in videos.clips] == [5]
+    frames = list(videos.clips[0].frames())
+    assert len(frames) == 5
+    assert not list(tmp_path.rglob(".*"))
+
+    # A run that was killed before its lists were written goes on: what there is is not drawn again.
+    picture = tmp_path / "WFLW" / "test" / "000000.jpg"
+    before = picture.stat().st_mtime_ns
+    shutil.rmtree(tmp_path / "WFLW" / "train")
+    assert run_script(writer.main, "--output_dir", tmp_path, "--hard", 1, "--frames", 5, "--workers", 1)[0] == 0
+    assert picture.stat().st_mtime_ns == before
+
+
+def test_nothing_to_write_is_refused(tmp_path, run_script):
+    status, _, err = run_script(writer.main, "--output_dir", tmp_path)
+    assert status == 2
+    assert "expected a number for --train, --test, --easy or --hard" in err
