@@ -45,7 +45,7 @@ def progress(total: int, unit: str, description: str, done: int = 0) -> "tqdm[An
     common = {"total": total, "initial": done, "unit": unit, "desc": description}
     if sys.stderr.isatty():
         return tqdm(**common, dynamic_ncols=True)
-    line = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
+    line = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
     return tqdm(**common, file=_Lines(), bar_format=line, mininterval=30.0, delay=30.0)
 
 
