@@ -24,7 +24,13 @@ def add_connection_flags(parser: ArgumentParser) -> None:
         "--limit-rate", "--limit_rate", type=_rate, metavar="RATE", help="bytes a second of each process, as 500K or 2M"
     )
     parser.add_argument("--sleep", type=_seconds, default=0.0, metavar="SECONDS", help="pause before each video")
-    parser.add_argument("--timeout", type=_seconds, default=20.0, metavar="SECONDS", help="without an answer, until a connection has failed")
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=20.0,
+        metavar="SECONDS",
+        help="without an answer, then it has failed",
+    )
     parser.add_argument("--retries", type=at_least(0), default=3, help="further attempts where one may succeed later")
     parser.add_argument(
         "--retry_delay",
