@@ -53,7 +53,7 @@ def fetch(
         InputError: where it cannot be had, or written.
     """
     import gdown
-    from gdown.exceptions import DownloadError
+    from gdown.exceptions import DownloadError, FileURLRetrievalError
 
     address = address_of(place)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -87,12 +87,12 @@ def fetch(
                 raise _cannot_be_fetched(address, reason) from None
         except requests.RequestException as error:
             reason = _in_short(error)
+        except FileURLRetrievalError as error:  # not shared, or asked for too often today
+            raise _cannot_be_fetched(address, _in_short(error)) from None
         except DownloadError as error:
             reason = _in_short(error)
-            if "partial" in reason.lower() or "resume" in reason.lower() or "temporary" in reason.lower():
+            if "incomplete" not in reason:  # the part that is there is of no use
                 remove_parts(target)
-            elif "permission" in reason:
-                raise _cannot_be_fetched(address, reason) from None
         except OSError as error:
             raise cannot_be_written(target, error) from None
         if attempt <= patience.retries:
@@ -145,6 +145,6 @@ def _in_short(error: Exception) -> str:
     if isinstance(error, requests.Timeout):
         return "no answer in time"
     text = " ".join(str(error).split())
-    text = re.sub(r" Check FAQ in \S+", "", text)
+    text = re.sub(r" (Check FAQ in|The received bytes are kept in) .*", "", text)
     cause = re.search(r"\[Errno -?\d+\] ([^'\")(]+)", text)
     return (cause[1] if cause else text or type(error).__name__).rstrip(".")

@@ -50,6 +50,8 @@ def unpack(
             for name, target in wanted:
                 with written_whole(target) as temporary, read(name) as source, temporary.open("wb") as copy:
                     shutil.copyfileobj(source, copy, 1 << 20)
+                    if copy.tell() != sizes[name]:
+                        raise DamagedArchive(f"{archive}: {name!r} has {copy.tell()} bytes, expected {sizes[name]}")
                 on_file(target)
     except _DAMAGE as error:
         if isinstance(error, InputError):
