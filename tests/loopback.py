@@ -86,7 +86,7 @@ class Server:
         threading.Thread(target=self._httpd.serve_forever, args=(0.01,), daemon=True).start()
 
     def answer(self, request: BaseHTTPRequestHandler, body: bool) -> None:
-        path = getattr(request, "host", "") + request.path
+        path = getattr(request, "host", "") + request.path.removeprefix(self.url)
         self.requests[path] += 1
         answer = self.answers.get(path) or self.fallback(path) or Answer(b"not here", status=404)
         content, status, headers = answer.body, answer.status, dict(answer.headers)

@@ -5,6 +5,7 @@ import random
 import re
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,17 +67,18 @@ def fetch(
             known = position
 
         try:
-            gdown.download(
-                address,
-                str(target),
-                quiet=True,
-                proxy=connection.proxy,
-                speed=connection.limit_rate,
-                use_cookies=False,
-                resume=True,
-                timeout=connection.timeout,
-                progress=on_progress,
-            )
+            with redirect_stderr(None):  # where gdown would name the proxy, password and all, quiet or not
+                gdown.download(
+                    address,
+                    str(target),
+                    quiet=True,
+                    proxy=connection.proxy,
+                    speed=connection.limit_rate,
+                    use_cookies=False,
+                    resume=True,
+                    timeout=connection.timeout,
+                    progress=on_progress,
+                )
             return
         except requests.HTTPError as error:
             status = error.response.status_code if error.response is not None else 0
@@ -118,14 +120,15 @@ def list_drive_folder(id: str, connection: Connection) -> dict[str, str]:
 
     address = f"https://drive.google.com/drive/folders/{id}"
     try:
-        files = gdown.download_folder(
-            id=id,
-            quiet=True,
-            proxy=connection.proxy,
-            use_cookies=False,
-            skip_download=True,
-            timeout=connection.timeout,
-        )
+        with redirect_stderr(None):
+            files = gdown.download_folder(
+                id=id,
+                quiet=True,
+                proxy=connection.proxy,
+                use_cookies=False,
+                skip_download=True,
+                timeout=connection.timeout,
+            )
     except (requests.RequestException, DownloadError) as error:
         raise _cannot_be_fetched(address, _in_short(error)) from None
     return {file.path: file.id for file in files if not isinstance(file, str)}
