@@ -134,7 +134,9 @@ class _Videos:
     def run(self, ids: Sequence[str]) -> None:
         from_youtube = self._settings.source == "youtube"
         ranges = read_ranges(self._root) if from_youtube else {}
-        preload = ["yt_dlp"] if from_youtube and self._settings.backend == "yt-dlp" else []
+        preload = [__name__, "utils.download.flags"]  # what a script that is run imports, its processes import as well
+        if from_youtube and self._settings.backend == "yt-dlp":
+            preload.append("yt_dlp")
         with Workers[Job, "Clipped | Failure | DiskFull"](bring, self._settings.n_processes, preload) as workers:
             for id in ids:
                 try:

@@ -1,6 +1,7 @@
 """Files from plain addresses and from Google Drive, by gdown."""
 
 import hashlib
+import io
 import random
 import re
 import time
@@ -67,7 +68,7 @@ def fetch(
             known = position
 
         try:
-            with redirect_stderr(None):  # where gdown would name the proxy, password and all, quiet or not
+            with redirect_stderr(io.StringIO()):  # where gdown would name the proxy, password and all, quiet or not
                 gdown.download(
                     address,
                     str(target),
@@ -120,7 +121,7 @@ def list_drive_folder(id: str, connection: Connection) -> dict[str, str]:
 
     address = f"https://drive.google.com/drive/folders/{id}"
     try:
-        with redirect_stderr(None):
+        with redirect_stderr(io.StringIO()):
             files = gdown.download_folder(
                 id=id,
                 quiet=True,
