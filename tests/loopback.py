@@ -45,6 +45,7 @@ class Server:
         self.fallback: Callable[[str], Answer | None] = lambda path: None
         self.requests: Counter[str] = Counter()
         self.ranges: list[str] = []
+        self.cookies: set[str] = set()
         self.stopping = threading.Event()
         server = self
 
@@ -88,6 +89,8 @@ class Server:
     def answer(self, request: BaseHTTPRequestHandler, body: bool) -> None:
         path = getattr(request, "host", "") + request.path.removeprefix(self.url)
         self.requests[path] += 1
+        if "Cookie" in request.headers:
+            self.cookies.add(request.headers["Cookie"])
         answer = self.answers.get(path) or self.fallback(path) or Answer(b"not here", status=404)
         content, status, headers = answer.body, answer.status, dict(answer.headers)
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))

@@ -1,5 +1,7 @@
 """The parts of a download: which stream, cutting, unpacking, what errors mean, fetching files, worker processes."""
 
+import dataclasses
+import errno
 import io
 import os
 import signal
@@ -7,11 +9,15 @@ import tarfile
 import time
 import zipfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import av
 import numpy as np
 import pytest
+from tqdm import tqdm
 
+from datasets.wflw_v_download.annotations import Extent
+from datasets.wflw_v_download.videos import Clipped, DiskFull, Job, bring
 from ldeq import InputError
 from tests.loopback import Answer, serving
 from tests.wflw_v_site import make_video, numbers_of, tar_of, zip_of
@@ -268,11 +274,11 @@ def test_fetching_goes_on_where_a_connection_broke(tmp_path):
     content = os.urandom(3_000_000)
     with serving() as server:
         server.answers["/file"] = Answer(content, break_after=1_200_000, n_breaks=2)
-        seen = []
-        fetch(f"{server.url}/file", tmp_path / "file", QUICK, NOWAIT, seen.append)
+        with tqdm(disable=False, file=io.StringIO()) as bar:
+            fetch(f"{server.url}/file", tmp_path / "file", QUICK, NOWAIT, bar)
+            assert bar.n == bar.total == len(content)
         assert server.ranges  # it did not begin anew
     assert (tmp_path / "file").read_bytes() == content
-    assert sum(seen) >= len(content)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -340,6 +346,35 @@ def test_yt_dlp_says_which_stream_failed(tmp_path):
             YtDlpBackend(QUICK).download(f"{server.url}/clip.mpd", tmp_path, lambda s: choose(s, FAR), lambda n: None)
     assert failed.value.kind is Kind.BLOCKED
     assert "high" in failed.value.stream
+
+
+def test_cookies_are_read_and_never_written(tmp_path):
+    cookies = tmp_path / "cookies.txt"
+    cookies.write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tname\tvalue\n")
+    before = cookies.read_bytes()
+    cookies.chmod(0o444)
+    with serving() as server:
+        server.answers["/clip.mp4"] = Answer(make_video(), "video/mp4", headers={"Set-Cookie": "other=1"})
+        connection = Connection(timeout=3.0, cookies=str(cookies))
+        YtDlpBackend(connection).download(f"{server.url}/clip.mp4", tmp_path, lambda s: choose(s, NEAR), lambda n: None)
+        assert server.cookies == {"name=value"}
+    assert cookies.read_bytes() == before
+
+
+def test_a_full_disk_ends_the_run(tmp_path, monkeypatch):
+    """Whether the system says so to yt-dlp, to the encoder, or to Python."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+    job = Job("id", tmp_path, tmp_path / "work", Extent(8, (0, 0), (50, 40), 10), 4, 11, "")
+    with serving() as server:
+        server.answers["/clip.mp4"] = Answer(make_video(), "video/mp4")
+        job = dataclasses.replace(job, address=f"{server.url}/clip.mp4")
+        for name in ("datasets.wflw_v_download.videos.cut", "yt_dlp.downloader.http.HttpFD.real_download"):
+            with monkeypatch.context() as patched:
+                patched.setattr(name, Mock(side_effect=full))
+                result = bring(job, lambda n_bytes: None)
+            assert isinstance(result, DiskFull)
+            assert "No space left" in result.sentence
+        assert isinstance(bring(job, lambda n_bytes: None), Clipped)
 
 
 # -- Worker processes --------------------------------------------------------------------------------------------------

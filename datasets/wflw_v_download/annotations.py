@@ -12,10 +12,13 @@ from ldeq import InputError
 from utils.download.backend import Connection
 from utils.download.failure import Failure, Kind
 from utils.download.fetch import Patience, fetch
-from utils.download.streams import MARGIN
 from utils.download.unpack import unpack
 
 KINDS = ("bboxes", "landmarks")
+
+
+#: A frame may cut off so much of a face, in parts of the face's larger side; landmarks are annotated there as well.
+_CUT_OFF = 0.25
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,17 @@ class Extent:
     #: Least and greatest x and y of all landmarks, in frame pixels.
     least: tuple[float, float]
     greatest: tuple[float, float]
+    #: Pixels by which landmarks may lie outside the frame.
+    slack: float
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The least width and height that a frame can have."""
+        return self.greatest[0] - self.slack, self.greatest[1] - self.slack
 
     def lies_in(self, width: int, height: int) -> bool:
-        """Whether all landmarks are inside the frame, but for those of a face that it cuts off."""
-        low = all(value >= -MARGIN * side for value, side in zip(self.least, (width, height), strict=True))
-        high = all(value <= (1 + MARGIN) * side for value, side in zip(self.greatest, (width, height), strict=True))
-        return low and high
+        """Whether all landmarks are inside the frame, but for what it cuts off of a face."""
+        return min(self.least) >= -self.slack and self.reach[0] <= width and self.reach[1] <= height
 
 
 def read_extent(root: Path, id: str) -> Extent:
@@ -43,11 +51,17 @@ def read_extent(root: Path, id: str) -> Extent:
     clip = Clip(root, id)
     try:
         n_frames = clip.check_annotations()
-        points = clip.landmarks.reshape(-1, 2)
+        landmarks = clip.landmarks
     except InputError as error:
         raise Failure(Kind.ANNOTATIONS, str(error)) from None
-    least, greatest = np.min(points, axis=0), np.max(points, axis=0)
-    return Extent(n_frames, (float(least[0]), float(least[1])), (float(greatest[0]), float(greatest[1])))
+    side = float(np.median(np.ptp(landmarks, axis=1).max(axis=-1)))
+    least, greatest = landmarks.min(axis=(0, 1)), landmarks.max(axis=(0, 1))
+    return Extent(
+        n_frames,
+        (float(least[0]), float(least[1])),
+        (float(greatest[0]), float(greatest[1])),
+        _CUT_OFF * side,
+    )
 
 
 def fetch_annotations(

@@ -210,7 +210,7 @@ def _unpack_archive(root: Path, waiting: Collection[str], settings: Settings) ->
     if not archive.is_file():
         with terminal.progress(0, "B", "archive") as bar:
             bar.unit_scale = True
-            fetch(settings.sources.archive, archive, settings.connection, settings.patience, bar.update)
+            fetch(settings.sources.archive, archive, settings.connection, settings.patience, bar)
 
     def place(path: PurePosixPath) -> Path | None:
         if path.suffix == ".mp4" and path.stem in without:

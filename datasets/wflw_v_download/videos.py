@@ -91,7 +91,7 @@ def _bring(job: Job, on_bytes: Callable[[int], None]) -> Clipped:
 
     def choice_of(streams: Sequence[Stream]) -> Choice:
         left = [stream for stream in streams if stream.id not in job.avoid]
-        return choose(left or streams, job.extent.greatest)
+        return choose(left or streams, job.extent.reach)
 
     downloaded = make_backend(job.backend, job.connection).download(job.address, job.work, choice_of, on_bytes)
     stream, choice = downloaded.choice.stream, downloaded.choice

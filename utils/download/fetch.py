@@ -5,12 +5,13 @@ import io
 import random
 import re
 import time
-from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import requests
+from tqdm import tqdm
 
 from ldeq import InputError
 from ldeq.files import cannot_be_written
@@ -42,14 +43,14 @@ def fetch(
     target: Path,
     connection: Connection,
     patience: Patience,
-    on_bytes: Callable[[int], None] = lambda n_bytes: None,
+    bar: "tqdm[Any] | None" = None,
 ) -> None:
     """Downloads a file; what a broken connection left of it is gone on from, in this call and in later ones.
 
     Args:
         place: an address, or the id of a Google Drive file.
         target: where it goes; the file is there only when it is complete.
-        on_bytes: is told of bytes as they come.
+        bar: shows the bytes.
 
     Raises:
         InputError: where it cannot be had, or written.
@@ -59,14 +60,13 @@ def fetch(
 
     address = address_of(place)
     target.parent.mkdir(parents=True, exist_ok=True)
+
+    def on_progress(position: int, total: int | None) -> None:
+        if bar is not None:
+            bar.total = total
+            bar.update(position - bar.n)
+
     for attempt in range(1, patience.retries + 2):
-        known = 0
-
-        def on_progress(position: int, total: int | None) -> None:
-            nonlocal known
-            on_bytes(max(0, position - known))
-            known = position
-
         try:
             with redirect_stderr(io.StringIO()):  # where gdown would name the proxy, password and all, quiet or not
                 gdown.download(

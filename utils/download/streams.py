@@ -17,8 +17,6 @@ _LONG, _SHORT = 1280, 720
 _SMALL_LONG, _SMALL_SHORT = 640, 360
 #: Progressive streams have at most 30 frames a second; for uploads with more, each second one was left out.
 _FAST = 45.0
-#: A landmark may lie so far outside, in parts of the frame's side: faces are cut off by frames.
-MARGIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,8 @@ def choose(streams: Sequence[Stream], reach: tuple[float, float]) -> Choice:
 
 
 def fits(reach: tuple[float, float], size: Size) -> bool:
-    """Whether annotations that reach to x and y = ``reach`` lie in a frame, but for :data:`MARGIN`."""
-    return all(farthest <= side * (1 + MARGIN) for farthest, side in zip(reach, size, strict=True))
+    """Whether annotations that reach to x and y = ``reach`` lie in a frame."""
+    return reach[0] <= size[0] and reach[1] <= size[1]
 
 
 def _annotated_size(streams: Sequence[Stream], sizes: Sequence[Size], reach: tuple[float, float]) -> tuple[Size, str]:

@@ -37,7 +37,7 @@ def download_weights(
     ):
         bar.unit_scale = True
         fetched = Path(folder) / f"{name}.pth.tar"
-        fetch(place, fetched, connection, patience, bar.update)
+        fetch(place, fetched, connection, patience, bar)
         try:
             load_checkpoint(fetched)
         except InputError as error:

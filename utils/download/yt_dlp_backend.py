@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -72,7 +73,8 @@ class YtDlpBackend:
             "socket_timeout": connection.timeout,
             "proxy": connection.proxy,
             "ratelimit": connection.limit_rate,
-            "cookiefile": connection.cookies,
+            # As text: yt-dlp writes cookies back when it ends, and a file of the user's is not for many processes to.
+            "cookiefile": io.StringIO(Path(connection.cookies).read_text("utf-8")) if connection.cookies else None,
         }
         if connection.sleep:
             options |= {"sleep_interval": connection.sleep, "max_sleep_interval": 2 * connection.sleep}
