@@ -386,8 +386,9 @@ def test_two_at_a_time_in_one_folder_are_refused(server, download, root, tmp_pat
 PLAYER = """
 var DE={AJ:function(a){a.reverse()}, VR:function(a,b){a.splice(0,b)}};
 xyz=function(a){a=a.split("");DE.AJ(a,15);DE.VR(a,3);return a.join("")};
-a.C&&(b=a.get("n"))&&(b=Bpa(b),a.set("n",b));
-Bpa=function(a){var b=a.split(""),c=[1,function(d){d.reverse()},b];try{c[1](c[2])}catch(d){}return b.join("")};
+var Bpa=[nth];
+a.C&&(b=a.get("n"))&&(b=Bpa[0](b),a.set("n",b));
+nth=function(a){var b=a.split(""),c=[1,function(d){d.reverse()},b];try{c[1](c[2])}catch(d){}return b.join("")};
 """
 SCRIPT = "/s/player/abc/player_ias.vflset/base.js"
 HOSTS = ["youtube.com", "www.youtube.com", "video.example", "drive.google.com", "drive.usercontent.google.com"]
