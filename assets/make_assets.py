@@ -171,7 +171,7 @@ def make_wflw(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
             _write_jpeg(root / split / name, change(picture, landmarks))
             names.append(name)
             annotations.append(landmarks / CROP_SIZE)
-        write_list(root / f"{split}.txt", names, annotations)
+        write_list(root / f"{split}.txt", names, annotations, digits=6)
 
 
 def _write_jpeg(path: Path, picture: Picture) -> None:

@@ -128,11 +128,11 @@ def _move_along(landmarks: Points, border: tuple[int, int, int, int]) -> Points:
     return moved.clip(0, 1)
 
 
-def write_list(path: Path, names: Sequence[str], landmarks: Iterable[NDArray[np.floating]]) -> None:
+def write_list(path: Path, names: Sequence[str], landmarks: Iterable[NDArray[np.floating]], digits: int = 8) -> None:
     """Writes a split's list: a line an image with its file name and landmarks (98, 2), fractions of the crop's side."""
     with written_whole(path) as temporary:
         lines = (
-            " ".join([name, *(f"{value:.6f}" for value in points.ravel())])
+            " ".join([name, *(f"{value:.{digits}f}" for value in points.ravel())])
             for name, points in zip(names, landmarks, strict=True)
         )
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -84,6 +84,17 @@ def run_script(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, s
     return run_it
 
 
+def assert_refused(outcome, *named):
+    """Status 2, and one sentence on stderr that names what is wrong."""
+    status, _, err = outcome
+    assert status == 2
+    assert len(err.strip().splitlines()) == 1, err
+    assert "Traceback" not in err
+    for name in named:
+        assert str(name) in err
+    return err
+
+
 def relative_difference(found: Any, expected: Any) -> float:
     """‖found − expected‖ / ‖expected‖ over all elements."""
     found, expected = (np.asarray(values, dtype=np.float64) for values in (found, expected))

@@ -21,7 +21,7 @@ from PIL import Image
 import test_LDEQ_WFLW
 import test_LDEQ_WFLW_V
 from ldeq import LDEQ
-from tests.conftest import GOLDEN
+from tests.conftest import GOLDEN, assert_refused
 from tests.test_datasets import DAMAGES, damaged_video
 from utils import bundled
 
@@ -52,17 +52,6 @@ def video_run(run_script, tmp_path):
         return run_script(test_LDEQ_WFLW_V.main, ANDERSON, f"--output_dir={tmp_path / out}", *arguments)
 
     return run_it
-
-
-def assert_refused(outcome, *named):
-    """Status 2, and one sentence on stderr that names what is wrong."""
-    status, _, err = outcome
-    assert status == 2
-    assert len(err.strip().splitlines()) == 1, err
-    assert "Traceback" not in err
-    for name in named:
-        assert str(name) in err
-    return err
 
 
 # -- WFLW --------------------------------------------------------------------------------------------------------------

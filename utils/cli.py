@@ -11,7 +11,7 @@ import torch
 
 from ldeq import InputError
 from ldeq.config import STOP_CRITERIA
-from utils import bundled
+from utils import bundled, weights
 from utils.device import PRECISIONS
 
 
@@ -81,6 +81,14 @@ def boolean(word: str) -> bool:
     raise argparse.ArgumentTypeError(f"{word!r} is neither true (yes, true, t, y, 1) nor false (no, false, f, n, 0)")
 
 
+def checkpoint(word: str) -> str:
+    """A checkpoint's path, given as such or by a published one's name."""
+    try:
+        return weights.resolve(word)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def at_least(minimum: int) -> Callable[[str], int]:
     """A whole number of at least ``minimum``."""
 
@@ -105,9 +113,11 @@ def add_common_flags(parser: argparse.ArgumentParser, script: str) -> None:
     """The flags that both evaluation scripts have."""
     parser.add_argument(
         "--landmark_model_weights",
+        type=checkpoint,
         default=str(bundled.WEIGHTS),
         metavar="FILE",
-        help="checkpoint in the published format (final.pth.tar); a bundled one if not given",
+        help="checkpoint in the published format (final.pth.tar), or the name of a published one that "
+        f"utils/download_weights.py has downloaded ({', '.join(weights.NAMES)}); a bundled one if not given",
     )
     add_boolean(parser, "--verbose_solver", "print how the solver did on each batch")
     parser.add_argument("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps")

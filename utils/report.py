@@ -31,13 +31,16 @@ def print_lines(out: Console, lines: Iterable[str | None]) -> None:
 class _Lines:
     """stderr where it is a log: a line an update, where a terminal has one line that changes."""
 
+    def __init__(self) -> None:
+        self._stream = sys.stderr
+
     def write(self, text: str) -> None:
         line = text.strip("\r\n ")
         if line:
-            sys.stderr.write(line + "\n")
+            self._stream.write(line + "\n")
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        self._stream.flush()
 
 
 def progress(total: int, unit: str, description: str, done: int = 0) -> "tqdm[Any]":
@@ -45,7 +48,7 @@ def progress(total: int, unit: str, description: str, done: int = 0) -> "tqdm[An
     common = {"total": total, "initial": done, "unit": unit, "desc": description}
     if sys.stderr.isatty():
         return tqdm(**common, dynamic_ncols=True)
-    line = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
+    line = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
     return tqdm(**common, file=_Lines(), bar_format=line, mininterval=30.0, delay=30.0)
 
 

@@ -1,0 +1,67 @@
+"""Crops WFLW, as its authors publish it, into the layout that the evaluation reads: 256×256 faces, a list a split.
+
+python -m datasets.crop_WFLW --images WFLW_images --annotations WFLW_annotations --output_folder WFLW
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets.wflw_original import TRAIN, crop_split, find_list, read_list, splits_of
+from ldeq import InputError
+from ldeq.files import remove_temporaries
+from utils import report
+from utils.cli import ArgumentParser, at_least, run
+
+
+def make_parser() -> ArgumentParser:
+    parser = ArgumentParser(" ".join(__doc__.split("\n\n")[0].split()))
+    parser.add_argument("--images", required=True, metavar="DIR", help="WFLW_images: folders with the original images")
+    parser.add_argument(
+        "--annotations",
+        required=True,
+        metavar="DIR",
+        help="WFLW_annotations: list_98pt_rect_attr_train.txt and list_98pt_rect_attr_test.txt, here or below",
+    )
+    parser.add_argument("--output_folder", required=True, metavar="DIR", help="where <split>.txt and <split>/ go")
+    parser.add_argument(
+        "--split",
+        nargs="+",
+        action="extend",
+        metavar="SPLIT",
+        help=f"only these; if not given, all that the lists have: {TRAIN}, test, and the test faces of each attribute",
+    )
+    parser.add_argument("--workers", type=at_least(1), default=4, help="threads that read and write images")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Crops as the command line (or ``arguments``) says."""
+    flags = make_parser().parse(arguments)
+    images, output = Path(flags.images), Path(flags.output_folder)
+    if not images.is_dir():
+        raise InputError(f"{images}: no such folder, expected WFLW_images")
+    faces = {part: read_list(find_list(Path(flags.annotations), part)) for part in (TRAIN, "test")}
+    splits = splits_of(faces)
+    unknown = [split for split in flags.split or () if split not in splits]
+    if unknown:
+        raise InputError(f"--split: {', '.join(unknown)}: no such split, expected some of {', '.join(splits)}")
+    wanted = {split: splits[split] for split in splits if not flags.split or split in flags.split}
+
+    named = {images / face.image for part in wanted.values() for face in part}
+    missing = sorted(str(path) for path in named if not path.is_file())
+    if missing:
+        rest = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+        raise InputError(f"missing images, expected all that the lists name: {', '.join(missing[:10])}{rest}")
+    output.mkdir(parents=True, exist_ok=True)
+    remove_temporaries(output)
+    with report.progress(sum(map(len, wanted.values())), "face", "WFLW") as bar:
+        for split, part in wanted.items():
+            bar.set_description(split, refresh=False)
+            crop_split(part, images, output, split, flags.workers, bar.update)
+    rows = [[split, len(part)] for split, part in wanted.items()]
+    report.console().print(report.table("WFLW", ["split", "faces"], rows))
+    report.print_lines(report.console(), [f"The cropped data set is in {output}"])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,419 @@
+"""The parts of a download: which stream, cutting, unpacking, what errors mean, fetching files, worker processes."""
+
+import dataclasses
+import errno
+import io
+import os
+import signal
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+from unittest.mock import Mock
+
+import av
+import numpy as np
+import pytest
+from tqdm import tqdm
+
+from datasets.wflw_v_download.annotations import Extent
+from datasets.wflw_v_download.videos import Clipped, DiskFull, Job, bring
+from ldeq import InputError
+from tests.loopback import Answer, serving
+from tests.wflw_v_site import make_video, numbers_of, tar_of, zip_of
+from utils.download.backend import Connection
+from utils.download.cutting import cut
+from utils.download.failure import Failure, Kind, kind_of_message, kind_of_status
+from utils.download.fetch import Patience, fetch
+from utils.download.streams import Stream, choose
+from utils.download.unpack import unpack
+from utils.download.workers import Done, Moved, Workers
+from utils.download.yt_dlp_backend import YtDlpBackend
+from utils.video import VideoReader
+
+NOWAIT = Patience(retries=2, delay=0.01)
+QUICK = Connection(timeout=3.0)
+
+
+# -- Which stream ------------------------------------------------------------------------------------------------------
+
+
+def stream(id, width, height, **more):
+    return Stream(id, width, height, **{"codec": "avc1.64001f", "fps": 30.0, **more})
+
+
+P360 = stream("18", 640, 360, progressive=True)
+V360 = stream("134", 640, 360)
+V480 = stream("135", 854, 480)
+P720 = stream("22", 1280, 720, progressive=True)
+V720 = stream("136", 1280, 720)
+VP720 = stream("247", 1280, 720, codec="vp9")
+V720_60 = stream("298", 1280, 720, fps=60.0)
+V1080 = stream("137", 1920, 1080)
+FAR, NEAR = (1100.0, 600.0), (300.0, 200.0)
+
+
+@pytest.mark.parametrize(
+    ("streams", "reach", "id", "size", "step"),
+    [
+        ([P360, V720, P720, V1080], FAR, "22", (1280, 720), 1),  # progressive, as annotated
+        ([P360, VP720, V720, V1080], FAR, "136", (1280, 720), 1),  # 720p without sound; H.264 before VP9
+        ([P360, V360, V480, V1080], FAR, "137", (1280, 720), 1),  # what 720p would be, from the larger
+        ([P360, V480], NEAR, "18", (640, 360), 1),  # never had 720p: the largest progressive one
+        ([V360, V480], NEAR, "134", (640, 360), 1),
+        ([P360, V480], (700.0, 300.0), "135", (854, 480), 1),  # annotations prove it larger
+        ([P360, V720_60], FAR, "298", (1280, 720), 2),  # frames of 60 a second count for half
+        ([P360, V720_60, V720], FAR, "136", (1280, 720), 1),
+        ([stream("a", 1280, 536), stream("b", 1920, 804)], NEAR, "a", (1280, 536), 1),  # 2.39:1
+        ([stream("b", 1920, 804)], NEAR, "b", (1280, 536), 1),
+        ([stream("c", 720, 1280), stream("d", 1080, 1920)], NEAR, "c", (720, 1280), 1),  # upright
+        ([Stream("x", bitrate=1.0), Stream("y", bitrate=2.0)], FAR, "y", None, 1),  # sizes unknown
+    ],
+)
+def test_the_stream_that_fits_the_annotations(streams, reach, id, size, step):
+    choice = choose(streams, reach)
+    assert (choice.stream.id, choice.size, choice.step) == (id, size, step)
+    assert choice == choose(streams[::-1], reach)
+
+
+def test_what_a_choice_leaves_open_is_noted():
+    assert "scaled from 1920x1080" in choose([P360, V1080], FAR).note
+    assert "would fit in 640x360" in choose([P360, V720], NEAR).note
+    assert choose([P360, V720], FAR).note == ""
+
+
+def test_annotations_that_reach_out_of_all_streams():
+    with pytest.raises(Failure, match="largest stream is 854x480") as failed:
+        choose([P360, V480], FAR)
+    assert failed.value.kind is Kind.WRONG_SIZE
+    with pytest.raises(Failure) as failed:
+        choose([], NEAR)
+    assert failed.value.kind is Kind.NO_STREAM
+
+
+# -- Cutting -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("first", "last", "step"), [(0, 0, 1), (0, 17, 1), (7, 12, 1), (17, 17, 1), (2, 5, 2)])
+def test_cutting_is_exact_to_the_frame(first, last, step, tmp_path):
+    source, target = tmp_path / "source.mp4", tmp_path / "cut.mp4"
+    source.write_bytes(make_video(18))
+    cut(source, target, first, last, size=None, step=step)
+    assert numbers_of(target) == list(range(first * step, last * step + 1, step))
+    with av.open(str(target)) as container:
+        video = container.streams.video[0]
+        assert (video.codec_context.name, video.pix_fmt, video.start_time or 0) == ("h264", "yuv420p", 0)
+
+
+def test_cutting_a_variable_frame_rate(tmp_path):
+    source, target = tmp_path / "source.mp4", tmp_path / "cut.mp4"
+    pts = [0, 4, 8, 9, 10, 50, 54, 58, 100, 104, 300, 304]
+    source.write_bytes(make_video(12, pts=pts))
+    cut(source, target, 3, 10, size=None, step=1)
+    assert numbers_of(target) == list(range(3, 11))
+    with av.open(str(target)) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    np.testing.assert_allclose(times, (np.array(pts[3:11]) - pts[3]) / 100, atol=1e-6)
+
+
+def test_cutting_scales_and_keeps_odd_sizes(tmp_path):
+    source, target = tmp_path / "source.mp4", tmp_path / "cut.mp4"
+    source.write_bytes(make_video(5))
+    for size, made in (((32, 24), (32, 24)), ((128, 96), (128, 96)), ((33, 25), (34, 26))):
+        cut(source, target, 1, 3, size=size, step=1)
+        assert numbers_of(target) == [1, 2, 3]
+        with VideoReader(target) as video:
+            assert next(iter(video)).shape[1::-1] == made
+
+
+def test_a_cut_looks_like_its_source(tmp_path):
+    """On a real picture, decoded pixels of the clip are within about a grey level of the source's."""
+    from utils import bundled
+
+    source, target = bundled.WFLW_V / "videos" / "portrait-turn.mp4", tmp_path / "cut.mp4"
+    cut(source, target, 10, 19, size=None, step=1)
+    with VideoReader(source) as video:
+        expected = [frame for index, frame in enumerate(video) if 10 <= index < 20]
+    with VideoReader(target) as video:
+        found = list(video)
+    difference = np.abs(np.array(found, np.float32) - np.array(expected, np.float32))
+    assert difference.mean() < 1.5
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind"),
+    [
+        (lambda content: b"", Kind.UNDECODABLE),
+        (lambda content: b"<!DOCTYPE html><html>sorry</html>", Kind.UNDECODABLE),
+        (lambda content: os.urandom(5000), Kind.UNDECODABLE),
+        (lambda content: content[: len(content) // 2], Kind.UNDECODABLE),  # the index is at the end
+        (lambda content: make_video(9), Kind.LENGTH),
+    ],
+)
+def test_cutting_what_is_damaged_or_short(damage, kind, tmp_path):
+    source = tmp_path / "source.mp4"
+    source.write_bytes(damage(make_video(18)))
+    with pytest.raises(Failure) as failed:
+        cut(source, tmp_path / "cut.mp4", 5, 12, size=None, step=1)
+    assert failed.value.kind is kind
+
+
+# -- Unpacking ---------------------------------------------------------------------------------------------------------
+
+
+def unpack_all(content, folder):
+    archive = folder / "archive"
+    archive.write_bytes(content)
+    unpack(archive, lambda path: folder / "out" / path, folder)
+    return {str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of])
+def test_unpacking(pack, tmp_path):
+    assert unpack_all(pack({"a/b.npy": b"1", "c.npy": b"2"}), tmp_path) == {"a/b.npy", "c.npy"}
+    assert (tmp_path / "out" / "a" / "b.npy").read_bytes() == b"1"
+
+
+def special_tar(kind, name="link", target="/etc/passwd"):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.linkname = kind, target
+        archive.addfile(entry)
+    return buffer.getvalue()
+
+
+def zip_with_link():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        entry = zipfile.ZipInfo("link")
+        entry.external_attr = 0o120777 << 16
+        archive.writestr(entry, "/etc/passwd")
+    return buffer.getvalue()
+
+
+def zip_that_lies():
+    """It says that its member unpacks to 4 GB less a little."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", b"0" * 100_000)
+    return buffer.getvalue().replace((100_000).to_bytes(4, "little"), (0xFFFFFFF0).to_bytes(4, "little"))
+
+
+REFUSED = {
+    "zip, up": (zip_of({"good": b"", "../evil": b""}), "../evil"),
+    "tar, up": (tar_of({"good": b"", "a/../../evil": b""}), "a/../../evil"),
+    "tar, absolute": (tar_of({"/evil": b""}), "/evil"),
+    "zip, backslash": (zip_of({"..\\evil": b""}), "evil"),
+    "zip, drive": (zip_of({"C:\\evil": b""}), "evil"),
+    "tar, link": (special_tar(tarfile.SYMTYPE), "link"),
+    "tar, hard link": (special_tar(tarfile.LNKTYPE), "link"),
+    "tar, device": (special_tar(tarfile.CHRTYPE), "link"),
+    "tar, pipe": (special_tar(tarfile.FIFOTYPE), "link"),
+    "zip, link": (zip_with_link(), "link"),
+    "zip, cut off": (zip_of({"a": os.urandom(5000)})[:-30], "expected a ZIP or TAR"),
+    "tar, cut off": (tar_of({"a": os.urandom(50000)})[:30000], "expected a"),
+    "zip, lies": (zip_that_lies(), "expected"),
+    "web page": (b"<html>quota exceeded</html>", "is a web page"),
+    "empty": (b"", "expected a ZIP or TAR"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_archives_that_are_refused_leave_nothing(case, tmp_path):
+    content, named = REFUSED[case]
+    with pytest.raises(InputError) as refused:
+        unpack_all(content, tmp_path)
+    assert named in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "archive"]
+
+
+def test_an_archive_that_is_larger_than_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    with pytest.raises(InputError, match="free"):
+        unpack_all(zip_of({"a": bytes(2000)}), tmp_path)
+
+
+# -- What errors mean --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("[youtube] x: Private video. Sign in if you've been granted access to this video", Kind.PRIVATE),
+        ("[youtube] x: Video unavailable. This video has been removed by the uploader", Kind.REMOVED),
+        ("Video unavailable. This video is no longer available because the YouTube account … terminated", Kind.REMOVED),
+        ("Video unavailable. The uploader has not made this video available in your country", Kind.REGION),
+        ("Video unavailable. It contains content from X, who has blocked it in your country on copyright", Kind.REGION),
+        ("Sign in to confirm your age. This video may be inappropriate for some users.", Kind.LOGIN),
+        ("Join this channel to get access to members-only content like this video", Kind.LOGIN),
+        ("Sign in to confirm you’re not a bot. Use --cookies-from-browser", Kind.BLOCKED),
+        ("This content isn't available, try again later", Kind.BLOCKED),
+        ("Unable to download webpage: [Errno -2] Name or service not known (caused by TransportError)", Kind.NETWORK),
+        ("The read operation timed out", Kind.NETWORK),
+        ("Requested format is not available", Kind.NO_STREAM),
+        ("Failed to extract any player response", Kind.BACKEND),
+    ],
+)
+def test_messages_by_what_they_mean(message, kind):
+    assert kind_of_message(message) is kind
+
+
+def test_statuses_by_what_they_mean():
+    statuses = {404: Kind.REMOVED, 410: Kind.REMOVED, 401: Kind.LOGIN, 451: Kind.REGION, 429: Kind.BLOCKED}
+    statuses |= {403: Kind.BLOCKED, 500: Kind.NETWORK, 503: Kind.NETWORK}
+    assert {status: kind_of_status(status) for status in statuses} == statuses
+    assert all(kind.advice for kind in Kind)
+
+
+# -- Files -------------------------------------------------------------------------------------------------------------
+
+
+def test_fetching_goes_on_where_a_connection_broke(tmp_path):
+    content = os.urandom(3_000_000)
+    with serving() as server:
+        server.answers["/file"] = Answer(content, break_after=1_200_000, n_breaks=2)
+        with tqdm(disable=False, file=io.StringIO()) as bar:
+            fetch(f"{server.url}/file", tmp_path / "file", QUICK, NOWAIT, bar)
+            assert bar.n == bar.total == len(content)
+        assert server.ranges  # it did not begin anew
+    assert (tmp_path / "file").read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "n_requests", "named"),
+    [
+        (Answer(b"no", status=404), 1, "HTTP status 404"),
+        (Answer(b"no", status=503), 3, "HTTP status 503"),
+        (Answer(b"x" * 9000, break_after=0), 3, "cannot be fetched"),
+    ],
+)
+def test_what_cannot_be_fetched(answer, n_requests, named, tmp_path):
+    with serving() as server:
+        server.answers["/file"] = answer
+        with pytest.raises(InputError, match=named) as refused:
+            fetch(f"{server.url}/file", tmp_path / "file", QUICK, NOWAIT)
+        assert server.requests["/file"] == n_requests
+        assert server.url in str(refused.value)
+    assert not (tmp_path / "file").exists()
+
+
+def test_fetching_from_nowhere(tmp_path):
+    with serving() as server:
+        url = server.url
+    with pytest.raises(InputError, match="Connection refused"):
+        fetch(f"{url}/file", tmp_path / "file", QUICK, NOWAIT)
+
+
+# -- yt-dlp with a list of streams -------------------------------------------------------------------------------------
+
+MANIFEST = """<?xml version="1.0"?>
+<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT1S"
+     profiles="urn:mpeg:dash:profile:isoff-main:2011"><Period><AdaptationSet mimeType="video/mp4" codecs="avc1.64001f">
+{}</AdaptationSet></Period></MPD>"""
+ENTRY = """<Representation id="{0}" bandwidth="1000" width="{1}" height="{2}" frameRate="{3}">
+<BaseURL>{0}.mp4</BaseURL></Representation>
+"""
+
+
+def manifest(*streams):
+    return Answer(MANIFEST.format("".join(ENTRY.format(*entry) for entry in streams)).encode(), "application/dash+xml")
+
+
+def test_yt_dlp_downloads_the_chosen_stream_of_a_list(tmp_path):
+    folder = tmp_path / "100% of $HOME {id} ~"
+    folder.mkdir()
+    video = make_video()
+    with serving() as server:
+        server.answers["/clip.mpd"] = manifest(("low", 640, 360, 30), ("high", 1280, 720, 30), ("best", 1920, 1080, 30))
+        server.answers["/high.mp4"] = Answer(video, "video/mp4")
+        seen = []
+        made = YtDlpBackend(QUICK).download(f"{server.url}/clip.mpd", folder, lambda s: choose(s, FAR), seen.append)
+        assert not [path for path in server.requests if path in ("/low.mp4", "/best.mp4")]
+    assert made.path.read_bytes() == video
+    assert made.choice.size == (1280, 720)
+    assert "high" in made.choice.stream.id
+    assert made.n_bytes == sum(seen) == len(video)
+
+
+def test_yt_dlp_says_which_stream_failed(tmp_path):
+    with serving() as server:
+        server.answers["/clip.mpd"] = manifest(("low", 640, 360, 30), ("high", 1280, 720, 30))
+        server.answers["/high.mp4"] = Answer(b"", status=403)
+        with pytest.raises(Failure) as failed:
+            YtDlpBackend(QUICK).download(f"{server.url}/clip.mpd", tmp_path, lambda s: choose(s, FAR), lambda n: None)
+    assert failed.value.kind is Kind.BLOCKED
+    assert "high" in failed.value.stream
+
+
+def test_cookies_are_read_and_never_written(tmp_path):
+    cookies = tmp_path / "cookies.txt"
+    cookies.write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tname\tvalue\n")
+    before = cookies.read_bytes()
+    cookies.chmod(0o444)
+    with serving() as server:
+        server.answers["/clip.mp4"] = Answer(make_video(), "video/mp4", headers={"Set-Cookie": "other=1"})
+        connection = Connection(timeout=3.0, cookies=str(cookies))
+        YtDlpBackend(connection).download(f"{server.url}/clip.mp4", tmp_path, lambda s: choose(s, NEAR), lambda n: None)
+        assert server.cookies == {"name=value"}
+    assert cookies.read_bytes() == before
+
+
+def test_a_full_disk_ends_the_run(tmp_path, monkeypatch):
+    """Whether the system says so to yt-dlp, to the encoder, or to Python."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+    job = Job("id", tmp_path, tmp_path / "work", Extent(8, (0, 0), (50, 40), 10), 4, 11, "")
+    with serving() as server:
+        server.answers["/clip.mp4"] = Answer(make_video(), "video/mp4")
+        job = dataclasses.replace(job, address=f"{server.url}/clip.mp4")
+        for name in ("datasets.wflw_v_download.videos.cut", "yt_dlp.downloader.http.HttpFD.real_download"):
+            with monkeypatch.context() as patched:
+                patched.setattr(name, Mock(side_effect=full))
+                result = bring(job, lambda n_bytes: None)
+            assert isinstance(result, DiskFull)
+            assert "No space left" in result.sentence
+        assert isinstance(bring(job, lambda n_bytes: None), Clipped)
+
+
+# -- Worker processes --------------------------------------------------------------------------------------------------
+
+
+def behave(job, on_bytes):
+    if job == "crash":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job == "raise":
+        raise ValueError("so it goes")
+    if job == "hang":
+        time.sleep(600)
+    on_bytes(3)
+    return f"{job} done"
+
+
+@pytest.mark.slow
+def test_workers_survive_crashes_and_are_stopped_while_they_hang():
+    results, moved, pids = {}, 0, []
+    with Workers(behave, 2) as workers:
+        for job in ("a", "crash", "raise", "b"):
+            workers.submit(job)
+        workers.submit("late", delay=0.2)
+        for event in workers:
+            if isinstance(event, Moved):
+                moved += event.n_bytes
+            elif isinstance(event, Done):
+                results[event.job] = event.result
+                if event.job == "late":
+                    workers.submit("hang")
+                    workers.submit("last")
+                if event.job == "last":
+                    pids = [worker.process.pid for worker in workers._workers]
+                    break
+    assert results["a"] == "a done"
+    assert results["b"] == "b done"
+    assert results["late"] == "late done"
+    assert "-9" in results["crash"]
+    assert "so it goes" in results["raise"]
+    assert moved == 12
+    assert len(pids) == 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)

@@ -1,0 +1,101 @@
+"""Checkpoints by name: downloaded from where they are published, over loopback, and used by the evaluation."""
+
+import shutil
+
+import pytest
+
+import test_LDEQ_WFLW
+from ldeq import InputError
+from tests.conftest import GOLDEN, assert_refused
+from tests.loopback import Answer, make_certificate, serving
+from tests.test_download_wflw_v import serve_drive_file
+from utils import download_weights, weights
+
+FILE_ID = "1abcdefghijklmnopqrstuvwxyz_-"
+FAST = ("--retry_delay=0.01", "--timeout=3")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """A file of other addresses, and the server that they are on."""
+    with serving() as server:
+        path = tmp_path / "sources.json"
+        path.write_text(f'{{"wflw": "{server.url}/final.pth.tar"}}')
+        yield server, path
+
+
+def test_from_another_address_and_into_the_evaluation(sources, folder, run_script, tmp_path):
+    server, path = sources
+    evaluate = ("--workers=0", "--split=test_blur", "--landmark_model_weights=wflw", f"--output_dir={tmp_path / 'out'}")
+    assert_refused(run_script(test_LDEQ_WFLW.main, *evaluate), "download_weights.py wflw")
+
+    server.answers["/final.pth.tar"] = Answer((GOLDEN / "anderson.pth.tar").read_bytes(), break_after=9000, n_breaks=1)
+    status, out, err = run_script(download_weights.main, "wflw", f"--sources={path}", *FAST)
+    assert (status, err) == (0, "")
+    assert "wflw  downloaded" in out
+    assert [path.name for path in folder.iterdir()] == ["wflw.pth.tar"]
+    status, out, _ = run_script(test_LDEQ_WFLW.main, *evaluate)
+    assert status == 0
+    assert str(folder / "wflw.pth.tar") in out
+
+    server.requests.clear()
+    status, out, _ = run_script(download_weights.main, "wflw", f"--sources={path}")
+    assert status == 0
+    assert "there already" in out
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    ("answer", "named"),
+    [(Answer(b"<html>no</html>"), "expected a checkpoint"), (Answer(b"", status=404), "404")],
+)
+def test_what_is_no_checkpoint_gets_no_name(answer, named, sources, folder, run_script):
+    server, path = sources
+    server.answers["/final.pth.tar"] = answer
+    err = assert_refused(run_script(download_weights.main, "wflw", f"--sources={path}", *FAST), named, server.url)
+    assert "/tmp/ldeq-" not in err
+    assert not folder.exists() or not list(folder.iterdir())
+
+
+def test_a_path_is_a_path(tmp_path):
+    for path in ("./wflw", "some/wflw_v", str(tmp_path)):
+        assert weights.resolve(path) == path
+    with pytest.raises(InputError, match="not downloaded yet"):
+        weights.resolve("wflw_v")
+
+
+def test_names_that_are_none(run_script, tmp_path):
+    assert_refused(run_script(download_weights.main, "wflw_x"), "wflw_x")
+    (tmp_path / "sources.json").write_text('{"wflw": 3}')
+    assert_refused(run_script(download_weights.main, "wflw", f"--sources={tmp_path / 'sources.json'}"), "sources.json")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_from_the_published_folder_of_google_drive(folder, run_script, tmp_path, monkeypatch):
+    """gdown with its real addresses, through a proxy that answers as Google Drive does."""
+    certificate = make_certificate(tmp_path, ["drive.google.com", "drive.usercontent.google.com"])
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with serving(certificate) as server:
+        entries = {"final.pth.tar": FILE_ID, "log.txt": f"{FILE_ID}x"}
+        links = "".join(
+            f'<a href="https://drive.google.com/file/d/{id}/view">{name}</a>' for name, id in entries.items()
+        )
+        page = f"<html><head><title>WFLW-V</title></head><body>{links}</body></html>"
+        folder_id = "1Jo4BCSSZTBM4Ms3Q9L7dyN4QktbpEM5e"
+        server.answers[f"//drive.google.com/embeddedfolderview?id={folder_id}"] = Answer(page.encode(), "text/html")
+        content = (GOLDEN / "fpi.pth.tar").read_bytes()
+        serve_drive_file(server, FILE_ID, content, "final.pth.tar")
+        status, out, err = run_script(download_weights.main, "wflw_v", f"--proxy={server.url}", *FAST)
+        assert (status, err) == (0, "")
+        assert "Using proxy" not in out
+        assert (folder / "wflw_v.pth.tar").read_bytes() == content
+
+        server.answers[f"//drive.google.com/embeddedfolderview?id={folder_id}"] = Answer(b"<html></html>", "text/html")
+        (folder / "wflw_v.pth.tar").unlink()
+        assert_refused(run_script(download_weights.main, "wflw_v", f"--proxy={server.url}", *FAST), folder_id)

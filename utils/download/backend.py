@@ -1,0 +1,68 @@
+"""What downloads a video from its site: the protocol, and its settings."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from utils.download.streams import Choice, Stream
+
+BACKENDS = ("yt-dlp", "pytube")
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach the web. None is each library's own way."""
+
+    proxy: str | None = None
+    #: Bytes a second.
+    limit_rate: float | None = None
+    #: Seconds before each video, as a pause for the site.
+    sleep: float = 0.0
+    #: Netscape cookies file.
+    cookies: str | None = None
+    #: As yt-dlp's flag: BROWSER[+KEYRING][:PROFILE][::CONTAINER].
+    cookies_from_browser: str | None = None
+    #: Seconds without an answer after which a connection has failed.
+    timeout: float = 20.0
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """A video file on disk."""
+
+    path: Path
+    choice: Choice
+    n_bytes: int
+
+
+class Backend(Protocol):
+    """Downloads one stream of a video.
+
+    Args of :meth:`download`:
+        address: of the video's page or file.
+        folder: an empty one, or the one of the attempt before, whose bytes may be used.
+        choose: picks a stream from those that the site lists.
+        on_bytes: is told of bytes as they come.
+
+    It raises :class:`utils.download.failure.Failure` where the video cannot be had, and OSError where the disk is full.
+    """
+
+    def download(
+        self,
+        address: str,
+        folder: Path,
+        choose: Callable[[Sequence[Stream]], Choice],
+        on_bytes: Callable[[int], None],
+    ) -> Downloaded: ...
+
+
+def make_backend(name: str, connection: Connection) -> Backend:
+    """The backend of that name (one of :data:`BACKENDS`); its library is imported when it is used."""
+    if name == "pytube":
+        from utils.download.pytube_backend import PytubeBackend
+
+        return PytubeBackend(connection)
+    from utils.download.yt_dlp_backend import YtDlpBackend
+
+    return YtDlpBackend(connection)

@@ -1,0 +1,89 @@
+"""The flags that all downloads have."""
+
+import argparse
+import math
+import re
+from pathlib import Path
+
+from ldeq import InputError
+from utils.cli import ArgumentParser, at_least
+from utils.download.backend import Connection
+from utils.download.fetch import Patience
+
+
+def add_connection_flags(parser: ArgumentParser) -> None:
+    parser.add_argument("--cookies", metavar="FILE", help="Netscape cookies file for yt-dlp")
+    parser.add_argument(
+        "--cookies-from-browser",
+        "--cookies_from_browser",
+        metavar="BROWSER",
+        help="take cookies from this browser, for yt-dlp: BROWSER[+KEYRING][:PROFILE][::CONTAINER]",
+    )
+    parser.add_argument("--proxy", metavar="URL", help="for all connections, as http://host:port or socks5://host:port")
+    parser.add_argument(
+        "--limit-rate", "--limit_rate", type=_rate, metavar="RATE", help="bytes a second of each process, as 500K or 2M"
+    )
+    parser.add_argument("--sleep", type=_seconds, default=0.0, metavar="SECONDS", help="pause before each video")
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=20.0,
+        metavar="SECONDS",
+        help="without an answer, then it has failed",
+    )
+    parser.add_argument("--retries", type=at_least(0), default=3, help="further attempts where one may succeed later")
+    parser.add_argument(
+        "--retry_delay",
+        type=_seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="before the first retry; twice as long before each next one",
+    )
+
+
+def connection_of(flags: argparse.Namespace) -> Connection:
+    """The connection that the flags say.
+
+    Raises:
+        InputError: where a cookies file or a browser is none.
+    """
+    if flags.cookies is not None and not Path(flags.cookies).is_file():
+        raise InputError(f"{flags.cookies}: no such file, expected cookies in Netscape's format")
+    if flags.cookies_from_browser is not None:
+        from utils.download.yt_dlp_backend import parse_browser
+
+        try:
+            parse_browser(flags.cookies_from_browser)
+        except ValueError as error:
+            raise InputError(f"--cookies-from-browser: {error}") from None
+    if flags.proxy is not None and not re.match(r"(https?|socks[45][ah]?)://\S", flags.proxy):
+        raise InputError(f"--proxy: {flags.proxy!r} is no address, expected one as http://host:port")
+    return Connection(
+        proxy=flags.proxy,
+        limit_rate=flags.limit_rate,
+        sleep=flags.sleep,
+        cookies=str(Path(flags.cookies).absolute()) if flags.cookies else None,
+        cookies_from_browser=flags.cookies_from_browser,
+        timeout=flags.timeout or 20.0,
+    )
+
+
+def patience_of(flags: argparse.Namespace) -> Patience:
+    return Patience(flags.retries, flags.retry_delay)
+
+
+def _seconds(word: str) -> float:
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"{word!r} is no number of seconds")
+    return seconds
+
+
+def _rate(word: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)", word)
+    if not match or float(match[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{word!r} is no rate, as 500K or 2M")
+    return float(match[1]) * 1024.0 ** " kmg".index(match[2].lower() or " ")

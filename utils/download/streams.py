@@ -1,0 +1,137 @@
+"""Which of a video's streams fits annotations that were made on another day's choice.
+
+The annotations are in pixels of the stream that pytube's ``get_highest_resolution`` gave: the largest *progressive*
+stream (sound and picture in one file), which YouTube then had at 720p where the upload had it, and else at 360p. The
+720p ones have been withdrawn since, while video-only streams of the same size exist.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from utils.download.failure import Failure, Kind
+
+Size = tuple[int, int]
+
+#: YouTube fits a picture into 1280×720 for 720p, or the upright of that; 2.39:1 becomes 1280×536.
+_LONG, _SHORT = 1280, 720
+_SMALL_LONG, _SMALL_SHORT = 640, 360
+#: Progressive streams have at most 30 frames a second; for uploads with more, each second one was left out.
+_FAST = 45.0
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream of a video, as its site lists it; None where it does not tell."""
+
+    id: str
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    codec: str | None = None
+    progressive: bool = False
+    bitrate: float | None = None
+
+    @property
+    def size(self) -> Size | None:
+        return (self.width, self.height) if self.width and self.height else None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A stream, and what to do with its frames."""
+
+    stream: Stream
+    #: Frames are brought to this size; None leaves them as they are.
+    size: Size | None
+    #: Only every ``step``-th frame counts.
+    step: int = 1
+    #: What a reader of the report should know.
+    note: str = ""
+
+
+def choose(streams: Sequence[Stream], reach: tuple[float, float]) -> Choice:
+    """The stream for annotations that reach to x and y = ``reach`` (pixels).
+
+    1. The annotated size is that of 720p if any stream has 720p or more, else the largest progressive stream's, else
+       that of 360p. If the annotations do not fit in, it is the smallest listed size that they fit in.
+    2. Of the streams, the one of this size; else the smallest larger one, else the largest, to be scaled.
+    3. Among those: at most 30 frames a second before more (of which each second frame is taken), H.264 before others
+       and progressive before others (both as annotated), then the highest bit rate.
+
+    Where no stream tells its size, the largest bit rate is taken, and nothing is scaled.
+
+    Raises:
+        Failure: where there is no stream, or the annotations reach out of all of them.
+    """
+    if not streams:
+        raise Failure(Kind.NO_STREAM, "the site lists no stream with a picture")
+    sizes = sorted({stream.size for stream in streams if stream.size}, key=lambda size: size[0] * size[1])
+    if not sizes:
+        return Choice(max(streams, key=lambda stream: (stream.progressive, stream.bitrate or 0.0)), None)
+    size, note = _annotated_size(streams, sizes, reach)
+    best = min((stream for stream in streams if stream.size), key=lambda stream: _rank(stream, size))
+    step = 2 if _is_fast(best) else 1
+    notes = [note] if note else []
+    if best.size != size:
+        notes.append(f"scaled from {best.width}x{best.height}")
+    if step > 1:
+        notes.append(f"every second frame of {best.fps:g} a second")
+    return Choice(best, size, step, "; ".join(notes))
+
+
+def fits(reach: tuple[float, float], size: Size) -> bool:
+    """Whether annotations that reach to x and y = ``reach`` lie in a frame."""
+    return reach[0] <= size[0] and reach[1] <= size[1]
+
+
+def _annotated_size(streams: Sequence[Stream], sizes: Sequence[Size], reach: tuple[float, float]) -> tuple[Size, str]:
+    small = [size for size in sizes if max(size) <= _SMALL_LONG and min(size) <= _SMALL_SHORT]
+    note = ""
+    if any(_is_hd(size) for size in sizes):
+        size = _hd_size(sizes)
+        if small and fits(reach, small[-1]):
+            note = f"the annotations would fit in {small[-1][0]}x{small[-1][1]} as well"
+    else:
+        progressive = [size for size in sizes if any(stream.progressive and stream.size == size for stream in streams)]
+        size = (progressive or small or sizes)[-1]
+    if fits(reach, size):
+        return size, note
+    larger = [size for size in sizes if fits(reach, size)]
+    if not larger:
+        width, height = sizes[-1]
+        raise Failure(
+            Kind.WRONG_SIZE,
+            f"landmarks reach to {reach[0]:.0f}, {reach[1]:.0f}; the largest stream is {width}x{height}",
+        )
+    return larger[0], f"not {size[0]}x{size[1]}, in which the annotations do not fit"
+
+
+def _is_hd(size: Size) -> bool:
+    return max(size) >= _LONG or min(size) >= _SHORT
+
+
+def _hd_size(sizes: Sequence[Size]) -> Size:
+    """The listed 720p, or what it would be: the largest picture scaled into the box, with even sides."""
+    listed = [size for size in sizes if _is_hd(size) and max(size) <= _LONG and min(size) <= _SHORT]
+    if listed:
+        return listed[-1]
+    width, height = sizes[-1]
+    scale = min(_LONG / max(width, height), _SHORT / min(width, height))
+    return 2 * round(width * scale / 2), 2 * round(height * scale / 2)
+
+
+def _is_fast(stream: Stream) -> bool:
+    return not stream.progressive and (stream.fps or 0.0) > _FAST
+
+
+def _rank(stream: Stream, wanted: Size) -> tuple[object, ...]:
+    assert stream.size is not None
+    area, wanted_area = stream.size[0] * stream.size[1], wanted[0] * wanted[1]
+    if stream.size == wanted:
+        distance = (0, 0)
+    elif area >= wanted_area:
+        distance = (1, area)
+    else:
+        distance = (2, -area)
+    other_codec = not (stream.codec or "avc1").startswith(("avc", "h264"))
+    return distance, _is_fast(stream), other_codec, not stream.progressive, -(stream.bitrate or 0.0), stream.id

@@ -1,0 +1,187 @@
+"""Many jobs at a time in processes, which may crash, be killed, or be waited for in turn."""
+
+import heapq
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Generic, Self, TypeVar, cast
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+#: Seconds that a process which is told to end may take.
+_GRACE = 2.0
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Bytes came in."""
+
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class Done(Generic[Job, Result]):
+    """A job has ended; ``result`` is a sentence where its process crashed, or it raised an exception."""
+
+    job: Job
+    result: Result | str
+
+
+@dataclass
+class _Worker(Generic[Job]):
+    process: BaseProcess
+    pipe: "Connection[object, object]"
+    job: Job | None = None
+
+
+class Workers(Generic[Job, Result]):
+    """Runs ``function(job, on_bytes)`` in processes of its own.
+
+    Processes rather than threads, since decoders of damaged files crash, downloads that hang must be stoppable at once,
+    and yt-dlp is Python. They ignore Ctrl-C, which is for their parent, and end with it, however it ends.
+
+    Jobs may be added while results are taken, with a delay that keeps no process waiting::
+
+        with Workers(function, 16) as workers:
+            workers.submit(job)
+            for event in workers:
+                ...
+
+    Args:
+        function: picklable; ``on_bytes(n)`` tells the parent of progress.
+        n_workers: at most so many processes; they are started when there are jobs for them.
+        preload: modules that each process would import, which are then imported once for all.
+    """
+
+    def __init__(
+        self, function: Callable[[Job, Callable[[int], None]], Result], n_workers: int, preload: Sequence[str] = ()
+    ) -> None:
+        self._function = function
+        self._n_workers = n_workers
+        self._context = _context([function.__module__, *preload])
+        self._workers: list[_Worker[Job]] = []
+        self._waiting: list[tuple[float, int, Job]] = []
+        self._numbers = itertools.count()
+
+    def submit(self, job: Job, delay: float = 0.0) -> None:
+        """Adds a job, to be begun after ``delay`` seconds at the earliest."""
+        heapq.heappush(self._waiting, (time.monotonic() + delay, next(self._numbers), job))
+
+    def __iter__(self) -> Iterator[Moved | Done[Job, Result]]:
+        """Events as they come, until no job is left."""
+        while True:
+            self._hand_out()
+            busy = [worker for worker in self._workers if worker.job is not None]
+            if not busy and not self._waiting:
+                return
+            due = max(0.0, self._waiting[0][0] - time.monotonic()) if self._waiting else None
+            if not busy:
+                time.sleep(due or 0.0)
+                continue
+            full = len(busy) == self._n_workers
+            for pipe in wait([worker.pipe for worker in busy], None if full else due):
+                worker = next(worker for worker in busy if worker.pipe is pipe)
+                yield from self._hear(worker)
+
+    def _hand_out(self) -> None:
+        while self._waiting and self._waiting[0][0] <= time.monotonic():
+            worker = next((worker for worker in self._workers if worker.job is None), None)
+            if worker is None:
+                if len(self._workers) == self._n_workers:
+                    return
+                worker = self._start()
+            job = heapq.heappop(self._waiting)[2]
+            try:
+                worker.pipe.send(job)
+            except OSError:  # it died while it was idle
+                self._workers.remove(worker)
+                self.submit(job)
+                continue
+            worker.job = job
+
+    def _start(self) -> _Worker[Job]:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_work, args=(self._function, theirs), daemon=True)  # type: ignore[attr-defined]
+        process.start()
+        theirs.close()
+        worker: _Worker[Job] = _Worker(process, ours)
+        self._workers.append(worker)
+        return worker
+
+    def _hear(self, worker: _Worker[Job]) -> Iterator[Moved | Done[Job, Result]]:
+        job = worker.job
+        assert job is not None
+        try:
+            message = worker.pipe.recv()
+        except (EOFError, OSError):
+            self._workers.remove(worker)
+            worker.process.join(_GRACE)
+            yield Done(job, f"its process ended with status {worker.process.exitcode}")
+            return
+        if isinstance(message, Moved):
+            yield message
+        else:
+            worker.job = None
+            yield Done(job, cast("Result | str", message))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.process.terminate()
+        end = time.monotonic() + _GRACE
+        for worker in self._workers:
+            worker.process.join(max(0.0, end - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.pipe.close()
+
+
+def _context(preload: list[str]) -> BaseContext:
+    # A server that has imported what is needed and forks: cheap, and free of the parent's threads and open files.
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(preload)
+    return context
+
+
+def _work(function: Callable[[Job, Callable[[int], None]], Result], pipe: "Connection[object, object]") -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def on_bytes(n_bytes: int) -> None:
+        pipe.send(Moved(n_bytes))
+
+    while True:
+        try:
+            job = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            result: object = function(job, on_bytes)  # type: ignore[arg-type]
+        except Exception as error:
+            result = f"{type(error).__name__}: {error}"
+        pipe.send(result)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

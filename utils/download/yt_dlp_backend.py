@@ -1,0 +1,171 @@
+"""Videos by way of yt-dlp: YouTube, and any other address that it knows, plain files and manifests included."""
+
+import contextlib
+import errno
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from utils.download.backend import Connection, Downloaded
+from utils.download.failure import Failure, Kind, kind_of_message, kind_of_status
+from utils.download.streams import Choice, Stream
+
+#: Attempts within one download, each going on where the last one broke off.
+_RETRIES = 3
+_TERMINAL = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class YtDlpBackend:
+    """See :class:`utils.download.backend.Backend`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def download(
+        self,
+        address: str,
+        folder: Path,
+        choose: Callable[[Sequence[Stream]], Choice],
+        on_bytes: Callable[[int], None],
+    ) -> Downloaded:
+        import yt_dlp
+
+        made: list[Choice] = []
+
+        def select(context: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+            formats = {str(one["format_id"]): one for one in context["formats"] if _has_picture(one)}
+            made.append(choose([_stream_of(one) for one in formats.values()]))
+            yield formats[made[-1].stream.id]
+
+        meter = _Meter(on_bytes)
+        try:
+            # In the folder, and with names that it gives itself: yt-dlp expands %, ~ and $ in those that it is given.
+            with contextlib.chdir(folder), yt_dlp.YoutubeDL(self._options(select, meter)) as library:
+                info = library.extract_info(address, download=True)
+        except yt_dlp.utils.YoutubeDLError as error:
+            stream = made[-1].stream.id if made else ""
+            raise _failure(error, meter.n_bytes, stream) from error
+        paths = [one.get("filepath") for one in (info or {}).get("requested_downloads") or ()]
+        if len(paths) != 1 or not made:
+            raise Failure(Kind.NO_STREAM, "the address leads to no single video", meter.n_bytes)
+        return Downloaded(folder / str(paths[0]), made[-1], meter.n_bytes)
+
+    def _options(self, select: Callable[[Mapping[str, Any]], Any], meter: "_Meter") -> dict[str, Any]:
+        connection = self._connection
+        options: dict[str, Any] = {
+            "format": select,
+            "outtmpl": "stream.%(format_id)s.%(ext)s",
+            "restrictfilenames": True,
+            "progress_hooks": [meter.update],
+            "logger": _Silent(),
+            "quiet": True,
+            "noprogress": True,
+            "noplaylist": True,
+            "playlist_items": "1",
+            "fixup": "never",
+            "updatetime": False,
+            "retries": _RETRIES,
+            "fragment_retries": _RETRIES,
+            "extractor_retries": _RETRIES,
+            "skip_unavailable_fragments": False,
+            "socket_timeout": connection.timeout,
+            "proxy": connection.proxy,
+            "ratelimit": connection.limit_rate,
+            # As text: yt-dlp writes cookies back when it ends, and a file of the user's is not for many processes to.
+            "cookiefile": io.StringIO(Path(connection.cookies).read_text("utf-8")) if connection.cookies else None,
+        }
+        if connection.sleep:
+            options |= {"sleep_interval": connection.sleep, "max_sleep_interval": 2 * connection.sleep}
+        if connection.cookies_from_browser:
+            options["cookiesfrombrowser"] = parse_browser(connection.cookies_from_browser)
+        return options
+
+
+def parse_browser(words: str) -> tuple[str, str | None, str | None, str | None]:
+    """``BROWSER[+KEYRING][:PROFILE][::CONTAINER]`` as yt-dlp wants it: browser, profile, keyring, container.
+
+    Raises:
+        ValueError: where it is something else, or yt-dlp does not know the browser.
+    """
+    from yt_dlp.cookies import SUPPORTED_BROWSERS, SUPPORTED_KEYRINGS
+
+    match = re.fullmatch(r"(?P<browser>[^+:]+)(\+(?P<keyring>[^:]+))?(:(?!:)(?P<profile>.+?))?(::(?P<box>.+))?", words)
+    if match is None or match["browser"].lower() not in SUPPORTED_BROWSERS:
+        raise ValueError(f"{words!r} is no browser, expected one of {', '.join(sorted(SUPPORTED_BROWSERS))}")
+    keyring = match["keyring"].upper() if match["keyring"] else None
+    if keyring is not None and keyring not in SUPPORTED_KEYRINGS:
+        raise ValueError(f"{keyring!r} is no keyring, expected one of {', '.join(sorted(SUPPORTED_KEYRINGS))}")
+    return match["browser"].lower(), match["profile"], keyring, match["box"]
+
+
+def _has_picture(one: Mapping[str, Any]) -> bool:
+    return one.get("vcodec") != "none" and one.get("ext") != "mhtml" and not one.get("has_drm")
+
+
+def _stream_of(one: Mapping[str, Any]) -> Stream:
+    return Stream(
+        id=str(one["format_id"]),
+        width=one.get("width"),
+        height=one.get("height"),
+        fps=one.get("fps"),
+        codec=one.get("vcodec"),
+        progressive=one.get("vcodec") != "none" and one.get("acodec") not in ("none", None),
+        bitrate=one.get("vbr") or one.get("tbr"),
+    )
+
+
+class _Meter:
+    """Counts bytes as they come, over all attempts."""
+
+    def __init__(self, on_bytes: Callable[[int], None]) -> None:
+        self.n_bytes = 0
+        self._on_bytes = on_bytes
+        self._position = 0
+
+    def update(self, status: Mapping[str, Any]) -> None:
+        position = int(status.get("downloaded_bytes") or 0)
+        new = max(0, position - self._position)
+        self._position = position
+        self.n_bytes += new
+        if new:
+            self._on_bytes(new)
+
+
+class _Silent:
+    """Errors come as exceptions; what else yt-dlp has to say would tear the progress bar."""
+
+    def debug(self, message: str) -> None: ...
+    def info(self, message: str) -> None: ...
+    def warning(self, message: str) -> None: ...
+    def error(self, message: str) -> None: ...
+
+
+def _failure(error: Exception, n_bytes: int, stream: str) -> Failure:
+    """What an error of yt-dlp means, by the errors beneath it where they tell, else by its words."""
+    message = _TERMINAL.sub("", str(error)).removeprefix("ERROR: ").split("; please report this issue")[0]
+    for beneath in _chain(error):
+        if isinstance(beneath, Failure):
+            return beneath
+        if isinstance(beneath, OSError) and beneath.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise beneath
+        status = getattr(beneath, "status", None)
+        if isinstance(status, int):
+            return Failure(kind_of_status(status), message, n_bytes, stream)
+    if "No space left" in message:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    return Failure(kind_of_message(message), message, n_bytes, stream)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it was raised from, by each of the ways in which yt-dlp keeps it."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        one = waiting.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        kept = [(getattr(one, "exc_info", None) or (None, None))[1], getattr(one, "cause", None)]
+        waiting += [other for other in (*kept, one.__cause__, one.__context__) if isinstance(other, BaseException)]
