@@ -1,6 +1,7 @@
 """Landmarks on any video: a file, a folder of pictures or a camera, with recurrence without recurrence (RwR)."""
 
 import argparse
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +52,8 @@ class Outcome:
 
     n_frames: int = 0
     n_with_faces: int = 0
+    #: The last frame's time.
+    seconds: float = 0.0
     #: Set where the user ended the run: how.
     stopped: str | None = None
 
@@ -173,7 +176,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         started = time.perf_counter()
         outcome = process(source, chain([first], frames), faces, files, video, draw, window)
         seconds = time.perf_counter() - started
-        video.close()
+        damage = None if outcome.stopped else source.check()
+        # Where the pictures end before their time, so does the sound.
+        video.close(outcome.seconds + 1 / source.fps if outcome.stopped or damage else math.inf)
         files.finish()
         modes = {"RwR" if flags.rwr else "frame by frame": face_curves(files.chunks())}
         if flags.side_by_side:
@@ -182,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     note = bundled.UNTRAINED_NOTE if bundled.is_untrained(flags.landmark_model_weights) else None
     title = f"{Path(source.name).name}, {mode_of(model, flags)}"
     plots.save(plots.face_curves_plot(modes, title, note), folder / "plot.png")
-    warnings = list(filter(None, warnings_of(outcome, source, video, flags, boxes)))
+    warnings = list(filter(None, warnings_of(outcome, source, damage, video, flags, boxes)))
     summary: dict[str, Any] = {
         "n_frames": outcome.n_frames,
         "n_frames_with_faces": outcome.n_with_faces,
@@ -213,6 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def warnings_of(
     outcome: Outcome,
     source: FrameSource,
+    damage: str | None,
     video: VideoWriter,
     flags: argparse.Namespace,
     boxes: NDArray[np.float64] | None,
@@ -220,10 +226,9 @@ def warnings_of(
     """What was not as it should be, a sentence each."""
     if video.sound is not None and video.sound.failure:
         yield f"{source.name}: {video.sound.failure}, and ends early."
-    if outcome.stopped is None:
-        yield source.check()
-        if boxes is not None and len(boxes) != outcome.n_frames:
-            yield f"{flags.bboxes}: has boxes for {len(boxes)} frames, and the video has {outcome.n_frames}."
+    yield damage
+    if boxes is not None and len(boxes) != outcome.n_frames and not outcome.stopped:
+        yield f"{flags.bboxes}: has boxes for {len(boxes)} frames, and the video has {outcome.n_frames}."
 
 
 def make_video_tracker(model: LDEQ, flags: argparse.Namespace) -> VideoTracker:
@@ -288,6 +293,7 @@ def process(
             video.write(fitted(picture, size), frame.time)
             outcome.n_frames += 1
             outcome.n_with_faces += bool(found)
+            outcome.seconds = frame.time
             bar.update()
             if window is not None and not window.show(picture):
                 outcome.stopped = "window closed"

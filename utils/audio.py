@@ -20,7 +20,8 @@ class Sound:
     def __init__(self, source: Any, stream: Any, container: Any) -> None:
         self._source = source
         self._container = container
-        self.codec: str = stream.codec_context.name
+        # The decoder's name, which may be that of a variant or of a library ("mp3float", "libopus").
+        self.codec: str = stream.codec_context.name.removeprefix("lib").removesuffix("float")
         #: False where the codec had to be changed.
         self.copied = self.codec in COPIED_CODECS
         #: Why the sound ends before the pictures do, where the file is damaged.
@@ -50,7 +51,7 @@ class Sound:
         return cls(source, streams[0], container)
 
     def write_until(self, time: float) -> None:
-        """Writes what is heard before ``time``, in seconds from the first picture.
+        """Writes what begins before ``time``, in seconds from the first picture.
 
         Raises:
             OSError: where the container cannot be written.
@@ -62,7 +63,11 @@ class Sound:
                     return
             if float(self._waiting.pts * self._waiting.time_base) > time:
                 return
-            self._write(self._waiting)
+            try:
+                self._write(self._waiting)
+            except ValueError as error:  # what FFmpeg says of data that make no sense; a full disk is an OSError
+                self.failure = _damaged(error)
+                self._packets.close()
             self._waiting = None
 
     def finish(self) -> None:
@@ -71,7 +76,7 @@ class Sound:
         Raises:
             OSError: where the container cannot be written.
         """
-        if not self.copied:
+        if not self.copied and self.failure is None:
             self._container.mux(self._target.encode(None))
         self.close()
 
@@ -97,7 +102,7 @@ class Sound:
                         item.dts -= shift
                     yield item
         except (av.FFmpegError, OSError) as error:
-            self.failure = f"the sound is damaged ({error.strerror or error})"
+            self.failure = _damaged(error)
 
     def _write(self, item: Any) -> None:
         if self.copied:
@@ -105,3 +110,7 @@ class Sound:
             self._container.mux(item)
         else:
             self._container.mux(self._target.encode(item))
+
+
+def _damaged(error: Exception) -> str:
+    return f"the sound is damaged ({getattr(error, 'strerror', None) or error})"

@@ -174,7 +174,7 @@ class FaceTracker:
     def _distance(self, track: _Track, box: Box) -> float:
         """How far a detection is from what is expected of a lost face, 1 being as far as it may be."""
         sizes = max(_size(box), track.size) / min(_size(box), track.size)
-        reach = min(0.6 + 0.04 * track.missing, 2.0) * track.size
+        reach = min(1.0 + 0.05 * track.missing, 2.5) * track.size
         apart = float(np.linalg.norm(_centre(box) - track.expected))
         return max(apart / reach, float(np.log2(sizes)))
 
@@ -287,7 +287,7 @@ def _advance(track: _Track, extent: Box, entangled: bool) -> None:
     centre = _centre(extent)
     if not entangled:
         if not track.restarted and track.extent is not None:
-            track.velocity = track.velocity + 0.3 * (centre - _centre(track.extent) - track.velocity)
+            track.velocity = track.velocity + 0.5 * (centre - _centre(track.extent) - track.velocity)
         track.anchor, track.since_anchor = centre, 0
     track.box = extent if track.restarted else _steady(track.box, extent)
     # A fast face is met where it will be; a slow one's crop is better left alone.

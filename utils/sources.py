@@ -4,6 +4,7 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -82,11 +83,10 @@ class VideoFile(FrameSource):
         self.n_frames = max(self._reader.n_frames_declared, 0) or None
         self.pixel_aspect = _pixel_aspect(path)
         self._n_decoded = 0
-        self._seconds = 0.0
 
     def __iter__(self) -> Iterator[SourceFrame]:
         for index, (seconds, picture) in enumerate(self._reader.timed()):
-            self._n_decoded, self._seconds = index + 1, seconds
+            self._n_decoded = index + 1
             yield SourceFrame(index, seconds, picture)
         if self._n_decoded == 0:
             raise InputError(f"{self.name}: no frame of it can be decoded, expected a video")
@@ -95,7 +95,7 @@ class VideoFile(FrameSource):
         """See :class:`FrameSource`."""
         if self.n_frames is not None and self._n_decoded >= self.n_frames:
             return None
-        return _what_is_missing(self.name, self._n_decoded, self._seconds)
+        return _what_is_missing(self.name, self._n_decoded)
 
     def close(self) -> None:
         self._reader.close()
@@ -207,7 +207,7 @@ def _pixel_aspect(path: str | Path) -> Fraction:
         return Fraction(1)
 
 
-def _what_is_missing(path: str, n_decoded: int, seconds: float) -> str | None:
+def _what_is_missing(path: str, n_decoded: int) -> str | None:
     """Compares what was decoded with what the file holds and what it says of itself, without decoding it again."""
     import av
 
@@ -215,21 +215,23 @@ def _what_is_missing(path: str, n_decoded: int, seconds: float) -> str | None:
         with av.open(path) as container:
             stream = container.streams.video[0]
             n_said = stream.frames
-            duration = container.duration / av.time_base if container.duration and not container.streams.audio else None
+            declared = container.duration / av.time_base if container.duration else 0.0
+            beginning = (container.start_time or 0) / av.time_base
             n_shown = n_hidden = 0
-            try:
-                for packet in container.demux(stream):
-                    if packet.size:
+            end = 0.0
+            with suppress(av.FFmpegError, OSError):  # what follows cannot be read
+                for packet in container.demux():
+                    if packet.pts is not None and packet.time_base is not None:
+                        end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base) - beginning)
+                    if packet.stream is stream and packet.size:
                         n_hidden += packet.is_discard
                         n_shown += not packet.is_discard
-            except (av.FFmpegError, OSError):
-                pass  # what follows cannot be read
-            if n_said > n_shown + n_hidden:
-                return f"{path}: is damaged or not whole: {n_decoded} of its {n_said} frames could be decoded."
-            if n_shown > n_decoded and stream.codec_context.name not in _HIDDEN_FRAMES:
-                return f"{path}: is damaged: {n_decoded} of its {n_shown} frames could be decoded."
     except (av.FFmpegError, OSError, IndexError):
         return None
-    if duration is not None and n_said == 0 and duration - seconds > 1.0:
-        return f"{path}: is not whole: it ends after {seconds:.1f} of its {duration:.1f} seconds."
+    if n_said > n_shown + n_hidden:
+        return f"{path}: is damaged or not whole: {n_decoded} of its {n_said} frames could be decoded."
+    if n_shown > n_decoded and stream.codec_context.name not in _HIDDEN_FRAMES:
+        return f"{path}: is damaged: {n_decoded} of its {n_shown} frames could be decoded."
+    if declared - end > max(0.5, 0.03 * declared):
+        return f"{path}: is not whole: it ends after {end:.1f} of its {declared:.1f} seconds."
     return None

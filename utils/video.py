@@ -1,5 +1,6 @@
 """Reading videos frame by frame with OpenCV, and writing H.264 with PyAV."""
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -166,14 +167,19 @@ class VideoWriter:
             if self.sound is not None and time is not None:
                 self.sound.write_until(time)
 
-    def close(self) -> None:
-        """Finishes the file and gives it its name."""
+    def close(self, sound_until: float = math.inf) -> None:
+        """Finishes the file and gives it its name.
+
+        Args:
+            sound_until: seconds; the sound ends here at the latest.
+        """
         if self._size is None:
             self.discard()
             return
         with self._unwritten_on_error():
             self._container.mux(self._stream.encode(None))
             if self.sound is not None:
+                self.sound.write_until(sound_until)
                 self.sound.finish()
             self._container.close()
             self._whole.commit()
