@@ -299,10 +299,10 @@ def _advance(track: _Track, extent: Box, entangled: bool) -> None:
 
 def _steady(box: Box, extent: Box) -> Box:
     """The box of the next crop: small differences are followed slowly, so that the crop does not tremble with the
-    landmarks, and those from 3.5 % of the face's size on at once.
+    landmarks, and those from 5 % of the face's size on at once.
     """
     difference = float(np.abs(extent - box).max()) / _size(extent)
-    return box + min(1.0, 0.3 + 20 * difference) * (extent - box)
+    return box + min(1.0, 0.2 + 0.8 * (difference / 0.05) ** 2) * (extent - box)
 
 
 def _assign(costs: NDArray[np.float64], limit: float) -> list[tuple[int, int]]:

@@ -22,6 +22,8 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 #: Frames per second where a file does not tell.
 DEFAULT_FPS = 25.0
+#: So many failures to decode one after another are taken for the end of a file that is read on behind damage.
+MOST_FAILURES = 64
 
 
 class VideoReader:
@@ -64,14 +66,21 @@ class VideoReader:
     def timed(self) -> Iterator[tuple[float, NDArray[np.uint8]]]:
         """The frames with their times in seconds from the video's beginning, each later than the one before.
 
-        A frame that has no time of its own in the file follows at the nominal frame rate.
+        Goes on behind damage in the middle. A frame that has no time of its own in the file follows at the nominal
+        frame rate.
         """
         before = -1 / self.fps
-        for frame in self:
+        n_failures = 0
+        while n_failures < MOST_FAILURES:
+            there, frame = self._capture.read()
+            if not there:
+                n_failures += 1
+                continue
+            n_failures = 0
             time = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            if not before < time < float("inf"):
+            if not before < time < math.inf:
                 time = before + 1 / self.fps
-            yield time, frame
+            yield time, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)  # type: ignore[misc]
             before = time
 
     def close(self) -> None:
