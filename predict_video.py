@@ -15,8 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from tqdm import tqdm
 
-from ldeq import LDEQ, InputError, VideoTracker
+from ldeq import LDEQ, InputError, LDEQOutput, VideoTracker
 from utils import bundled, plots, report, results
 from utils.cli import ArgumentParser, add_boolean, add_common_flags, at_least, deferred_interrupt, number_within, run
 from utils.detectors import DEFAULT_SIDE, Detector, DlibDetector, YuNetDetector, fetch_yunet
@@ -135,8 +136,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
     boxes = read_boxes(flags.bboxes) if flags.bboxes else None
     detector = None if flags.bboxes else make_detector(flags)
-    landmarker = NetworkLandmarker(make_video_tracker(model, flags), flags.precision)
-    other = NetworkLandmarker(VideoTracker(model, rwr=False), flags.precision) if flags.side_by_side else None
+    landmarker = NetworkLandmarker(
+        make_video_tracker(model, flags), flags.precision, say_solver if flags.verbose_solver else lambda output: None
+    )
+    other = None
+    if flags.side_by_side:
+        memoryless = VideoTracker(model, rwr=False, stop_criterion=flags.stop_criterion)
+        other = NetworkLandmarker(memoryless, flags.precision)
     faces: FaceTracker | GivenFaces
     if boxes is not None:
         faces = GivenFaces(landmarker, boxes, other)
@@ -302,6 +308,10 @@ def process(
             if outcome.stopped:
                 break
     return outcome
+
+
+def say_solver(output: LDEQOutput) -> None:
+    tqdm.write(report.solver_line(output))
 
 
 def print_faces(console: Console, modes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:

@@ -1,13 +1,13 @@
 """Faces of a video: what is known of one in a frame, and the network that finds its landmarks."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ldeq import VideoTracker
+from ldeq import LDEQOutput, VideoTracker
 from ldeq.images import normalise
 from utils.cropping import FaceCrop
 from utils.device import autocast
@@ -57,12 +57,19 @@ class NetworkLandmarker:
     Args:
         tracker: holds each face's equilibrium.
         precision: as of :func:`utils.device.autocast`.
+        on_output: called with the network's output of every batch.
     """
 
-    def __init__(self, tracker: VideoTracker, precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        tracker: VideoTracker,
+        precision: str = "fp32",
+        on_output: Callable[[LDEQOutput], None] = lambda output: None,
+    ) -> None:
         self.tracker = tracker
         self.tally = SolverTally()
         self._precision = precision
+        self._on_output = on_output
         self._device = next(tracker.model.parameters()).device
 
     def locate(self, crops: Sequence[FaceCrop], faces: Sequence[Hashable]) -> Landmarks:
@@ -74,6 +81,7 @@ class NetworkLandmarker:
         with autocast(self._device, self._precision):
             output = self.tracker.step(normalise([crop.crop for crop in crops], self._device), faces)
         self.tally.add(output)
+        self._on_output(output)
         points = landmarks_of(output).astype(np.float64)
         return Landmarks(points, output.uncertainty.double().cpu().numpy())
 
