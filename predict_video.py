@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     boxes = read_boxes(flags.bboxes) if flags.bboxes else None
     detector = None if flags.bboxes else make_detector(flags)
     landmarker = NetworkLandmarker(
-        make_video_tracker(model, flags), flags.precision, say_solver if flags.verbose_solver else lambda output: None
+        make_video_tracker(model, flags), flags.precision, say_solver if flags.verbose_solver else None
     )
     other = None
     if flags.side_by_side:

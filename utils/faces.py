@@ -64,7 +64,7 @@ class NetworkLandmarker:
         self,
         tracker: VideoTracker,
         precision: str = "fp32",
-        on_output: Callable[[LDEQOutput], None] = lambda output: None,
+        on_output: Callable[[LDEQOutput], None] | None = None,
     ) -> None:
         self.tracker = tracker
         self.tally = SolverTally()
@@ -81,7 +81,8 @@ class NetworkLandmarker:
         with autocast(self._device, self._precision):
             output = self.tracker.step(normalise([crop.crop for crop in crops], self._device), faces)
         self.tally.add(output)
-        self._on_output(output)
+        if self._on_output is not None:
+            self._on_output(output)
         points = landmarks_of(output).astype(np.float64)
         return Landmarks(points, output.uncertainty.double().cpu().numpy())
 
