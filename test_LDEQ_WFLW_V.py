@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         drawn=flags.plot,
     )
 
-    mode = mode_of(model, flags)
+    mode = report.mode(model, flags.rwr, flags.rwr_max_iters, flags.rwr_take_one_less_inference_step)
     console = report.console()
     note = bundled.UNTRAINED_NOTE if bundled.is_untrained(flags.landmark_model_weights) else None
     head = [
@@ -132,19 +132,6 @@ def identity_of(description: dict[str, Any], flags: argparse.Namespace) -> dict[
         settings["WFLW_V_batch_size"] = flags.WFLW_V_batch_size
     weights = {"weights_sha256": description["weights_sha256"]}
     return {**weights, "dataset": str(Path(flags.WFLW_V_dataset_path).resolve()), **settings}
-
-
-def mode_of(model: LDEQ, flags: argparse.Namespace) -> str:
-    """The mode in words."""
-    if model.config.model_mode == "explicit":
-        start = "from the last frame's heatmaps" if flags.rwr else "frame by frame"
-        return f"explicit, {model.config.explicit_depth} cell applications {start}"
-    solver = model.solver_config
-    if not flags.rwr:
-        return f"frame by frame ({solver.solver}, at most {solver.max_iters} iterations)"
-    last = "without" if flags.rwr_take_one_less_inference_step else "with"
-    plural = "s" if flags.rwr_max_iters > 1 else ""
-    return f"RwR ({solver.solver}, {flags.rwr_max_iters} iteration{plural} a frame, {last} the last step)"
 
 
 def evaluate(

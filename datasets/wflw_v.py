@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from datasets.cropping import crop, crop_matrix, to_frame
 from ldeq import InputError
+from utils.cropping import FaceCrop, crop, crop_matrix
 from utils.landmarks98 import N_LANDMARKS, OUTER_EYE_CORNERS
 from utils.video import VideoReader
 
@@ -27,19 +27,11 @@ class UnusableVideo(InputError):
 
 
 @dataclass(frozen=True)
-class FaceFrame:
+class FaceFrame(FaceCrop):
     """A face in a frame."""
 
-    #: (256, 256, 3) uint8 RGB.
-    crop: NDArray[np.uint8]
-    #: (2, 3), from frame pixels to crop pixels.
-    matrix: NDArray[np.float64]
     #: The whole frame (H, W, 3) uint8 RGB, where it was asked for.
     frame: NDArray[np.uint8] | None
-
-    def to_frame(self, keypoints: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Keypoints (98, 2) in [0, 1), as fractions of the crop, in frame pixels."""
-        return to_frame(keypoints * float(self.crop.shape[0]), self.matrix)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,13 @@
 
 import argparse
 import io
+import math
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 import torch
@@ -104,6 +108,21 @@ def at_least(minimum: int) -> Callable[[str], int]:
     return whole_number
 
 
+def number_within(low: float, high: float) -> Callable[[str], float]:
+    """A number from ``low`` to ``high``."""
+
+    def number(word: str) -> float:
+        try:
+            value = float(word)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{word!r} is not a number from {low:g} to {high:g}")
+        return value
+
+    return number
+
+
 def add_boolean(parser: argparse.ArgumentParser, flag: str, help: str, default: bool = False) -> None:
     """``--flag true`` as in the published scripts; ``--flag`` alone is true."""
     parser.add_argument(flag, type=boolean, nargs="?", const=True, default=default, metavar="{true,false}", help=help)
@@ -161,6 +180,37 @@ def run(script: Callable[[Sequence[str] | None], None], arguments: Sequence[str]
     finally:
         signal.signal(signal.SIGTERM, before)
     sys.exit(0)
+
+
+class Interrupt:
+    """Whether the user asked for the end."""
+
+    requested = False
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[Interrupt]:
+    """Within the block the first Ctrl-C (or SIGTERM) only sets a flag, so that what is being written can be finished.
+
+    The second one interrupts as usual.
+    """
+    interrupt = Interrupt()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if interrupt.requested:
+            raise KeyboardInterrupt
+        interrupt.requested = True
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # others get no signals
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(kind) is not signal.SIG_IGN:
+                before[kind] = signal.signal(kind, on_signal)
+    try:
+        yield interrupt
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 def _leave(status: int, sentence: str) -> NoReturn:

@@ -1,14 +1,19 @@
 """Landmarks drawn onto frames."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.faces import Face
 from utils.landmarks98 import CURVES
 
 #: RGB.
 TRUTH_COLOUR = (60, 220, 90)
 PREDICTION_COLOUR = (255, 70, 70)
+#: Colours of faces by their ids, in turn.
+FACE_COLOURS = ((255, 70, 70), (70, 160, 255), (255, 190, 40), (90, 220, 120), (220, 110, 255), (60, 220, 220))
 _SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 
 
@@ -45,3 +50,52 @@ def annotate(
     draw_landmarks(picture, prediction, PREDICTION_COLOUR)
     draw_caption(picture, [(caption, (255, 255, 255)), ("truth", TRUTH_COLOUR), ("prediction", PREDICTION_COLOUR)])
     return picture
+
+
+def draw_faces(frame: NDArray[np.uint8], faces: Sequence[Face], frame_by_frame: bool = False) -> NDArray[np.uint8]:
+    """A copy of a frame (H, W, 3) RGB with its faces on it, each in its colour.
+
+    Args:
+        frame_by_frame: draw what the network says without memory.
+    """
+    picture = frame.copy()
+    for face in faces:
+        other = face.frame_by_frame if frame_by_frame else None
+        points = face.landmarks if other is None else other.points
+        colour = FACE_COLOURS[(face.id - 1) % len(FACE_COLOURS)]
+        draw_landmarks(picture, points, colour)
+        _draw_label(picture, points, str(face.id), colour)
+    return picture
+
+
+def side_by_side(frame: NDArray[np.uint8], faces: Sequence[Face], titles: tuple[str, str]) -> NDArray[np.uint8]:
+    """A frame (H, W, 3) RGB twice, (H, 2 W, 3): faces with recurrence on the left and frame by frame on the right."""
+    halves = [draw_faces(frame, faces), draw_faces(frame, faces, frame_by_frame=True)]
+    for half, title in zip(halves, titles, strict=True):
+        draw_caption(half, [(title, (255, 255, 255))])
+    return np.concatenate(halves, axis=1)
+
+
+def fitted(frame: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A frame in a picture of ``size`` (width, height): scaled where it has another one, with black at its sides."""
+    height, width = frame.shape[:2]
+    if (width, height) == size:
+        return frame
+    scale = min(size[0] / width, size[1] / height)
+    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+    picture = np.zeros((size[1], size[0], 3), dtype=np.uint8)
+    x, y = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    picture[y : y + inner[1], x : x + inner[0]] = cv2.resize(frame, inner, interpolation=cv2.INTER_AREA)
+    return picture
+
+
+def _draw_label(
+    frame: NDArray[np.uint8], points: NDArray[np.floating], label: str, colour: tuple[int, int, int]
+) -> None:
+    """A face's number beside its upper left corner."""
+    scale = max(float(np.ptp(points, axis=0).max()) / 350, 0.4)
+    low = np.clip(points.min(axis=0), -4096, 12288)
+    x, y = round(low[0] - 24 * scale * len(label)), round(low[1])
+    for thickness, shade in ((3, (0, 0, 0)), (1, colour)):
+        where = (max(x, 2), max(y, round(26 * scale)))
+        cv2.putText(frame, label, where, cv2.FONT_HERSHEY_SIMPLEX, scale, shade, thickness, cv2.LINE_AA)

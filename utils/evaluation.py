@@ -21,7 +21,7 @@ from ldeq.tracking import track
 from utils.prefetch import Prefetched
 
 
-def _landmarks_of(output: LDEQOutput) -> NDArray[np.float32]:
+def landmarks_of(output: LDEQOutput) -> NDArray[np.float32]:
     """Keypoints (B, 98, 2) on the CPU.
 
     Raises:
@@ -114,7 +114,7 @@ def predict_pictures(
                 continue
             images, landmarks = zip(*(item for item in items if not isinstance(item, InputError)), strict=True)
             output = model(torch.stack(images).to(device), solver_config=solver_config)
-            predicted.append(_landmarks_of(output))
+            predicted.append(landmarks_of(output))
             truth.append(torch.stack(landmarks).numpy())
             on_batch(output)
     empty = np.empty((0, model.config.n_keypoints, 2), dtype=np.float32)
@@ -233,7 +233,7 @@ def track_videos(
         for batch in track(tracker, open_ahead(), frames_of, collate, batch_size):
             if batch.output is not None:
                 on_batch(batch.output)
-                for video, frame, points in zip(batch.streams, batch.items, _landmarks_of(batch.output), strict=True):
+                for video, frame, points in zip(batch.streams, batch.items, landmarks_of(batch.output), strict=True):
                     landmarks = frame.to_frame(points)
                     video.landmarks.append(landmarks)
                     on_frame(video, frame, landmarks)

@@ -90,6 +90,31 @@ def frame_flicker(pred: ArrayLike, gt: ArrayLike) -> Array:
     return flicker
 
 
+def frame_unsteadiness(points: ArrayLike, times: ArrayLike) -> Array:
+    """Flicker where there is no ground truth: how far landmarks are from moving straight on.
+
+    With m_t between frames t − 1 and t + 1 at the time of t, and a_t as in :func:`frame_flicker` but of the landmarks'
+    own extent: root-mean-square over points of 100·‖p_t − m_t‖ / a_t. Steady motion of any speed has none.
+
+    Args:
+        points: (frames, 98, 2), frame pixels.
+        times: (frames,), ascending.
+
+    Returns:
+        (frames,), NaN for the first and the last.
+    """
+    points, times = np.asarray(points, dtype=np.float64), np.asarray(times, dtype=np.float64)
+    unsteadiness: Array = np.full(len(points), np.nan)
+    if len(points) < 3:
+        return unsteadiness
+    share = ((times[1:-1] - times[:-2]) / (times[2:] - times[:-2]))[:, None, None]
+    middle = points[:-2] + share * (points[2:] - points[:-2])
+    size = np.sqrt(np.maximum(np.ptp(points, axis=1)[1:-1].prod(axis=-1), 1e-12) / 256**2)
+    distance = np.linalg.norm(points[1:-1] - middle, axis=-1) / size[:, None]
+    unsteadiness[1:-1] = 100 * np.sqrt((distance**2).mean(axis=-1))
+    return unsteadiness
+
+
 def video_nme(pred: ArrayLike, gt: ArrayLike) -> float:
     """Mean over frames of :func:`frame_nme`, in percent."""
     return float(frame_nme(pred, gt).mean())

@@ -11,10 +11,15 @@ from numpy.typing import NDArray
 
 from ldeq.files import written_whole
 from utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR
+from utils.face_curves import FaceCurve
 from utils.landmarks98 import CURVES
 from utils.metrics import FAILURE_THRESHOLD, cumulative_error, failure_rate_and_auc, frame_flicker, frame_nme
 
 Array = NDArray[np.floating[Any]]
+
+#: Faces that the legend names, and points of a curve.
+MOST_LABELS = 12
+MOST_POINTS = 2000
 
 _TRUTH = tuple(level / 255 for level in TRUTH_COLOUR)
 _PREDICTION = tuple(level / 255 for level in PREDICTION_COLOUR)
@@ -140,6 +145,46 @@ def training_curves(columns: Mapping[str, tuple[Sequence[int], Sequence[float]]]
         if axes.get_lines():
             axes.legend(fontsize=8)
     return figure
+
+
+def face_curves_plot(curves: Mapping[str, Mapping[int, FaceCurve]], title: str, note: str | None = None) -> Figure:
+    """Unsteadiness and mean uncertainty of each face over time: mode → face id → curve. The first mode is firm."""
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    n_faces = len(set().union(*curves.values()))
+    for number, (mode, faces) in enumerate(curves.items()):
+        style = {"linewidth": 1.0} if number == 0 else {"linewidth": 0.8, "linestyle": "--", "alpha": 0.7}
+        for index, (id, curve) in enumerate(faces.items()):
+            figures = curve.summary()
+            # With a single face, modes have colours; with several, faces.
+            colour = f"C{(index if n_faces > 1 else number) % 10}"
+            label = f"face {id}, {mode}" if len(curves) > 1 else f"face {id}"
+            if figures["unsteadiness"] is not None:
+                label += f": {figures['unsteadiness']:.2f}"
+            shown = label if index < MOST_LABELS else None
+            above.plot(*_binned(curve.times[1:-1], curve.unsteadiness), color=colour, label=shown, **style)
+            below.plot(*_binned(curve.times, 100 * curve.uncertainty), color=colour, **style)
+    above.set(ylabel="flicker (unsteadiness)")
+    above.set_title(_plain(title), fontsize=10)
+    below.set(ylabel="uncertainty, % of the crop's side", xlabel="seconds")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+        axes.set_ylim(bottom=0)
+    if n_faces:
+        above.legend(fontsize=8)
+    _add_note(figure, note)
+    return figure
+
+
+def _binned(times: Array, values: Array) -> tuple[Array, Array]:
+    """At most so many points as can be told apart: means over stretches of time. Gaps of a second stay gaps."""
+    if len(times) > MOST_POINTS:
+        stretches = np.array_split(np.arange(len(times)), MOST_POINTS)
+        known = [part[np.isfinite(values[part])] for part in stretches]
+        times = np.array([times[part].mean() for part in stretches])
+        values = np.array([values[part].mean() if len(part) else np.nan for part in known])
+    gaps = np.flatnonzero(np.diff(times) > max(1.0, 3 * float(np.median(np.diff(times))) if len(times) > 1 else 1.0))
+    return np.insert(times, gaps + 1, np.nan), np.insert(values, gaps + 1, np.nan)
 
 
 def _plain(name: str) -> str:

@@ -43,7 +43,20 @@ class _Lines:
         self._stream.flush()
 
 
-def progress(total: int, unit: str, description: str, done: int = 0) -> "tqdm[Any]":
+def mode(model: LDEQ, rwr: bool, max_iters: int, take_one_less_inference_step: bool) -> str:
+    """How a video's frames are solved, in words."""
+    if model.config.model_mode == "explicit":
+        start = "from the last frame's heatmaps" if rwr else "frame by frame"
+        return f"explicit, {model.config.explicit_depth} cell applications {start}"
+    solver = model.solver_config
+    if not rwr:
+        return f"frame by frame ({solver.solver}, at most {solver.max_iters} iterations)"
+    last = "without" if take_one_less_inference_step else "with"
+    plural = "s" if max_iters > 1 else ""
+    return f"RwR ({solver.solver}, {max_iters} iteration{plural} a frame, {last} the last step)"
+
+
+def progress(total: int | None, unit: str, description: str, done: int = 0) -> "tqdm[Any]":
     """A bar with speed and time left; where stderr is no terminal, a line every half minute."""
     common = {"total": total, "initial": done, "unit": unit, "desc": description}
     if sys.stderr.isatty():

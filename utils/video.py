@@ -1,5 +1,6 @@
 """Reading videos frame by frame with OpenCV, and writing H.264 with PyAV."""
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,8 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 #: Frames per second where a file does not tell.
 DEFAULT_FPS = 25.0
+#: So many failures to decode one after another are taken for the end of a file that is read on behind damage.
+MOST_FAILURES = 64
 
 
 class VideoReader:
@@ -60,6 +63,26 @@ class VideoReader:
                 return
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)  # type: ignore[misc]
 
+    def timed(self) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+        """The frames with their times in seconds from the video's beginning, each later than the one before.
+
+        Goes on behind damage in the middle. A frame that has no time of its own in the file follows at the nominal
+        frame rate.
+        """
+        before = -1 / self.fps
+        n_failures = 0
+        while n_failures < MOST_FAILURES:
+            there, frame = self._capture.read()
+            if not there:
+                n_failures += 1
+                continue
+            n_failures = 0
+            time = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if not before < time < math.inf:
+                time = before + 1 / self.fps
+            yield time, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)  # type: ignore[misc]
+            before = time
+
     def close(self) -> None:
         self._capture.release()
 
@@ -79,11 +102,29 @@ class VideoWriter:
     more row or column, since yuv420p has none.
 
     Args:
+        fps: frames per second; where frames come with their times, roughly so many.
         crf: x264's constant rate factor; lower is better and larger.
+        timed: each frame comes with its time, and the file keeps them (variable frame rate).
+        sound_of: with ``timed``, a media file whose first audio stream is taken over (see :class:`utils.audio.Sound`).
+        pixel_aspect: width of a pixel divided by its height.
     """
 
-    def __init__(self, path: str | Path, fps: float, crf: int = 20) -> None:
+    #: Ticks a second of timed frames, MPEG's: every usual frame rate has whole numbers of them.
+    TICKS = 90_000
+
+    def __init__(
+        self,
+        path: str | Path,
+        fps: float,
+        crf: int = 20,
+        *,
+        timed: bool = False,
+        sound_of: str | Path | None = None,
+        pixel_aspect: Fraction = Fraction(1),
+    ) -> None:
         import av
+
+        from utils.audio import Sound
 
         try:
             self._whole = WholeFile(path)
@@ -93,14 +134,25 @@ class VideoWriter:
         self._stream = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         self._stream.pix_fmt = "yuv420p"
         self._stream.options = {"crf": str(crf), "preset": "veryfast"}
+        self._timed = timed
+        if timed:
+            self._stream.codec_context.time_base = Fraction(1, self.TICKS)
+        if pixel_aspect != 1:
+            self._stream.codec_context.sample_aspect_ratio = pixel_aspect
         self._size: tuple[int, int] | None = None
+        self._last_tick = -1
+        #: The audio that is taken over; None where there is none to take.
+        self.sound = Sound.open(sound_of, self._container) if timed and sound_of is not None else None
 
-    def write(self, frame: NDArray[np.uint8]) -> None:
+    def write(self, frame: NDArray[np.uint8], time: float | None = None) -> None:
         """Appends a frame (H, W, 3) uint8 RGB; all have the first one's size.
 
+        Args:
+            time: of a timed writer, the frame's time in seconds, later than the one before.
+
         Raises:
-            ValueError: where the size changes.
-        InputError: where the disk is full, as from the other methods.
+            ValueError: where the size changes, or a timed writer gets no time.
+            InputError: where the disk is full, as from the other methods.
         """
         import av
 
@@ -113,22 +165,39 @@ class VideoWriter:
         if height % 2 or width % 2:
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        if self._timed:
+            if time is None:
+                raise ValueError("a frame without a time, expected one from a writer of timed frames")
+            picture.pts = max(self._last_tick + 1, round(time * self.TICKS))
+            picture.time_base = Fraction(1, self.TICKS)
+            self._last_tick = picture.pts
         with self._unwritten_on_error():
             self._container.mux(self._stream.encode(picture))
+            if self.sound is not None and time is not None:
+                self.sound.write_until(time)
 
-    def close(self) -> None:
-        """Finishes the file and gives it its name."""
+    def close(self, sound_until: float = math.inf) -> None:
+        """Finishes the file and gives it its name.
+
+        Args:
+            sound_until: seconds; the sound ends here at the latest.
+        """
         if self._size is None:
             self.discard()
             return
         with self._unwritten_on_error():
             self._container.mux(self._stream.encode(None))
+            if self.sound is not None:
+                self.sound.write_until(sound_until)
+                self.sound.finish()
             self._container.close()
             self._whole.commit()
 
     def discard(self) -> None:
         """Drops what was written."""
         with suppress(OSError):  # a full disk, which is why it is dropped
+            if self.sound is not None:
+                self.sound.close()
             self._container.close()
         self._whole.discard()
 

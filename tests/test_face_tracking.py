@@ -1,0 +1,185 @@
+"""Following faces: identities, and when a face is looked for, lost and found again."""
+
+import numpy as np
+import pytest
+
+from tests.scenes import Oracle, Scene, size_of, view
+from utils.detectors import DlibDetector
+from utils.face_tracking import FaceTracker, TrackingSettings
+from utils.given_boxes import GivenFaces
+
+
+def follow(scene, n_frames, settings=None, oracle=None, detector=None, **options):
+    """What is found in each frame, checked to be where a head is: face id → (which head, face)."""
+    oracle = oracle or Oracle(scene)
+    tracker = FaceTracker(oracle, detector or oracle, settings, **options)
+    history = []
+    for t in range(n_frames):
+        oracle.t = t
+        picture, truths = scene.frame(t)
+        found = {}
+        for face in tracker.step(picture):
+            errors = [
+                np.inf if truth is None else np.linalg.norm(face.landmarks - truth, axis=1).mean() / size_of(truth)
+                for truth in truths
+            ]
+            assert min(errors) < 0.05, (t, face.id, errors)
+            found[face.id] = (int(np.argmin(errors)), face)
+        history.append(found)
+    return history, oracle, tracker
+
+
+def heads(history):
+    """Of each face id, which heads it was on."""
+    return {id: {found[id][0] for found in history if id in found} for id in {id for found in history for id in found}}
+
+
+def two_that_cross(n):
+    return lambda t: [view(110 + 260 * t / n, 130, 100), view(370 - 260 * t / n, 140, 110)]
+
+
+@pytest.mark.parametrize("n", [30, 60, 120])
+def test_two_faces_that_cross_keep_their_identities(n):
+    history, *_ = follow(Scene(two_that_cross(n)), n)
+    assert sorted(history[0]) == sorted(history[-1]) == [1, 2]
+    assert all(len(on) == 1 for on in heads(history).values())
+    # The hidden one is lost for a while, and starts again when it comes out.
+    hidden = next(id for id, on in heads(history).items() if on == {0})
+    assert any(hidden not in found for found in history)
+    back = [t for t in range(1, n) if hidden in history[t] and hidden not in history[t - 1]]
+    assert len(back) == 1
+    assert history[back[0]][hidden][1].restarted
+
+
+def test_two_faces_that_cross_with_a_real_detector():
+    n = 40
+    scene = Scene(lambda t: [view(150 + 340 * t / n, 175, 150), view(490 - 340 * t / n, 190, 165)], size=(640, 360))
+    history, _, _ = follow(scene, n, detector=DlibDetector(side=640))
+    assert sorted(history[0]) == sorted(history[-1]) == [1, 2]
+    assert all(len(on) == 1 for on in heads(history).values())
+
+
+def test_a_face_that_passes_behind_another():
+    n = 60
+    history, *_ = follow(Scene(lambda t: [view(60 + 360 * t / n, 135, 90), view(240, 140, 110)]), n)
+    assert sorted(history[0]) == sorted(history[-1]) == [1, 2]
+    assert all(len(on) == 1 for on in heads(history).values())
+
+
+def test_a_steady_face_is_detected_once_in_a_while_and_solved_once_a_frame():
+    history, oracle, _ = follow(Scene(lambda t: [view(200 + t, 130, 100)]), 31, TrackingSettings(detect_every=10))
+    assert [list(found) for found in history] == [[1]] * 31
+    assert oracle.n_detections == 4
+    assert oracle.n_calls == 31 + 1, "once more for the first frame: on the box of its own landmarks"
+    assert [found[1][1].restarted for found in history] == [True] + [False] * 30
+
+
+def test_faces_of_a_frame_share_a_call():
+    history, oracle, _ = follow(Scene(lambda t: [view(100, 130, 80), view(240, 130, 80), view(380, 130, 80)]), 5)
+    assert [sorted(found) for found in history] == [[1, 2, 3]] * 5
+    assert oracle.n_calls == 5 + 1
+
+
+def test_the_crop_is_steady_under_trembling_landmarks():
+    rng = np.random.default_rng(0)
+
+    class Trembling(Oracle):
+        def locate(self, crops, faces):
+            found = super().locate(crops, faces)
+            found.points[:] += rng.normal(0, 0.01, (len(crops), 1, 2))
+            return found
+
+    scene = Scene(lambda t: [view(240, 135, 100)])
+    history, *_ = follow(scene, 40, oracle=Trembling(scene))
+    boxes = np.array([found[1][1].bbox for found in history[1:]])
+    extents = np.array([found[1][1].landmarks.min(axis=0) for found in history[1:]])
+    assert boxes[:, 0].std() < 0.75 * extents[:, 0].std()
+
+
+def test_fast_motion_is_followed():
+    scene = Scene(lambda t: [view(240 + 120 * np.sin(t / 4), 135 + 10 * np.sin(t / 3), 100 + 15 * np.sin(t / 5))])
+    history, *_ = follow(scene, 50)
+    assert [list(found) for found in history] == [[1]] * 50
+
+
+def test_a_lost_face_is_found_again_with_its_identity_and_a_full_solve():
+    scene = Scene(lambda t: [view(180 + t, 130, 100) if not 10 <= t < 20 else None])
+    history, *_ = follow(scene, 40)
+    assert all(list(found) == [1] for found in history[:10])
+    assert not any(history[10:20])
+    back = next(t for t in range(20, 40) if history[t])
+    assert back < 23
+    assert list(history[back]) == [1]
+    assert history[back][1][1].restarted
+    assert all(list(found) == [1] for found in history[back:])
+
+
+def test_a_face_that_was_away_for_long_is_a_new_one():
+    scene = Scene(lambda t: [view(200, 130, 100) if not 5 <= t < 20 else None])
+    history, *_ = follow(scene, 25, TrackingSettings(remember=10))
+    assert list(history[4]) == [1]
+    assert list(history[-1]) == [2]
+
+
+def test_a_face_that_leaves_the_frame_is_lost():
+    history, *_ = follow(Scene(lambda t: [view(240 + 12 * t, 130, 100)]), 30)
+    assert history[10]
+    assert not history[-1]
+
+
+def test_a_jump_restarts_in_the_same_frame():
+    history, *_ = follow(Scene(lambda t: [view(120 if t < 10 else 200, 130, 100)]), 20)
+    assert all(history)
+    assert list(history[-1]) == [1]
+    assert history[10][1][1].restarted
+
+
+def test_a_shot_change_ends_identities():
+    scene = Scene(lambda t: [view(200, 130, 100)] if t < 10 else [view(210, 140, 110)], backdrop=lambda t: int(t >= 10))
+    history, _, tracker = follow(scene, 20)
+    assert tracker.n_cuts == 1
+    assert [list(found) for found in history] == [[1]] * 10 + [[2]] * 10
+    assert history[10][2][1].restarted
+
+
+def test_brightness_is_no_shot_change():
+    scene = Scene(lambda t: [view(200, 130, 100)])
+    tracker = FaceTracker(Oracle(scene), Oracle(scene))
+    picture, _ = scene.frame(0)
+    for gain in (1.0, 0.5, 1.3, 0.3, 1.0):
+        assert [face.id for face in tracker.step(np.clip(picture * gain, 0, 255).astype(np.uint8))] == [1]
+    assert tracker.n_cuts == 0
+
+
+def test_what_the_network_is_unsure_of_is_no_face():
+    scene = Scene(lambda t: [view(200, 130, 100)])
+    oracle = Oracle(scene)
+    oracle.unsure = lambda t: t < 6
+    history, *_ = follow(scene, 12, oracle=oracle)
+    assert not any(history[:6])
+    assert list(history[-1]) == [1], "what was no face took no number"
+
+
+def test_most_faces():
+    scene = Scene(lambda t: [view(100, 130, 60), view(240, 130, 90), view(380, 130, 80)])
+    history, *_ = follow(scene, 5, TrackingSettings(max_faces=2))
+    assert [len(found) for found in history] == [2] * 5
+    assert heads(history) == {1: {1}, 2: {2}}, "the largest"
+
+
+def test_a_new_face_joins():
+    scene = Scene(lambda t: [view(120, 130, 80), view(360, 130, 80) if t >= 5 else None])
+    history, *_ = follow(scene, 20, TrackingSettings(detect_every=6))
+    assert sorted(history[-1]) == [1, 2]
+    assert all(1 in found for found in history)
+
+
+def test_given_boxes_restart_only_after_a_gap():
+    boxes = np.tile([150.0, 80.0, 250.0, 180.0], (6, 2, 1))
+    boxes[2, 1] = np.nan
+    scene = Scene(lambda t: [view(200, 130, 100)])
+    faces = GivenFaces(Oracle(scene), boxes)
+    picture, _ = scene.frame(0)
+    found = [{face.id: face.restarted for face in faces.step(picture)} for _ in range(7)]
+    first, on = {1: True, 2: True}, {1: False, 2: False}
+    assert found == [first, on, {1: False}, {1: False, 2: True}, on, on, {}]

@@ -1,0 +1,503 @@
+"""predict_video.py as its users run it, on every kind of input."""
+
+import csv
+import http.server
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from fractions import Fraction
+from hashlib import sha256
+
+import av
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import predict_video
+import test_LDEQ_WFLW_V
+from ldeq import InputError
+from tests import fake_yunet
+from tests.conftest import GOLDEN
+from tests.scenes import Oracle, Scene, view
+from tests.test_datasets import damaged_video
+from tests.test_scripts import REPOSITORY, assert_refused, with_ctrl_c
+from utils import bundled
+from utils.detectors import DlibDetector, YuNetDetector, fetch_yunet
+from utils.evaluation import SolverTally
+from utils.metrics import frame_unsteadiness
+from utils.sources import natural_key, open_source
+from utils.video import VideoReader, VideoWriter
+
+ANDERSON = f"--landmark_model_weights={GOLDEN / 'anderson.pth.tar'}"
+PAN = bundled.WFLW_V / "videos" / "portrait-pan.mp4"
+SMALL = (64, 48)
+
+
+@pytest.fixture
+def predict(run_script, tmp_path):
+    def run_it(input, *arguments, out="out"):
+        return run_script(predict_video.main, f"--input={input}", f"--output_dir={tmp_path / out}", *arguments)
+
+    return run_it
+
+
+def landmarks(folder):
+    with np.load(folder / "landmarks.npz") as arrays:
+        return dict(arrays)
+
+
+def frames_of(path):
+    """Times and pictures of a video, upright, with PyAV."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+        assert all(frame.rotation == 0 for frame in frames)
+        return [float(frame.pts * frame.time_base) for frame in frames], [f.to_ndarray(format="rgb24") for f in frames]
+
+
+def make_video(path, n_frames, size=SMALL, sound=None, times=None, options=None):
+    """A red corner above left, and a hum if there is to be one."""
+    with av.open(str(path), "w", options=options or {}) as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height = size
+        video.pix_fmt = "yuv420p"
+        video.codec_context.time_base = Fraction(1, 1000)
+        audio = container.add_stream(sound, rate=16000) if sound else None
+        if audio is not None:
+            audio.layout = "mono"
+        for index in range(n_frames):
+            picture = np.full((size[1], size[0], 3), 90 + index % 40, np.uint8)
+            picture[: size[1] // 4, : size[0] // 4] = (250, 20, 20)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = (
+                round(1000 * (times[index] if times is not None else index / 25)),
+                Fraction(1, 1000),
+            )
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        if audio is not None:
+            hum = (8000 * np.sin(np.arange(16000 * n_frames // 25) / 10)).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(hum[None], format="s16", layout="mono")
+            frame.rate, frame.pts = 16000, 0
+            container.mux(audio.encode(frame))
+            container.mux(audio.encode(None))
+    return path
+
+
+def boxes_for(path, n_frames, box=(10, 8, 40, 38), every=1):
+    boxes = np.full((n_frames, 4), np.nan)
+    boxes[::every] = box
+    np.save(path, boxes)
+    return f"--bboxes={path}"
+
+
+# -- what it gives -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rwr", ["true", "false"])
+def test_landmarks_agree_with_the_evaluation(rwr, predict, run_script, tmp_path):
+    id = "portrait-pan"
+    evaluation = ["--WFLW_V_split=easy", "--videos", id, f"--rwr={rwr}", f"--output_dir={tmp_path / 'evaluation'}"]
+    assert run_script(test_LDEQ_WFLW_V.main, *evaluation)[0] == 0
+    boxes = f"--bboxes={bundled.WFLW_V / 'bboxes' / f'{id}.npy'}"
+    assert predict(PAN, boxes, f"--rwr={rwr}", "--rwr_max_iters=1")[0] == 0
+    found, expected = landmarks(tmp_path / "out"), np.load(tmp_path / "evaluation" / "predictions" / f"{id}.npy")
+    assert found["frame"].tolist() == list(range(60))
+    assert np.abs(found["landmarks"] - expected).max() < 1e-4
+
+
+def test_a_portrait(predict, tmp_path, monkeypatch):
+    """A zoom, shift and turn over the bundled portrait, from detection to the files; the network makes no error."""
+    scene = Scene(lambda t: [view(300 + 3 * t, 180, 150 + 2 * t, roll=t)], size=(640, 360))
+    writer = VideoWriter(tmp_path / "clip.mp4", 25)
+    for t in range(8):
+        writer.write(scene.frame(t)[0])
+    writer.close()
+    oracle = Oracle(scene)
+    oracle.t, oracle.tally = -1, SolverTally()
+
+    class Watched(DlibDetector):
+        def detect(self, picture):
+            oracle.t += 1
+            return super().detect(picture)
+
+    monkeypatch.setattr(predict_video, "DlibDetector", Watched)
+    monkeypatch.setattr(predict_video, "NetworkLandmarker", lambda *arguments, **options: oracle)
+    status, out, err = predict(tmp_path / "clip.mp4", "--detect_every=1", "--side_by_side")
+    assert (status, err) == (0, "")
+    folder = tmp_path / "out"
+    found = landmarks(folder)
+    assert found["frame"].tolist() == list(range(8))
+    assert set(found["face"]) == {1}
+    assert found["time"] == pytest.approx(np.arange(8) / 25)
+    assert found["landmarks"].shape == found["landmarks_frame_by_frame"].shape == (8, 98, 2)
+    assert found["uncertainty"].shape == found["uncertainty_frame_by_frame"].shape == (8, 98)
+    truth = np.array([scene.truths(t)[0] for t in range(8)])
+    assert np.abs(found["landmarks"] - truth).max() < 0.5
+    assert found["restarted"].tolist() == [True] + [False] * 7
+
+    with open(folder / "landmarks.csv", newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert len(rows) == 8
+    for index, row in enumerate(rows):
+        assert (int(row["frame"]), int(row["face"])) == (index, 1)
+        points = np.array([[row[f"x{k}"], row[f"y{k}"]] for k in range(98)], dtype=np.float32)
+        assert np.array_equal(points, found["landmarks"][index])
+        spreads = np.array([row[f"u{k}"] for k in range(98)], dtype=np.float32)
+        assert np.array_equal(spreads, found["uncertainty"][index])
+        assert float(row["uncertainty"]) == pytest.approx(found["uncertainty"][index].mean())
+        assert [float(row[f"bbox_{side}"]) for side in ("x1", "y1", "x2", "y2")] == found["bbox"][index].tolist()
+    times, pictures = frames_of(folder / "video.mp4")
+    assert times == pytest.approx(np.arange(8) / 25, abs=1e-3)
+    assert pictures[0].shape == (360, 1280, 3)
+    assert Image.open(folder / "plot.png").width > 300
+    run = json.loads((folder / "run.json").read_text())
+    assert run["n_frames"] == run["n_frames_with_faces"] == 8
+    assert run["faces"]["RwR"]["1"]["n_frames"] == 8
+    assert run["config"]["rwr"] is True
+    assert "frame by frame" in out
+
+
+def test_drawn_landmarks_are_where_they_should_be(predict, tmp_path):
+    from utils.drawing import FACE_COLOURS
+
+    video = make_video(tmp_path / "grey.mp4", 3, (160, 120))
+    assert predict(video, boxes_for(tmp_path / "b.npy", 3, (50, 30, 130, 110)))[0] == 0
+    points = landmarks(tmp_path / "out")["landmarks"][1]
+    columns, rows = np.clip(points.round().astype(int), 0, (159, 119)).T
+    _, pictures = frames_of(tmp_path / "out" / "video.mp4")
+    assert np.median(np.abs(pictures[1][rows, columns].astype(int) - FACE_COLOURS[0]).mean(axis=1)) < 90
+
+
+def test_boxes_of_an_earlier_run(predict, tmp_path):
+    video = make_video(tmp_path / "clip.mp4", 4)
+    boxes = np.full((4, 2, 4), np.nan)
+    boxes[:, 0] = (5, 5, 30, 30)
+    boxes[1:3, 1] = (20.25, 10, 55.75, 40)
+    np.save(tmp_path / "b.npy", boxes)
+    predict(video, f"--bboxes={tmp_path / 'b.npy'}", out="a")
+    predict(video, f"--bboxes={tmp_path / 'a' / 'landmarks.npz'}", out="b")
+    a, b = landmarks(tmp_path / "a"), landmarks(tmp_path / "b")
+    assert a["face"].tolist() == [1, 1, 2, 1, 2, 1]
+    for name in a:
+        assert np.array_equal(a[name], b[name])
+
+
+def test_verbose_solver(predict, tmp_path):
+    video = make_video(tmp_path / "clip.mp4", 2)
+    _, out, _ = predict(video, boxes_for(tmp_path / "b.npy", 2), "--verbose_solver", ANDERSON)
+    assert out.count("solver: iterations [1]") == 2
+    _, out, _ = predict(
+        video, boxes_for(tmp_path / "b.npy", 2), "--verbose_solver", "--full_first_solve=true", ANDERSON
+    )
+    assert out.count("solver: iterations [1]") == 1, "a full solve, and one that goes on"
+
+
+def test_no_face(predict, tmp_path):
+    video = make_video(tmp_path / "empty.mp4", 10, sound="aac")
+    status, out, err = predict(video)
+    assert (status, err) == (0, "")
+    assert f"{video}: no face was found" in out
+    folder = tmp_path / "out"
+    assert len((folder / "landmarks.csv").read_text().splitlines()) == 1
+    assert landmarks(folder)["landmarks"].shape == (0, 98, 2)
+    assert len(frames_of(folder / "video.mp4")[0]) == 10
+    assert (folder / "plot.png").is_file()
+    assert json.loads((folder / "run.json").read_text())["faces"] == {"RwR": {}}
+
+
+# -- inputs ------------------------------------------------------------------------------------------------------------
+
+
+def test_variable_frame_rate_and_sound(predict, tmp_path):
+    times = np.cumsum([0.0, *np.random.default_rng(0).integers(10, 150, 19)]) / 1000 * 1.0
+    video = make_video(tmp_path / "vfr.mp4", 20, sound="aac", times=times)
+    status, *_ = predict(video, boxes_for(tmp_path / "b.npy", 20, every=7))
+    assert status == 0
+    assert frames_of(tmp_path / "out" / "video.mp4")[0] == pytest.approx(times, abs=1e-4)
+    assert landmarks(tmp_path / "out")["time"] == pytest.approx(times[::7], abs=1e-4)
+    packets = []
+    for path in (video, tmp_path / "out" / "video.mp4"):
+        with av.open(str(path)) as container:
+            packets.append([(float(p.pts * p.time_base), bytes(p)) for p in container.demux(audio=0) if p.size])
+    assert packets[0] == packets[1], "copied, not encoded again"
+
+
+@pytest.mark.parametrize("sound", ["pcm_s16le", "libmp3lame"])
+def test_sound_of_other_codecs(sound, predict, tmp_path):
+    video = make_video(tmp_path / "clip.mkv", 25, sound=sound)
+    assert predict(video)[0] == 0
+    copied = sound != "pcm_s16le"
+    with av.open(str(tmp_path / "out" / "video.mp4")) as container:
+        assert container.streams.audio[0].codec_context.name == ("mp3float" if copied else "aac")
+        heard = np.concatenate([f.to_ndarray().mean(axis=0) for f in container.decode(audio=0)])
+    assert 0.95 < len(heard) / 16000 < 1.2
+    assert np.abs(heard).max() > 0.1
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["sound"]["copied"] is copied
+
+
+def test_a_turned_video_is_shown_upright(predict, tmp_path):
+    video = make_video(tmp_path / "turned.mp4", 3, (64, 32))
+    content = bytearray(video.read_bytes())
+    matrix = content.index(b"tkhd") + 4 + 40
+    content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 32 << 16, 0, 1 << 30)
+    video.write_bytes(content)
+    assert predict(video)[0] == 0
+    _, pictures = frames_of(tmp_path / "out" / "video.mp4")
+    assert pictures[0].shape == (64, 32, 3)
+    red = pictures[0][..., 0].astype(int) - pictures[0][..., 1]
+    assert red[2:10, -6:-2].min() > 100, "a quarter turn to the right takes the upper left corner to the upper right"
+    assert red[2:10, 2:6].max() < 50
+
+
+def test_a_folder_of_pictures(predict, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, shade in ((10, 200), (2, 100), (1, 50)):
+        Image.new("RGB", (64, 48), (shade,) * 3).save(folder / f"shot {number}.png")
+    Image.new("RGB", (48, 48), (250,) * 3).save(folder / "shot 11.JPG")
+    (folder / "shot 3.png").write_text("no picture")
+    (folder / "notes.txt").write_text("no picture either")
+    status, out, _ = predict(folder, "--fps=10")
+    assert status == 0
+    assert "shot 3.png cannot be read" in out
+    times, pictures = frames_of(tmp_path / "out" / "video.mp4")
+    assert times == pytest.approx([0, 0.1, 0.3, 0.4], abs=1e-3)
+    assert [int(picture[24, 32, 0]) for picture in pictures] == pytest.approx([50, 100, 200, 250], abs=6)
+    assert pictures[3][24, 1].max() < 20, "another size is fitted in"
+    assert sorted(["a10", "a9", "A1", "b"], key=natural_key) == ["A1", "a9", "a10", "b"]
+
+
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [
+        ("missing", "no such file"),
+        ("empty", "cannot be decoded"),
+        ("text", "cannot be decoded"),
+        ("truncated", "decoded"),
+    ],
+)
+def test_what_is_no_video(how, named, predict, tmp_path):
+    video = make_video(tmp_path / "clip.mp4", 10)
+    damaged_video(video, how)
+    assert_refused(predict(video), video, named, "expected")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("how", ["cut off", "damaged within"])
+def test_what_can_be_decoded_is_kept(how, predict, tmp_path):
+    video = make_video(tmp_path / "clip.mp4", 500, sound="aac", options={"movflags": "+faststart"})
+    content = bytearray(video.read_bytes())
+    if how == "cut off":
+        del content[len(content) * 7 // 10 :]
+    else:
+        middle = len(content) // 2
+        content[middle : middle + 8000] = np.random.default_rng(0).bytes(8000)
+    video.write_bytes(content)
+    status, out, err = predict(video)
+    assert (status, err) == (0, "")
+    (said,) = re.findall(r"is damaged.*?(\d+) of its 500 frames could be decoded", out)
+    times, _ = frames_of(tmp_path / "out" / "video.mp4")
+    assert 100 < len(times) == int(said) < 500
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["warnings"]
+
+
+def test_a_camera(predict, tmp_path, monkeypatch):
+    class Capture:
+        def __init__(self, number):
+            self.left = 5 if number == 0 else -1
+
+        def isOpened(self):
+            return self.left >= 0
+
+        def read(self):
+            self.left -= 1
+            time.sleep(0.01)
+            return self.left >= 0, np.full((48, 64, 3), 90, np.uint8)
+
+        def set(self, *_):
+            return True
+
+        def get(self, _):
+            return 30.0
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    status, out, _ = predict(0)
+    assert status == 0
+    assert "camera 0: stopped giving pictures" in out
+    times, _ = frames_of(tmp_path / "out" / "video.mp4")
+    assert len(times) == 5
+    assert times[0] == 0
+    assert np.diff(times).min() > 0.009
+    assert_refused(predict(3), "camera 3: cannot be opened")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--bboxes=/nowhere.npy"], "/nowhere.npy: no such file"),
+        (["--bboxes=README.md"], "README.md: cannot be read"),
+        (["--yunet_model=/nowhere.onnx"], "/nowhere.onnx: no such file"),
+        (["--yunet_model=README.md"], "README.md: cannot be read, expected YuNet's model"),
+        (["--max_uncertainty=2"], "'2' is not a number from 0 to 1"),
+        (["--fps=0"], "--fps"),
+        (["--max_faces=0"], "--max_faces"),
+        (["--side_by_side", "--no-rwr"], "--side_by_side"),
+        (["--output_dir=README.md"], "README.md"),
+    ],
+)
+def test_flags(arguments, named, predict, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    assert_refused(predict(PAN, *arguments), named)
+
+
+def test_boxes_that_are_none(predict, tmp_path):
+    video = make_video(tmp_path / "clip.mp4", 3)
+    path = tmp_path / "b.npy"
+    for boxes, named in (
+        (np.zeros((3, 3)), r"\(3, 3\)"),
+        (np.zeros((3, 4)), "frame 0 lacks a box"),
+        (np.array([[1, 1, 9, 9], [1, 1, 9, 9], [1, 1, np.inf, 9]]), "frame 2 lacks a box"),
+    ):
+        np.save(path, boxes)
+        assert re.search(named, assert_refused(predict(video, f"--bboxes={path}"), path))
+    boxes_for(path, 5)
+    assert "has boxes for 5 frames, and the video has 3" in predict(video, f"--bboxes={path}")[1]
+
+
+# -- detectors ---------------------------------------------------------------------------------------------------------
+
+
+def test_dlib_gives_the_boxes_of_landmarks():
+    with VideoReader(PAN) as video:
+        (box,) = DlibDetector().detect(next(iter(video)))
+    points = np.load(bundled.WFLW_V / "landmarks" / "portrait-pan.npy")[0]
+    assert np.abs(box - [*points.min(axis=0), *points.max(axis=0)]).max() < 0.12 * np.ptp(points, axis=0).max()
+
+
+def test_yunet(tmp_path):
+    (tmp_path / "yunet.onnx").write_bytes(fake_yunet.model())
+    picture = np.zeros((360, 640, 3), np.uint8)
+    picture[64:96, 128:160] = 255
+    detector = YuNetDetector(tmp_path / "yunet.onnx", side=640)
+    (box,) = detector.detect(picture)
+    width, height = 32 * np.exp(fake_yunet.BOX)
+    assert (box[2] - box[0], box[3]) == pytest.approx((width, 64 + height / 2), rel=0.02)
+    assert box[3] - box[1] == pytest.approx((1 - YuNetDetector.FOREHEAD) * height, rel=0.02)
+    assert detector.detect(np.zeros((100, 50, 3), np.uint8)).shape == (0, 4)
+
+
+def test_fetching_yunet(tmp_path):
+    content = fake_yunet.model()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/yunet.onnx"
+        path = fetch_yunet(url, sha256(content).hexdigest(), tmp_path / "cache")
+        with pytest.raises(InputError, match="another file"):
+            fetch_yunet(url, "0" * 64, tmp_path / "other")
+        server.shutdown()
+    assert path.read_bytes() == content
+    assert fetch_yunet(url, sha256(content).hexdigest(), tmp_path / "cache") == path, "it is there already"
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(InputError, match="cannot be downloaded"):
+        fetch_yunet(url, "0" * 64, tmp_path / "other")
+
+
+# -- what is measured --------------------------------------------------------------------------------------------------
+
+
+def test_steady_motion_is_not_unsteady():
+    times = np.array([0.0, 0.1, 0.15, 0.4, 0.5])
+    face = np.random.default_rng(0).uniform(0, 100, (98, 2))
+    moving = face + times[:, None, None] * (300, -80)
+    assert frame_unsteadiness(moving, times)[1:-1] == pytest.approx(0, abs=1e-9)
+    moving[2] += 1
+    assert frame_unsteadiness(moving, times)[2] > 100
+    assert np.isnan(frame_unsteadiness(moving, times)[[0, -1]]).all()
+
+
+# -- long runs and interrupted ones ------------------------------------------------------------------------------------
+
+
+def child(*arguments):
+    return [sys.executable, str(REPOSITORY / "predict_video.py"), *map(str, arguments)]
+
+
+def test_ctrl_c_leaves_files_that_are_whole(tmp_path):
+    video = make_video(tmp_path / "long.mp4", 3000, sound="aac")
+    out = tmp_path / "out"
+    flags = [f"--input={video}", f"--output_dir={out}", boxes_for(tmp_path / "b.npy", 3000, every=5)]
+    process = subprocess.Popen(child(*flags), stderr=subprocess.PIPE, text=True, preexec_fn=with_ctrl_c)
+    deadline = time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < deadline:
+        unfinished = list(out.glob(".landmarks.*")) if out.is_dir() else []
+        if any(path.stat().st_size > 20_000 for path in unfinished):
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    (said,) = re.findall(r"interrupted: the first (\d+) frames are done", err)
+    times, _ = frames_of(out / "video.mp4")
+    assert 5 < len(times) == int(said) < 3000
+    with av.open(str(out / "video.mp4")) as container:
+        heard = sum(frame.samples for frame in container.decode(audio=0)) / 16000
+    assert heard == pytest.approx(len(times) / 25, abs=0.2)
+    assert landmarks(out)["frame"].tolist() == list(range(0, len(times), 5))
+    assert json.loads((out / "run.json").read_text())["stopped"] == "interrupted"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "landmarks.csv",
+        "landmarks.npz",
+        "plot.png",
+        "run.json",
+        "video.mp4",
+    ]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_video(tmp_path):
+    """Ten thousand frames, and a tenth of them."""
+    peaks = []
+    for n_frames in (1000, 10_000):
+        video = make_video(tmp_path / f"{n_frames}.mp4", n_frames, sound="aac")
+        boxes = boxes_for(tmp_path / "b.npy", n_frames, every=25)
+        flags = [f"--input={video}", boxes, f"--output_dir={tmp_path / str(n_frames)}"]
+        measured = "import resource, runpy, sys; sys.argv = sys.argv[1:]\n"
+        measured += "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        measured += "finally: print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        done = subprocess.run(
+            [sys.executable, "-c", measured, *child(*flags)[1:]], capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(re.findall(r"peak (\d+)", done.stdout)[0]) / 1024)
+        assert len(landmarks(tmp_path / str(n_frames))["frame"]) == n_frames // 25
+    assert peaks[1] - peaks[0] < 40, "MiB"
+
+
+def test_a_source_by_its_name(tmp_path):
+    with open_source(str(PAN)) as source:
+        assert source.n_frames == 60
+        assert source.fps == 25
+    with pytest.raises(InputError, match="has no picture"):
+        open_source(tmp_path)

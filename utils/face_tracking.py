@@ -1,0 +1,319 @@
+"""Faces through a video: found by a detector, followed by their own landmarks, found again when they are lost.
+
+A face's next crop is made around its last landmarks. The detector is asked at the first frame, every so often for new
+faces, and when a face is lost: when the network is unsure of it, when it jumps or changes its size as no face does,
+when it leaves the frame, or when two tracks have come to follow one face. A lost face is kept in mind for a while, and
+is expected where its motion leads: that tells two faces apart that have crossed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from utils.cropping import FaceCrop
+from utils.detectors import Detector
+from utils.faces import Face, Landmarker, compare, overlap, tight_box
+from utils.shots import ShotDetector
+
+Box = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TrackingSettings:
+    """When a face is looked for, and when it is lost. Sizes are those of a face's box, the longer side."""
+
+    #: Frames between two looks for new faces.
+    detect_every: int = 15
+    #: The same while there is no face, or one is lost.
+    search_every: int = 3
+    #: Most faces at a time; the largest are taken.
+    max_faces: int = 10
+    #: A face whose mean uncertainty is above it is lost, and what is detected with a higher one is no face. As a
+    #: fraction of the crop's side.
+    max_uncertainty: float = 0.06
+    #: Smaller faces, in pixels of the frame, are lost.
+    min_size: float = 16.0
+    #: A face of which a smaller part is within the frame is lost.
+    min_visible: float = 0.5
+    #: A face that moves further than its motion leads it, as a fraction of its size, is lost.
+    max_jump: float = 0.35
+    #: A face that grows or shrinks by more than this factor from a frame to the next is lost.
+    max_growth: float = 1.35
+    #: Two tracks whose landmarks are closer than this fraction of a face's size follow one face.
+    same_face: float = 0.12
+    #: Frames for which a lost face is kept in mind.
+    remember: int = 75
+
+
+@dataclass(eq=False)
+class _Track:
+    """A face that is followed, or kept in mind. ``eq=False``: it is its own key to the network's memory."""
+
+    box: Box
+    id: int | None = None
+    #: The tight box of the last landmarks, None before the first.
+    extent: Box | None = None
+    #: Of the centre, in pixels a frame.
+    velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    #: Where the face was when its motion was last known, and how many frames ago.
+    anchor: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    since_anchor: int = 0
+    #: Frames since it was seen; 0 while it is followed.
+    missing: int = 0
+    restarted: bool = True
+
+    @property
+    def size(self) -> float:
+        return _size(self.box if self.extent is None else self.extent)
+
+    @property
+    def expected(self) -> NDArray[np.float64]:
+        """Where its motion leads the face in the frame at hand: straight on, ever slower."""
+        return self.anchor + self.velocity * (1 - 0.97**self.since_anchor) / 0.03
+
+
+class FaceTracker:
+    """Follows the faces of one video.
+
+    Args:
+        landmarker: the network, with its memory of each face.
+        detector: finds faces to follow.
+        settings: when a face is looked for, and when it is lost.
+        frame_by_frame: a network without memory, asked about the same crops for comparison.
+    """
+
+    def __init__(
+        self,
+        landmarker: Landmarker,
+        detector: Detector,
+        settings: TrackingSettings | None = None,
+        frame_by_frame: Landmarker | None = None,
+    ) -> None:
+        self._landmarker = landmarker
+        self._detector = detector
+        self._settings = settings or TrackingSettings()
+        self._frame_by_frame = frame_by_frame
+        self._shots = ShotDetector()
+        self._tracks: list[_Track] = []
+        self._n_faces = 0
+        self._since_detection: int | None = None
+        #: Shot changes so far.
+        self.n_cuts = 0
+
+    def step(self, picture: NDArray[np.uint8]) -> list[Face]:
+        """The faces of the video's next frame (H, W, 3) RGB, in the order of their ids."""
+        if self._shots.is_cut(picture):
+            self.n_cuts += 1
+            self._forget(self._tracks)
+            self._since_detection = None
+        for track in self._tracks:
+            track.since_anchor += 1
+            track.missing += bool(track.missing)
+        self._forget([track for track in self._tracks if track.missing > self._settings.remember])
+
+        detected = self._detect(picture) if self._is_detection_due() else None
+        fresh = self._seed(picture, detected) if detected is not None else []
+        faces, lost = self._follow(picture, [*self._live, *fresh])
+        if lost:
+            # At once, so that no frame is left out where the detector can help.
+            detected = self._detect(picture) if detected is None else detected
+            fresh = self._seed(picture, detected)
+            faces += self._follow(picture, fresh)[0] if fresh else []
+        return sorted(faces, key=lambda face: face.id)
+
+    @property
+    def _live(self) -> list[_Track]:
+        return [track for track in self._tracks if not track.missing]
+
+    def _is_detection_due(self) -> bool:
+        if self._since_detection is None:
+            return True
+        self._since_detection += 1
+        followed = bool(self._tracks) and not any(track.missing for track in self._tracks)
+        every = self._settings.detect_every if followed else self._settings.search_every
+        return self._since_detection >= every
+
+    def _detect(self, picture: NDArray[np.uint8]) -> list[Box]:
+        self._since_detection = 0
+        boxes = [box for box in self._detector.detect(picture) if _size(box) >= self._settings.min_size]
+        return sorted(boxes, key=_size, reverse=True)
+
+    def _forget(self, tracks: Sequence[_Track]) -> None:
+        self._landmarker.restart(*tracks)
+        self._tracks = [track for track in self._tracks if track not in tracks]
+
+    # -- from detections to tracks -------------------------------------------------------------------------------------
+
+    def _seed(self, picture: NDArray[np.uint8], boxes: list[Box]) -> list[_Track]:
+        """Tracks for the detected faces that none follows yet: of lost faces that come back, or new ones."""
+        live = self._live
+        overlaps = np.array([[overlap(box, track.extent) for track in live] for box in boxes])  # type: ignore[arg-type]
+        explained = {box for box, _ in _assign(-overlaps.reshape(len(boxes), len(live)), limit=-0.25)}
+        free = [
+            box
+            for index, box in enumerate(boxes)
+            if index not in explained and (not live or overlaps[index].max() < 0.5)
+        ]
+        missing = [track for track in self._tracks if track.missing]
+        distances = np.array([[self._distance(track, box) for track in missing] for box in free])
+        returning = dict(_assign(distances.reshape(len(free), len(missing)), limit=1.0))
+        seeds: list[_Track] = []
+        for index, box in enumerate(free):
+            if len(live) + len(seeds) >= self._settings.max_faces:
+                break
+            track = missing[returning[index]] if index in returning else _Track(box, anchor=_centre(box))
+            track.box, track.restarted = box, True
+            seeds.append(track)
+        if seeds:
+            self._refine(picture, seeds)
+        return seeds
+
+    def _distance(self, track: _Track, box: Box) -> float:
+        """How far a detection is from what is expected of a lost face, 1 being as far as it may be."""
+        sizes = max(_size(box), track.size) / min(_size(box), track.size)
+        reach = min(1.0 + 0.05 * track.missing, 2.5) * track.size
+        apart = float(np.linalg.norm(_centre(box) - track.expected))
+        return max(apart / reach, float(np.log2(sizes)))
+
+    def _refine(self, picture: NDArray[np.uint8], tracks: list[_Track]) -> None:
+        """Replaces detected boxes by those of the landmarks in them, which is what the network is used to."""
+        self._landmarker.restart(*tracks)
+        crops = [FaceCrop.around(picture, track.box) for track in tracks]
+        found = self._landmarker.locate(crops, tracks)
+        self._landmarker.restart(*tracks)
+        for track, crop, points in zip(tracks, crops, found.points, strict=True):
+            box = tight_box(crop.to_frame(points))
+            if overlap(box, track.box) > 0.3:
+                track.box = box
+
+    # -- from tracks to faces ------------------------------------------------------------------------------------------
+
+    def _follow(self, picture: NDArray[np.uint8], tracks: list[_Track]) -> tuple[list[Face], bool]:
+        """The faces of these tracks that are there, and whether one of those followed before is not."""
+        if not tracks:
+            return [], False
+        crops = [FaceCrop.around(picture, track.box) for track in tracks]
+        found = self._landmarker.locate(crops, tracks)
+        points = [crop.to_frame(of_crop) for crop, of_crop in zip(crops, found.points, strict=True)]
+        kept = [
+            index
+            for index, track in enumerate(tracks)
+            if self._is_face(track, points[index], found.uncertainty[index], picture)
+        ]
+        rivals = [track for track in self._live if track not in tracks]
+        kept = self._without_doubles(tracks, points, kept, rivals)
+        lost = False
+        for index, track in enumerate(tracks):
+            if index not in kept:
+                lost |= not track.missing and track.id is not None
+                self._lose(track)
+        alone = [tracks[index] for index in kept]
+        compared = compare(self._frame_by_frame, [crops[index] for index in kept], alone)
+        faces = []
+        for number, index in enumerate(kept):
+            track = tracks[index]
+            if track.id is None:
+                self._n_faces += 1
+                track.id = self._n_faces
+                self._tracks.append(track)
+            faces.append(
+                Face(track.id, points[index], found.uncertainty[index], track.box, track.restarted, compared[number])
+            )
+        extents = [tight_box(points[index]) for index in kept]
+        for number, track in enumerate(alone):
+            others = [*extents[:number], *extents[number + 1 :], *(rival.extent for rival in rivals)]
+            entangled = any(overlap(extents[number], other) > 0.1 for other in others if other is not None)
+            _advance(track, extents[number], entangled and track.since_anchor <= self._settings.remember)
+        return faces, lost
+
+    def _is_face(
+        self,
+        track: _Track,
+        points: NDArray[np.float64],
+        uncertainty: NDArray[np.float64],
+        picture: NDArray[np.uint8],
+    ) -> bool:
+        settings = self._settings
+        extent = tight_box(points)
+        size = _size(extent)
+        if uncertainty.mean() > settings.max_uncertainty or size < settings.min_size:
+            return False
+        height, width = picture.shape[:2]
+        inside = np.clip(extent, 0, [width, height, width, height])
+        if float((inside[2:] - inside[:2]).prod()) < settings.min_visible * float((extent[2:] - extent[:2]).prod()):
+            return False
+        if track.restarted or track.extent is None:
+            return True
+        jump = float(np.linalg.norm(_centre(extent) - _centre(track.extent) - track.velocity))
+        growth = max(size, track.size) / min(size, track.size)
+        return jump <= settings.max_jump * track.size and growth <= settings.max_growth
+
+    def _without_doubles(
+        self, tracks: list[_Track], points: list[NDArray[np.float64]], kept: list[int], rivals: list[_Track]
+    ) -> list[int]:
+        """Where two tracks have landed on one face, the one goes on whose motion led there."""
+
+        def surprise(index: int) -> float:
+            track = tracks[index]
+            if track.restarted:
+                return np.inf
+            return float(np.linalg.norm(_centre(tight_box(points[index])) - track.expected))
+
+        remaining: list[int] = []
+        for index in sorted(kept, key=surprise):
+            limit = self._settings.same_face * _size(tight_box(points[index]))
+            near = [
+                other for other in remaining if np.linalg.norm(points[index] - points[other], axis=1).mean() < limit
+            ]
+            taken = any(
+                rival.extent is not None and np.abs(rival.extent - tight_box(points[index])).mean() < limit
+                for rival in rivals
+            )
+            if not near and not taken:
+                remaining.append(index)
+        return sorted(remaining)
+
+    def _lose(self, track: _Track) -> None:
+        self._landmarker.restart(track)
+        track.missing = max(track.missing, 1)
+        track.restarted = True
+
+
+def _advance(track: _Track, extent: Box, entangled: bool) -> None:
+    """Takes over where a face is now. Among other faces its motion is not measured: it may be another's."""
+    centre = _centre(extent)
+    if not entangled:
+        if not track.restarted and track.extent is not None:
+            track.velocity = track.velocity + 0.5 * (centre - _centre(track.extent) - track.velocity)
+        track.anchor, track.since_anchor = centre, 0
+    track.box = extent if track.restarted else _steady(track.box, extent)
+    # A fast face is met where it will be; a slow one's crop is better left alone.
+    speed = float(np.linalg.norm(track.velocity)) / track.size
+    if not entangled:
+        track.box = track.box + np.tile(track.velocity, 2) * np.clip(20 * speed - 0.5, 0, 1)
+    track.extent, track.missing, track.restarted = extent, 0, False
+
+
+def _steady(box: Box, extent: Box) -> Box:
+    """The box of the next crop: small differences are followed slowly, so that the crop does not tremble with the
+    landmarks, and those from 5 % of the face's size on at once.
+    """
+    difference = float(np.abs(extent - box).max()) / _size(extent)
+    return box + min(1.0, 0.2 + 0.8 * (difference / 0.05) ** 2) * (extent - box)
+
+
+def _assign(costs: NDArray[np.float64], limit: float) -> list[tuple[int, int]]:
+    """Pairs (row, column) of the least total cost, each row and column once, without those above ``limit``."""
+    rows, columns = linear_sum_assignment(costs)
+    return [(int(row), int(column)) for row, column in zip(rows, columns, strict=True) if costs[row, column] <= limit]
+
+
+def _centre(box: Box) -> NDArray[np.float64]:
+    return (box[:2] + box[2:]) / 2
+
+
+def _size(box: Box) -> float:
+    return float((box[2:] - box[:2]).max())
