@@ -1,0 +1,195 @@
+"""RwR's claim, tested: error against flicker of RwR, of frame-by-frame solves, and of these followed by filters.
+
+    python -m benchmarks.study_rwr --WFLW_V_dataset_path synthetic/WFLW_V --output_dir results/study
+
+Every network setting runs over every video once, and its landmarks are kept in the output folder, from which a run
+that was interrupted goes on. Filters then run over the frame-by-frame landmarks for a whole grid of parameters, on the
+very videos that they are scored on: their front is the best that tuning could find.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from benchmarks.common import describe_machine
+from datasets.wflw_v import Clip, WFLWVDataset
+from ldeq import LDEQ, VideoTracker
+from ldeq.files import written_whole
+from utils import plots, report, results
+from utils.cli import ArgumentParser, add_common_flags, at_least, run
+from utils.device import load_model, prepare, resolve_device
+from utils.evaluation import track_videos
+from utils.filters import exponential_average, one_euro, savitzky_golay
+from utils.metrics import video_nme, video_nmf
+
+SCRIPT = "study_rwr"
+
+Array = NDArray[np.float64]
+Videos = dict[str, Array]
+
+FRAME_BY_FRAME = "frame by frame"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A point of the plot: a method on a split."""
+
+    split: str
+    method: str
+    setting: str
+    NME: float
+    NMF: float
+
+
+def filter_settings(fps: float) -> dict[str, dict[str, Callable[[Array], Array]]]:
+    """Filters by family and parameters, from hardly any smoothing to far too much."""
+    averages = {f"share {share:.2f}": partial(exponential_average, share=share) for share in np.linspace(0.95, 0.2, 16)}
+    euros = {
+        f"min_cutoff {cutoff}, beta {beta}": partial(one_euro, fps=fps, min_cutoff=cutoff, beta=beta)
+        for cutoff, beta in itertools.product((0.3, 0.6, 1.0, 2.0, 4.0, 8.0), (0.0, 0.003, 0.01, 0.03, 0.1, 0.3))
+    }
+    polynomials = {
+        f"window {window}, order {order}": partial(savitzky_golay, window=window, order=order)
+        for window, order in itertools.product((3, 5, 7, 9, 11, 15, 21), (1, 2, 3))
+        if window > order + 1
+    }
+    return {"exponential average": averages, "One Euro": euros, "Savitzky–Golay": polynomials}
+
+
+def rwr_trackers(model: LDEQ, iterations: Sequence[int]) -> dict[str, VideoTracker]:
+    """A tracker for each network setting of the study."""
+    trackers = {FRAME_BY_FRAME: VideoTracker(model, rwr=False)}
+    for less, max_iters in itertools.product((False, True), iterations):
+        name = f"RwR, {max_iters} iteration{'s' * (max_iters > 1)}, {'without' if less else 'with'} the last step"
+        trackers[name] = VideoTracker(model, max_iters=max_iters, take_one_less_inference_step=less)
+    return trackers
+
+
+def landmarks_of(
+    tracker: VideoTracker, clips: Sequence[Clip], folder: Path, name: str, batch_size: int, workers: int
+) -> Videos:
+    """Landmarks (frames, 98, 2) of each clip, read from the folder where an earlier run has left them there."""
+    missing = [clip for clip in clips if not (folder / f"{clip.id}.npy").exists()]
+    if missing:
+        with report.progress(len(missing), "video", name) as bar:
+            for video in track_videos(tracker, missing, batch_size=batch_size, workers=workers):
+                if video.failure is not None:
+                    raise video.failure
+                with written_whole(folder / f"{video.clip.id}.npy") as temporary:
+                    np.save(temporary, np.array(video.landmarks))
+                bar.update()
+    return {clip.id: np.load(folder / f"{clip.id}.npy") for clip in clips}
+
+
+def score(split: str, method: str, setting: str, found: Mapping[str, Array], truth: Mapping[str, Array]) -> Row:
+    """The means over videos that the evaluation script reports."""
+    nme = float(np.mean([video_nme(found[id], truth[id]) for id in truth]))
+    nmf = float(np.mean([video_nmf(found[id], truth[id]) for id in truth]))
+    return Row(split, method, setting, nme, nmf)
+
+
+def front(rows: Sequence[Row]) -> list[Row]:
+    """Those that no other row beats in one figure without losing in the other, by rising NMF."""
+    def beaten(row: Row, other: Row) -> bool:
+        return other.NME <= row.NME and other.NMF <= row.NMF and (other.NME, other.NMF) != (row.NME, row.NMF)
+
+    kept = [row for row in rows if not any(beaten(row, other) for other in rows)]
+    return sorted(kept, key=lambda row: row.NMF)
+
+
+def plot(rows: Sequence[Row], splits: Sequence[str]) -> Figure:
+    """Error against flicker, a panel a split."""
+    figure = Figure(figsize=(6.5 * len(splits), 5.5), layout="constrained")
+    for axes, split in zip(np.atleast_1d(figure.subplots(1, len(splits))), splits, strict=True):
+        here = [row for row in rows if row.split == split]
+        for index, family in enumerate(filter_settings(25)):
+            members = [row for row in here if row.method == family]
+            x, y = zip(*((row.NMF, row.NME) for row in front(members)), strict=True)
+            axes.plot(x, y, "-", color=f"C{index + 2}", label=f"{family}, tuned")
+            x, y = zip(*((row.NMF, row.NME) for row in members), strict=True)
+            axes.plot(x, y, ".", color=f"C{index + 2}", alpha=0.25)
+        for word, style in (("with", "o-"), ("without", "s--")):
+            members = [row for row in here if row.method == "RwR" and word in row.setting.split()]
+            x, y = zip(*((row.NMF, row.NME) for row in members), strict=True)
+            axes.plot(x, y, style, color="C0", label=f"RwR, {word} the last step")
+            for row in members:
+                n_iters = row.setting.split()[0]
+                axes.annotate(n_iters, (row.NMF, row.NME), textcoords="offset points", xytext=(5, 4), fontsize=8)
+        base = next(row for row in here if row.method == FRAME_BY_FRAME)
+        axes.plot(base.NMF, base.NME, "*", color="C3", markersize=14, label="frame by frame, full solve")
+        limit = max([base.NME, *(row.NME for row in here if row.method == "RwR")])
+        low = min(row.NME for row in here)
+        axes.set_ylim(low - 0.08 * (limit - low + 0.1), limit + 0.6 * (limit - low + 0.1))
+        axes.set(xlabel="NMF", ylabel="NME, %", title=f"{split} videos")
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend(fontsize=8)
+    return figure
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = ArgumentParser(__doc__.splitlines()[0])
+    add_common_flags(parser, SCRIPT)
+    parser.add_argument("--WFLW_V_dataset_path", required=True, metavar="DIR", help="videos in WFLW-V's layout")
+    parser.add_argument("--splits", nargs="+", default=["easy", "hard"], metavar="SPLIT", help="id lists of it")
+    parser.add_argument("--iterations", nargs="+", type=at_least(1), default=[1, 2, 3, 5], metavar="N", help="of RwR")
+    parser.add_argument("--batch_size", type=at_least(1), default=8, metavar="N", help="videos at once")
+    parser.add_argument("--workers", type=at_least(0), default=2, metavar="N", help="threads that decode")
+    flags = parser.parse(arguments)
+    device = resolve_device(flags.device)
+    model = prepare(load_checkpoint(checkpoint_path(flags.landmark_model_weights), device, flags.trust_pickle), device, flags.precision)
+    folder = Path(flags.output_dir or f"results/{SCRIPT}")
+    rows: list[Row] = []
+    for split in flags.splits:
+        dataset = WFLWVDataset(flags.WFLW_V_dataset_path, split)
+        truth = {clip.id: clip.landmarks for clip in dataset.clips}
+        for name, tracker in rwr_trackers(model, flags.iterations).items():
+            found = landmarks_of(
+                tracker, dataset.clips, folder / "landmarks" / name, f"{split}, {name}", flags.batch_size, flags.workers
+            )
+            method, _, setting = name.partition(", ")
+            rows.append(score(split, method, setting, found, truth))
+            if name == FRAME_BY_FRAME:
+                for family, settings in filter_settings(dataset.clips[0].read_fps()).items():
+                    for setting, smooth in settings.items():
+                        smoothed = {id: smooth(points) for id, points in found.items()}
+                        rows.append(score(split, family, setting, smoothed, truth))
+    results.write_csv(folder / "study.csv", [vars(row) for row in rows])
+    with written_whole(folder / "study.png") as temporary:
+        plots.save(plot(rows, flags.splits), temporary)
+    out = report.console()
+    out.print(describe_machine(device))
+    for split in flags.splits:
+        print_split(split, [row for row in rows if row.split == split])
+
+
+def print_split(split: str, rows: Sequence[Row]) -> None:
+    """The table of a split: RwR and frame by frame, the filters' fronts, and whether a filter beats RwR in both."""
+    base = next(row for row in rows if row.method == FRAME_BY_FRAME)
+    rwr = [row for row in rows if row.method == "RwR"]
+    filters = [row for row in rows if row.method not in (FRAME_BY_FRAME, "RwR")]
+    shown = [base, *rwr]
+    for family in dict.fromkeys(row.method for row in filters):
+        shown.append(min((row for row in filters if row.method == family), key=lambda row: row.NME))
+        steady = [row for row in filters if row.method == family and min(row.NMF for row in rwr) >= row.NMF]
+        if steady:
+            shown.append(min(steady, key=lambda row: row.NME))
+    def cells(row: Row) -> list[str]:
+        change, change_nmf = 100 * (row.NME / base.NME - 1), 100 * (row.NMF / base.NMF - 1)
+        name = f"{row.method}, {row.setting}" if row.setting else row.method
+        return [name, f"{row.NME:.3f}", f"{change:+.1f} %", f"{row.NMF:.3f}", f"{change_nmf:+.1f} %"]
+
+    out = report.console()
+    out.print(report.table(f"{split} videos", ["method", "NME %", "", "NMF", ""], [cells(row) for row in shown]))
+    best = front(rwr)
+    beaten = [row for row in best if any(other.NME < row.NME and other.NMF < row.NMF for other in filters)]
+    out.print(f"Of the {len(best)} RwR settings on their front, {len(beaten)} are beaten in both figures by a filter.")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,68 @@
+"""Filters that steady landmarks after they have been found: what RwR is compared with.
+
+Each takes the landmarks of one video, (frames, K, 2) in pixels, and gives as many.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+def exponential_average(points: ArrayLike, share: float) -> Array:
+    """ŷ_t = share·x_t + (1 − share)·ŷ_{t−1}, ŷ_0 = x_0. Causal.
+
+    Args:
+        points: (frames, K, 2), x.
+        share: of the new frame, in (0, 1]; 1 changes nothing.
+    """
+    found = np.asarray(points, dtype=np.float64)
+    out = found.copy()
+    for t in range(1, len(found)):
+        out[t] = share * found[t] + (1 - share) * out[t - 1]
+    return out
+
+
+def one_euro(points: ArrayLike, fps: float, min_cutoff: float, beta: float, derivative_cutoff: float = 1.0) -> Array:
+    """The 1€ filter (Casiez, Roussel, Vogel: CHI 2012, section 2): an average that follows fast points more closely.
+
+    Each point is smoothed by the share of the cut-off frequency min_cutoff + beta·|velocity|, its velocity by that of
+    ``derivative_cutoff``. Causal.
+
+    Args:
+        points: (frames, K, 2), pixels.
+        fps: frames a second.
+        min_cutoff: in Hz, of a point at rest. Less is steadier.
+        beta: in Hz for a velocity of one pixel a second. More lags less.
+        derivative_cutoff: in Hz.
+    """
+    found = np.asarray(points, dtype=np.float64)
+
+    def share(cutoff: ArrayLike) -> Array:
+        return 1 / (1 + fps / (2 * np.pi * np.asarray(cutoff, dtype=np.float64)))
+
+    out, velocity = found.copy(), np.zeros_like(found[0])
+    for t in range(1, len(found)):
+        slope = share(derivative_cutoff)
+        velocity = slope * (found[t] - found[t - 1]) * fps + (1 - slope) * velocity
+        speed = np.linalg.norm(velocity, axis=-1, keepdims=True)
+        new = share(min_cutoff + beta * speed)
+        out[t] = new * found[t] + (1 - new) * out[t - 1]
+    return out
+
+
+def savitzky_golay(points: ArrayLike, window: int, order: int) -> Array:
+    """Polynomials of an order fitted to windows of frames (Savitzky, Golay 1964). Not causal: it looks ahead.
+
+    Args:
+        points: (frames, K, 2).
+        window: frames, odd and more than ``order``; shortened to the video.
+        order: of the polynomials.
+    """
+    from scipy.signal import savgol_filter
+
+    found = np.asarray(points, dtype=np.float64)
+    window = min(window, len(found) - (len(found) + 1) % 2)
+    if window <= order:
+        return found.copy()
+    return np.asarray(savgol_filter(found, window, order, axis=0))
