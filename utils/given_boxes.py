@@ -35,11 +35,9 @@ def read_boxes(path: str | Path) -> NDArray[np.float64]:
     except Exception as error:  # NumPy raises whatever the damage in the file leads to
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise InputError(f"{path}: cannot be read ({reason}), expected a NumPy array of boxes") from None
-    if boxes.ndim == 2:
-        boxes = boxes[:, None]
-    if boxes.ndim != 3 or boxes.shape[2] < 4:
+    if boxes.ndim not in (2, 3) or boxes.shape[-1] < 4:
         raise InputError(f"{path}: has shape {boxes.shape}, expected (frames, 4 or more) or (frames, faces, 4 or more)")
-    boxes = boxes[..., :4]
+    boxes = (boxes[:, None] if boxes.ndim == 2 else boxes)[..., :4]
     there = ~np.isnan(boxes).any(axis=-1)
     corners = np.trunc(boxes + 0.5)
     sound = (np.abs(boxes) < FARTHEST).all(axis=-1) & ((corners[..., 2:] - corners[..., :2]).max(axis=-1) >= 1)
