@@ -192,7 +192,7 @@ def test_synthetic_faces_are_mixed_in_by_their_share(faces, monkeypatch):
 
 def test_a_short_run_learns(faces, tmp_path, run_script):
     out = tmp_path / "run"
-    options = ["--augment", "false", "--steps", 30, "--validate_every", 10, "--lr", "1e-2", "--ema_decay", 0.5]
+    options = ["--augment", "false", "--steps", 40, "--validate_every", 10, "--lr", "1e-2", "--ema_decay", 0.5]
     status, shown, err = run_script(train_LDEQ.main, *TINY, *options, "--dataset_path", faces, "--output_dir", out)
     assert status == 0, err
     nme = column(out, "validation_NME")
@@ -232,7 +232,7 @@ def train(faces: Path, out: Path, *options: object, launcher: tuple[str, ...] = 
 
 
 def wait_for_row(out: Path, step: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while process.poll() is None and time.monotonic() < deadline:
         if (out / "log.csv").is_file() and len((out / "log.csv").read_text().splitlines()) > step:
             return
@@ -265,7 +265,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(faces, tmp_path, run_sc
     process = train(faces, killed, "--resume")  # the settings are the run's own
     wait_for_row(killed, 14, process)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "--resume --output_dir" in err
     assert "Traceback" not in err
@@ -282,11 +282,11 @@ def test_two_processes_train_as_one(faces, tmp_path):
     options = ["--steps", 5, "--validate_every", 5, "--head_scale", 0.01, "--clip_norm", 0]
     one, two = tmp_path / "one", tmp_path / "two"
     alone = train(faces, one, *options)
-    _, err = alone.communicate(timeout=200)
+    _, err = alone.communicate(timeout=600)
     assert alone.returncode == 0, err
     launcher = ("--nproc_per_node", "2", "--standalone")
     together = train(faces, two, *options, launcher=launcher)
-    _, err = together.communicate(timeout=200)
+    _, err = together.communicate(timeout=600)
     assert together.returncode == 0, err
     for name in ("loss", "keypoint", "heatmap", "lr", "validation_NME"):
         np.testing.assert_allclose(column(two, name), column(one, name), rtol=1e-4, err_msg=name)

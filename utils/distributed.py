@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from ldeq import InputError
 from utils.device import collective_backend, local_device
@@ -100,9 +99,24 @@ def joined(device_name: str) -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def _sum_over_processes(values: Tensor) -> Tensor:
+class _SumOverProcesses(torch.autograd.Function):
     """Differentiable: every process's gradient reaches every process's values."""
-    total: Tensor = all_reduce(values)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _sum_over_processes(values: Tensor) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(values)
     return total
 
 
