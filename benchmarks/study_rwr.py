@@ -23,7 +23,7 @@ from ldeq import LDEQ, VideoTracker
 from ldeq.files import written_whole
 from utils import plots, report, results
 from utils.cli import ArgumentParser, add_common_flags, at_least, run
-from utils.device import load_model, prepare, resolve_device
+from utils.device import load_model, resolve_device
 from utils.evaluation import track_videos
 from utils.filters import exponential_average, one_euro, savitzky_golay
 from utils.metrics import video_nme, video_nmf
@@ -47,7 +47,7 @@ class Row:
     NMF: float
 
 
-def filter_settings(fps: float) -> dict[str, dict[str, Callable[[Array], Array]]]:
+def filter_settings(fps: float) -> Mapping[str, Mapping[str, Callable[[Array], Array]]]:
     """Filters by family and parameters, from hardly any smoothing to far too much."""
     averages = {f"share {share:.2f}": partial(exponential_average, share=share) for share in np.linspace(0.95, 0.2, 16)}
     euros = {
@@ -96,6 +96,7 @@ def score(split: str, method: str, setting: str, found: Mapping[str, Array], tru
 
 def front(rows: Sequence[Row]) -> list[Row]:
     """Those that no other row beats in one figure without losing in the other, by rising NMF."""
+
     def beaten(row: Row, other: Row) -> bool:
         return other.NME <= row.NME and other.NMF <= row.NMF and (other.NME, other.NMF) != (row.NME, row.NMF)
 
@@ -142,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=at_least(0), default=2, metavar="N", help="threads that decode")
     flags = parser.parse(arguments)
     device = resolve_device(flags.device)
-    model = prepare(load_checkpoint(checkpoint_path(flags.landmark_model_weights), device, flags.trust_pickle), device, flags.precision)
+    model = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
     folder = Path(flags.output_dir or f"results/{SCRIPT}")
     rows: list[Row] = []
     for split in flags.splits:
@@ -179,6 +180,7 @@ def print_split(split: str, rows: Sequence[Row]) -> None:
         steady = [row for row in filters if row.method == family and min(row.NMF for row in rwr) >= row.NMF]
         if steady:
             shown.append(min(steady, key=lambda row: row.NME))
+
     def cells(row: Row) -> list[str]:
         change, change_nmf = 100 * (row.NME / base.NME - 1), 100 * (row.NMF / base.NMF - 1)
         name = f"{row.method}, {row.setting}" if row.setting else row.method
