@@ -190,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if flags.side_by_side:
             modes["frame by frame"] = face_curves(files.chunks(), "_frame_by_frame")
 
-    note = bundled.UNTRAINED_NOTE if bundled.is_untrained(flags.landmark_model_weights) else None
+    note = bundled.note_on(flags.landmark_model_weights)
     title = f"{Path(source.name).name}, {mode_of(model, flags)}"
     plots.save(plots.face_curves_plot(modes, title, note), folder / "plot.png")
     warnings = list(filter(None, warnings_of(outcome, source, damage, video, flags, boxes)))

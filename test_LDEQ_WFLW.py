@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = results.make_output_folder(flags.output_dir, SCRIPT)
 
     console = report.console()
-    note = bundled.UNTRAINED_NOTE if bundled.is_untrained(flags.landmark_model_weights) else None
+    note = bundled.note_on(flags.landmark_model_weights)
     head = [f"weights  {flags.landmark_model_weights}", f"data     {flags.dataset_path}"]
     report.print_lines(console, [*head, slow_precision_note(device, flags.precision)])
     if flags.summary:

@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     mode = report.mode(model, flags.rwr, flags.rwr_max_iters, flags.rwr_take_one_less_inference_step)
     console = report.console()
-    note = bundled.UNTRAINED_NOTE if bundled.is_untrained(flags.landmark_model_weights) else None
+    note = bundled.note_on(flags.landmark_model_weights)
     head = [
         f"weights  {flags.landmark_model_weights}",
         f"data     {flags.WFLW_V_dataset_path}, {flags.WFLW_V_split} ({len(dataset.clips)} videos)",

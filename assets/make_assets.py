@@ -1,4 +1,4 @@
-"""Makes the bundled samples and the untrained weights: ``python -m assets.make_assets [--output_dir DIR]``.
+"""Makes the bundled samples: ``python -m assets.make_assets [--output_dir DIR]``.
 
 Every picture is a warp of one portrait by a homography, and the portrait's 98 landmarks move by the same homography,
 so the annotations are as exact as the portrait's own.
@@ -11,11 +11,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from datasets.wflw import write_list
-from ldeq import LDEQ, ModelConfig, SolverConfig, save_checkpoint
 from ldeq.files import written_whole
 from utils import bundled
 from utils.landmarks98 import CROP_SIZE
@@ -249,19 +247,6 @@ def _make_clip(
             np.save(temporary, np.array(values))
 
 
-# -- weights -----------------------------------------------------------------------------------------------------------
-
-
-def make_untrained_weights(path: Path, seed: int) -> None:
-    """A small network with PyTorch's random initial weights, its head scaled down to make the cell a contraction."""
-    torch.manual_seed(seed)
-    config = ModelConfig(injection_width=16, cell_base_width=16, cell_width_increment=4, cell_gn_groups=4)
-    model = LDEQ(config, SolverConfig(max_iters=12, rel_diff_target=2e-2))
-    with torch.no_grad():
-        model.cell.head.conv.weight *= 0.02
-    save_checkpoint(path, model)
-
-
 def main() -> None:
     """Makes everything."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -271,7 +256,6 @@ def main() -> None:
     portrait = Portrait(bundled.ASSETS / "portrait")
     make_wflw(portrait, flags.output_dir / bundled.WFLW.name, np.random.default_rng(flags.seed))
     make_wflw_v(portrait, flags.output_dir / bundled.WFLW_V.name, np.random.default_rng(flags.seed + 1))
-    make_untrained_weights(flags.output_dir / "weights" / bundled.WEIGHTS.name, flags.seed)
 
 
 if __name__ == "__main__":

@@ -57,17 +57,18 @@ def video_run(run_script, tmp_path):
 # -- WFLW --------------------------------------------------------------------------------------------------------------
 
 
-def test_wflw_without_arguments_says_that_its_figures_mean_nothing(wflw_run, tmp_path):
+def test_wflw_without_arguments_has_the_bundled_weights(wflw_run, tmp_path):
     status, out, err = wflw_run()
     assert (status, err) == (0, "")
-    assert bundled.UNTRAINED_NOTE in out
+    assert bundled.WEIGHTS_NOTE in out
     assert "assets/WFLW" in out
     assert "3.92" in out
     assert "2,500 images" in out
     folder = tmp_path / "out"
     found = results(folder)
-    assert found["weights"].endswith("untrained.pth.tar")
-    assert found["config"]["model"]["cell_base_width"] == 16
+    assert found["weights"].endswith("synthetic.pth.tar")
+    assert found["config"]["model"]["im_size"] == 256
+    assert found["splits"]["test"]["NME"] < 8
     assert found["environment"]["torch"] == torch.__version__
     assert [row["split"] for row in rows(folder)] == list(found["splits"]) == list(test_LDEQ_WFLW.SPLITS)
     for row in rows(folder):
@@ -542,7 +543,7 @@ def test_as_a_process_from_another_folder(script, tmp_path):
     command = [sys.executable, str(REPOSITORY / script)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
-    assert bundled.UNTRAINED_NOTE in done.stdout
+    assert bundled.WEIGHTS_NOTE in done.stdout
     (folder,) = (tmp_path / "results" / script[:-3]).iterdir()
     assert (folder / "results.json").is_file()
 
