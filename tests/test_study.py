@@ -1,0 +1,91 @@
+"""The study of RwR: the filters that it compares with, and the study on a small data set."""
+
+import csv
+
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+
+from benchmarks import study_rwr
+from ldeq import save_checkpoint
+from tests.conftest import GOLDEN, make_small_model
+from utils.filters import exponential_average, one_euro, savitzky_golay
+from utils.metrics import video_nme, video_nmf
+
+
+@pytest.fixture
+def walk():
+    """A video's landmarks: a smooth path, and the same with noise."""
+    t = np.arange(80)[:, None, None]
+    path = 100 + 20 * np.sin(t / 15 + np.arange(98)[None, :, None]) + np.zeros((80, 98, 2))
+    return path, path + np.random.default_rng(0).normal(0, 1.5, path.shape)
+
+
+def test_an_exponential_average_is_the_recursive_filter(walk):
+    _, noisy = walk
+    share = 0.3
+    start = (1 - share) * noisy[:1]
+    expected, _ = lfilter([share], [1, share - 1], noisy, axis=0, zi=start)
+    assert np.allclose(exponential_average(noisy, share), expected)
+    assert np.array_equal(exponential_average(noisy, 1.0), noisy)
+
+
+def test_one_euro_is_an_average_at_rest_and_follows_what_is_fast(walk):
+    _, noisy = walk
+    fps, cutoff = 25.0, 1.5
+    share = 1 / (1 + fps / (2 * np.pi * cutoff))
+    assert np.allclose(one_euro(noisy, fps, cutoff, beta=0.0), exponential_average(noisy, share))
+    step = np.repeat(np.array([0.0, 100.0]), 20)[:, None, None] * np.ones((1, 98, 2))
+    slow, fast = (one_euro(step, fps, cutoff, beta) for beta in (0.0, 0.1))
+    assert fast[21, 0, 0] > slow[21, 0, 0] + 20
+    assert (np.diff(fast[20:, 0, 0]) >= 0).all()
+
+
+def test_savitzky_golay_keeps_polynomials_and_short_videos():
+    t = np.arange(30.0)[:, None, None]
+    cubic = 0.01 * t**3 - t**2 + np.ones((1, 98, 2))
+    assert np.allclose(savitzky_golay(cubic, 9, 3), cubic)
+    assert np.allclose(savitzky_golay(cubic[:3], 9, 2), cubic[:3])
+    assert savitzky_golay(cubic[:6], 21, 2).shape == (6, 98, 2)
+
+
+@pytest.mark.parametrize("smooth", [lambda x: exponential_average(x, 0.5), lambda x: savitzky_golay(x, 7, 2),
+                                    lambda x: one_euro(x, 25, 2.0, 0.05)])  # fmt: skip
+def test_filters_lower_flicker(walk, smooth):
+    path, noisy = walk
+    assert video_nmf(smooth(noisy), path) < 0.8 * video_nmf(noisy, path)
+
+
+def test_the_front_has_what_nothing_beats():
+    rows = [
+        study_rwr.Row("s", "m", str(i), nme, nmf) for i, (nme, nmf) in enumerate([(3, 1), (2, 2), (2.5, 2), (1, 3)])
+    ]
+    assert [row.setting for row in study_rwr.front(rows)] == ["0", "1", "3"]
+
+
+@pytest.mark.slow
+def test_the_study_scores_as_the_metrics_do_and_goes_on(tmp_path, run_script):
+    weights = tmp_path / "small.pth.tar"
+    save_checkpoint(weights, make_small_model(solver={"max_iters": 3}))
+    arguments = [
+        "--WFLW_V_dataset_path", GOLDEN / "WFLW_V", "--splits", "easy", "--iterations", 1, 2,
+        "--landmark_model_weights", weights, "--output_dir", tmp_path / "out", "--workers", 0,
+    ]  # fmt: skip
+    status, out, err = run_script(study_rwr.main, *arguments)
+    assert status == 0, err
+    assert "frame by frame" in out
+    assert "RwR, 2 iterations, without the last step" in out
+    with (tmp_path / "out" / "study.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    settings = {(row["method"], row["setting"]) for row in rows}
+    assert len(settings) == len(rows) > 50
+    (base,) = [row for row in rows if row["method"] == "frame by frame"]
+    folder = tmp_path / "out" / "landmarks" / "frame by frame"
+    ids = [path.stem for path in folder.glob("*.npy")]
+    truth = {id: np.load(GOLDEN / "WFLW_V" / "landmarks" / f"{id}.npy") for id in ids}
+    expected = np.mean([video_nme(np.load(folder / f"{id}.npy"), truth[id]) for id in ids])
+    assert float(base["NME"]) == pytest.approx(expected)
+    assert (tmp_path / "out" / "study.png").stat().st_size > 10_000
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "landmarks").rglob("*.npy")}
+    assert run_script(study_rwr.main, *arguments)[0] == 0
+    assert before == {path: path.stat().st_mtime_ns for path in before}
