@@ -10,8 +10,8 @@ import numpy as np
 from utils.download.failure import Failure, Kind
 from utils.video import DEFAULT_FPS
 
-#: x264's constant rate factor of the clips. At 12 a decoded clip differs from its source by about a grey level, less
-#: than one decoder differs from another, at a fifth of the size of a lossless file, which few players open.
+#: x264's constant rate factor of the clips: low, since what it loses would show as flicker. Lossless H.264 (another
+#: profile, which few players open) would be far larger and gain what decoders differ by anyway.
 CRF = 12
 
 
