@@ -37,6 +37,8 @@ SCRIPT = "predict_video"
 DEFAULTS = TrackingSettings()
 #: Up to so many faces are listed on the terminal.
 LISTED = 12
+#: What a run writes into its folder.
+WRITTEN = ("video.mp4", "landmarks.csv", "landmarks.npz", "plot.png", "run.json")
 #: How a run is said to have ended after Ctrl-C.
 INTERRUPTED = "interrupted"
 
@@ -132,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = make_parser().parse(arguments)
     if flags.side_by_side and not flags.rwr:
         raise InputError("--side_by_side shows RwR beside frame by frame, expected it without --no-rwr")
+    refuse_to_overwrite(flags)
     device = resolve_device(flags.device)
     model = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
     boxes = read_boxes(flags.bboxes) if flags.bboxes else None
@@ -219,6 +222,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report.print_lines(console, [*warnings, none, note, landmarker.tally.check(), f"{speed} Results are in {folder}"])
     if outcome.stopped == INTERRUPTED:
         raise KeyboardInterrupt(f"the first {outcome.n_frames} frames are done and in {folder}")
+
+
+def refuse_to_overwrite(flags: argparse.Namespace) -> None:
+    """Keeps the results from taking the place of what they are made from.
+
+    Raises:
+        InputError: where they would.
+    """
+    if flags.output_dir is None:
+        return
+    folder = Path(flags.output_dir)
+    given = {"--input": flags.input, "--bboxes": flags.bboxes, "--yunet_model": flags.yunet_model}
+    given["--landmark_model_weights"] = flags.landmark_model_weights
+    for flag, name in given.items():
+        if not name or not Path(name).exists() or not folder.is_dir():
+            continue
+        if folder.samefile(name):
+            raise InputError(f"{folder}: is the folder of pictures itself, expected another --output_dir")
+        for written in WRITTEN:
+            if (folder / written).exists() and (folder / written).samefile(name):
+                raise InputError(f"{name}: is {flag} and would be overwritten, expected another --output_dir")
 
 
 def warnings_of(

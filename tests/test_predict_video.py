@@ -360,6 +360,21 @@ def test_flags(arguments, named, predict, monkeypatch):
     assert_refused(predict(PAN, *arguments), named)
 
 
+def test_what_is_given_is_not_overwritten(predict, tmp_path):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    video = make_video(clips / "video.mp4", 2)
+    np.savez(clips / "landmarks.npz", frame=0)
+    Image.new("RGB", SMALL).save(clips / "1.png")
+    before = {path: path.read_bytes() for path in clips.iterdir()}
+    (tmp_path / "alias").symlink_to(clips)
+    for out in ("clips", "alias"):
+        assert_refused(predict(video, out=out), video, "--output_dir")
+        assert_refused(predict(PAN, f"--bboxes={clips / 'landmarks.npz'}", out=out), "landmarks.npz", "--output_dir")
+        assert_refused(predict(clips, out=out), out, "--output_dir")
+    assert {path: path.read_bytes() for path in clips.iterdir()} == before
+
+
 def test_boxes_that_are_none(predict, tmp_path):
     video = make_video(tmp_path / "clip.mp4", 3)
     path = tmp_path / "b.npy"
