@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ldeq import LDEQ, InputError, LDEQOutput, VideoTracker
 from utils import bundled, plots, report, results
+from utils.audio import has_sound
 from utils.cli import ArgumentParser, add_boolean, add_common_flags, at_least, deferred_interrupt, number_within, run
 from utils.detectors import DEFAULT_SIDE, Detector, DlibDetector, YuNetDetector, fetch_yunet
 from utils.device import load_model, resolve_device, slow_precision_note
@@ -256,6 +257,8 @@ def warnings_of(
     """What was not as it should be, a sentence each."""
     if video.sound is not None and video.sound.failure:
         yield f"{source.name}: {video.sound.failure}, and ends early."
+    if video.sound is None and source.sound is not None and has_sound(source.sound):
+        yield f"{source.name}: its sound cannot be read and is left out."
     yield damage
     if boxes is not None and len(boxes) != outcome.n_frames and not outcome.stopped:
         yield f"{flags.bboxes}: has boxes for {len(boxes)} frames, and the video has {outcome.n_frames}."

@@ -61,14 +61,14 @@ def frames_of(path):
         return [float(frame.pts * frame.time_base) for frame in frames], [f.to_ndarray(format="rgb24") for f in frames]
 
 
-def make_video(path, n_frames, size=SMALL, sound=None, times=None, options=None):
+def make_video(path, n_frames, size=SMALL, sound=None, times=None, options=None, rate=16000):
     """A red corner above left, and a hum if there is to be one."""
     with av.open(str(path), "w", options=options or {}) as container:
         video = container.add_stream("libx264", rate=25)
         video.width, video.height = size
         video.pix_fmt = "yuv420p"
         video.codec_context.time_base = Fraction(1, 1000)
-        audio = container.add_stream(sound, rate=16000) if sound else None
+        audio = container.add_stream(sound, rate=rate) if sound else None
         if audio is not None:
             audio.layout = "mono"
         for index in range(n_frames):
@@ -82,9 +82,9 @@ def make_video(path, n_frames, size=SMALL, sound=None, times=None, options=None)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         if audio is not None:
-            hum = (8000 * np.sin(np.arange(16000 * n_frames // 25) / 10)).astype(np.int16)
+            hum = (8000 * np.sin(np.arange(rate * n_frames // 25) / 10)).astype(np.int16)
             frame = av.AudioFrame.from_ndarray(hum[None], format="s16", layout="mono")
-            frame.rate, frame.pts = 16000, 0
+            frame.rate, frame.pts = rate, 0
             container.mux(audio.encode(frame))
             container.mux(audio.encode(None))
     return path
@@ -229,17 +229,27 @@ def test_variable_frame_rate_and_sound(predict, tmp_path):
     assert packets[0] == packets[1], "copied, not encoded again"
 
 
-@pytest.mark.parametrize("sound", ["pcm_s16le", "libmp3lame"])
-def test_sound_of_other_codecs(sound, predict, tmp_path):
-    video = make_video(tmp_path / "clip.mkv", 25, sound=sound)
+@pytest.mark.parametrize(
+    ("sound", "rate", "copied"), [("pcm_s16le", 16000, False), ("libmp3lame", 16000, True), ("libmp3lame", 11025, False)]
+)
+def test_sound_of_other_codecs(sound, rate, copied, predict, tmp_path):
+    video = make_video(tmp_path / "clip.mkv", 25, sound=sound, rate=rate)
     assert predict(video)[0] == 0
-    copied = sound != "pcm_s16le"
     with av.open(str(tmp_path / "out" / "video.mp4")) as container:
         assert container.streams.audio[0].codec_context.name == ("mp3float" if copied else "aac")
         heard = np.concatenate([f.to_ndarray().mean(axis=0) for f in container.decode(audio=0)])
-    assert 0.95 < len(heard) / 16000 < 1.2
+    assert 0.95 < len(heard) / rate < 1.25
     assert np.abs(heard).max() > 0.1
     assert json.loads((tmp_path / "out" / "run.json").read_text())["sound"]["copied"] is copied
+
+
+def test_sound_that_cannot_be_read_is_left_out(predict, tmp_path, monkeypatch):
+    video = make_video(tmp_path / "clip.mp4", 5, sound="aac")
+    monkeypatch.setattr("utils.audio._is_known", lambda codec: False)
+    status, out, _ = predict(video)
+    assert status == 0
+    assert "its sound cannot be read and is left out" in " ".join(out.split())
+    assert len(frames_of(tmp_path / "out" / "video.mp4")[0]) == 5
 
 
 def test_a_turned_video_is_shown_upright(predict, tmp_path):
