@@ -31,7 +31,7 @@ from utils.faces import Face, NetworkLandmarker
 from utils.given_boxes import GivenFaces, read_boxes
 from utils.landmark_files import LandmarkFiles
 from utils.prefetch import Prefetched
-from utils.sources import Camera, FrameSource, SourceFrame, open_source
+from utils.sources import Camera, FrameSource, PictureFolder, SourceFrame, open_source
 from utils.video import DEFAULT_FPS, VideoWriter
 
 SCRIPT = "predict_video"
@@ -47,7 +47,7 @@ INTERRUPTED = "interrupted"
 class Faces(Protocol):
     """What gives the faces of frame after frame: tracking, or given boxes."""
 
-    def step(self, picture: NDArray[np.uint8]) -> list[Face]: ...
+    def step(self, picture: NDArray[np.uint8], index: int | None = None) -> list[Face]: ...
 
 
 @dataclass
@@ -56,6 +56,8 @@ class Outcome:
 
     n_frames: int = 0
     n_with_faces: int = 0
+    #: The number of the frame after the last one, those that could not be read counted.
+    end: int = 0
     #: The last frame's time.
     seconds: float = 0.0
     #: Set where the user ended the run: how.
@@ -260,8 +262,11 @@ def warnings_of(
     if video.sound is None and source.sound is not None and has_sound(source.sound):
         yield f"{source.name}: its sound cannot be read and is left out."
     yield damage
-    if boxes is not None and len(boxes) != outcome.n_frames and not outcome.stopped:
-        yield f"{flags.bboxes}: has boxes for {len(boxes)} frames, and the video has {outcome.n_frames}."
+    # A run's own rows end with the last face.
+    counted = boxes is not None and Path(flags.bboxes).suffix != ".npz" and not outcome.stopped
+    n_frames = source.n_frames if isinstance(source, PictureFolder) else outcome.end
+    if boxes is not None and counted and len(boxes) != n_frames:
+        yield f"{flags.bboxes}: has boxes for {len(boxes)} frames, and the video has {n_frames}."
 
 
 def make_video_tracker(model: LDEQ, flags: argparse.Namespace) -> VideoTracker:
@@ -318,7 +323,7 @@ def process(
     size: tuple[int, int] | None = None
     with report.progress(source.n_frames, "frame", SCRIPT) as bar, deferred_interrupt() as interrupt:
         for frame in frames:
-            found = faces.step(frame.picture)
+            found = faces.step(frame.picture, frame.index)
             for face in found:
                 files.add(frame.index, frame.time, face)
             picture = draw(frame.picture, found)
@@ -326,7 +331,7 @@ def process(
             video.write(fitted(picture, size), frame.time)
             outcome.n_frames += 1
             outcome.n_with_faces += bool(found)
-            outcome.seconds = frame.time
+            outcome.end, outcome.seconds = frame.index + 1, frame.time
             bar.update()
             if window is not None and not window.show(picture):
                 outcome.stopped = "window closed"

@@ -189,6 +189,22 @@ def test_boxes_of_an_earlier_run(predict, tmp_path):
         assert np.array_equal(a[name], b[name])
 
 
+def test_boxes_go_by_the_picture_that_they_are_of(predict, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(4):
+        Image.new("RGB", SMALL, (50 * number,) * 3).save(folder / f"{number}.png")
+    (folder / "1.png").write_text("no picture")
+    boxes = np.add.outer(np.arange(4.0), [5, 5, 30, 30])
+    np.save(tmp_path / "b.npy", boxes)
+    status, out, _ = predict(folder, f"--bboxes={tmp_path / 'b.npy'}")
+    assert status == 0
+    assert "has boxes for" not in out
+    found = landmarks(tmp_path / "out")
+    assert found["frame"].tolist() == [0, 2, 3]
+    assert np.array_equal(found["bbox"], boxes[[0, 2, 3]])
+
+
 def test_verbose_solver(predict, tmp_path):
     video = make_video(tmp_path / "clip.mp4", 2)
     _, out, _ = predict(video, boxes_for(tmp_path / "b.npy", 2), "--verbose_solver", ANDERSON)

@@ -103,8 +103,11 @@ class FaceTracker:
         #: Shot changes so far.
         self.n_cuts = 0
 
-    def step(self, picture: NDArray[np.uint8]) -> list[Face]:
-        """The faces of the video's next frame (H, W, 3) RGB, in the order of their ids."""
+    def step(self, picture: NDArray[np.uint8], index: int | None = None) -> list[Face]:
+        """The faces of the video's next frame (H, W, 3) RGB, in the order of their ids.
+
+        Its ``index`` makes no difference.
+        """
         if self._shots.is_cut(picture):
             self.n_cuts += 1
             self._forget(self._tracks)
