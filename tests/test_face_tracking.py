@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from tests.scenes import Oracle, Scene, size_of, view
+from tests.scenes import Oracle, Scene, background, size_of, view
 from utils.detectors import DlibDetector
 from utils.face_tracking import FaceTracker, TrackingSettings
 from utils.given_boxes import GivenFaces
+from utils.shots import ShotDetector
 
 
 def follow(scene, n_frames, settings=None, oracle=None, detector=None, **options):
@@ -149,6 +150,24 @@ def test_brightness_is_no_shot_change():
     for gain in (1.0, 0.5, 1.3, 0.3, 1.0):
         assert [face.id for face in tracker.step(np.clip(picture * gain, 0, 255).astype(np.uint8))] == [1]
     assert tracker.n_cuts == 0
+
+
+def cuts(pictures):
+    shots = ShotDetector()
+    return [number for number, picture in enumerate(pictures) if shots.is_cut(picture)]
+
+
+def test_dark_frames_with_noise_are_no_shot_changes():
+    rng = np.random.default_rng(0)
+    assert cuts([rng.integers(0, 12, (270, 480, 3), dtype=np.uint8) for _ in range(30)]) == []
+
+
+def test_shots_with_black_between_them():
+    black = np.zeros((270, 480, 3), np.uint8)
+    shot, other = background(0), background(1)
+    assert cuts([shot, black, black, other, other]) == [3]
+    assert cuts([shot, black, black, shot, shot]) == []
+    assert cuts([black, shot, shot]) == []
 
 
 def test_what_the_network_is_unsure_of_is_no_face():
