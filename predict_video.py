@@ -20,7 +20,16 @@ from tqdm import tqdm
 from ldeq import LDEQ, InputError, LDEQOutput, VideoTracker
 from utils import bundled, plots, report, results
 from utils.audio import has_sound
-from utils.cli import ArgumentParser, add_boolean, add_common_flags, at_least, deferred_interrupt, number_within, run
+from utils.cli import (
+    ArgumentParser,
+    Interrupt,
+    add_boolean,
+    add_common_flags,
+    at_least,
+    deferred_interrupt,
+    number_within,
+    run,
+)
 from utils.detectors import DEFAULT_SIDE, Detector, DlibDetector, YuNetDetector, fetch_yunet
 from utils.device import load_model, resolve_device, slow_precision_note
 from utils.display import Window
@@ -186,7 +195,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         stack.callback(video.discard)
         draw = draw_faces if not flags.side_by_side else partial(side_by_side, titles=("RwR", "frame by frame"))
         started = time.perf_counter()
-        outcome = process(source, chain([first], frames), faces, files, video, draw, window)
+        # A Ctrl-C from here on ends the frames, and not what makes whole files of them.
+        interrupt = stack.enter_context(deferred_interrupt())
+        outcome = process(source, chain([first], frames), faces, files, video, draw, window, interrupt)
         seconds = time.perf_counter() - started
         damage = None if outcome.stopped else source.check()
         # Where the pictures end before their time, so does the sound.
@@ -196,24 +207,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if flags.side_by_side:
             modes["frame by frame"] = face_curves(files.chunks(), "_frame_by_frame")
 
-    note = bundled.note_on(flags.landmark_model_weights)
-    title = f"{Path(source.name).name}, {mode_of(model, flags)}"
-    plots.save(plots.face_curves_plot(modes, title, note), folder / "plot.png")
-    warnings = list(filter(None, warnings_of(outcome, source, damage, video, flags, boxes)))
-    summary: dict[str, Any] = {
-        "n_frames": outcome.n_frames,
-        "n_frames_with_faces": outcome.n_with_faces,
-        "n_cuts": faces.n_cuts if isinstance(faces, FaceTracker) else None,
-        "sound": None if video.sound is None else {"codec": video.sound.codec, "copied": video.sound.copied},
-        "stopped": outcome.stopped,
-        "warnings": warnings,
-        "tracking": None if boxes is not None else asdict(settings),
-        "faces": {mode: {str(id): curve.summary() for id, curve in found.items()} for mode, found in modes.items()},
-        "solver": landmarker.tally.summary(),
-    }
-    description = results.describe_run(flags.landmark_model_weights, source.name, model, vars(flags), device)
-    description["input"] = description.pop("dataset")
-    results.write_json(folder / "run.json", {**description, **summary})
+        note = bundled.note_on(flags.landmark_model_weights)
+        title = f"{Path(source.name).name}, {mode_of(model, flags)}"
+        plots.save(plots.face_curves_plot(modes, title, note), folder / "plot.png")
+        warnings = list(filter(None, warnings_of(outcome, source, damage, video, flags, boxes)))
+        summary: dict[str, Any] = {
+            "n_frames": outcome.n_frames,
+            "n_frames_with_faces": outcome.n_with_faces,
+            "n_cuts": faces.n_cuts if isinstance(faces, FaceTracker) else None,
+            "sound": None if video.sound is None else {"codec": video.sound.codec, "copied": video.sound.copied},
+            "stopped": outcome.stopped,
+            "warnings": warnings,
+            "tracking": None if boxes is not None else asdict(settings),
+            "faces": {mode: {str(id): curve.summary() for id, curve in found.items()} for mode, found in modes.items()},
+            "solver": landmarker.tally.summary(),
+        }
+        description = results.describe_run(flags.landmark_model_weights, source.name, model, vars(flags), device)
+        description["input"] = description.pop("dataset")
+        results.write_json(folder / "run.json", {**description, **summary})
 
     print_faces(console, summary["faces"])
     none = None
@@ -223,8 +234,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         none = f"{source.name}: no face was found{doubt}; the files are there, without landmarks."
     speed = f"{outcome.n_frames} frames in {seconds:.1f} s ({outcome.n_frames / seconds:.1f} a second)."
     report.print_lines(console, [*warnings, none, note, landmarker.tally.check(), f"{speed} Results are in {folder}"])
-    if outcome.stopped == INTERRUPTED:
-        raise KeyboardInterrupt(f"the first {outcome.n_frames} frames are done and in {folder}")
+    if interrupt.requested:
+        done = f"the first {outcome.n_frames}" if outcome.stopped else f"all {outcome.n_frames}"
+        raise KeyboardInterrupt(f"{done} frames are done and in {folder}")
 
 
 def refuse_to_overwrite(flags: argparse.Namespace) -> None:
@@ -317,11 +329,12 @@ def process(
     video: VideoWriter,
     draw: Callable[[NDArray[np.uint8], list[Face]], NDArray[np.uint8]],
     window: Window | None,
+    interrupt: Interrupt,
 ) -> Outcome:
     """Finds the faces of every frame, and writes and shows them, until the frames end or the user ends the run."""
     outcome = Outcome()
     size: tuple[int, int] | None = None
-    with report.progress(source.n_frames, "frame", SCRIPT) as bar, deferred_interrupt() as interrupt:
+    with report.progress(source.n_frames, "frame", SCRIPT) as bar:
         for frame in frames:
             found = faces.step(frame.picture, frame.index)
             for face in found:

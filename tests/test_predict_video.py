@@ -4,6 +4,7 @@ import csv
 import http.server
 import json
 import os
+import pkgutil
 import re
 import signal
 import struct
@@ -246,7 +247,8 @@ def test_variable_frame_rate_and_sound(predict, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sound", "rate", "copied"), [("pcm_s16le", 16000, False), ("libmp3lame", 16000, True), ("libmp3lame", 11025, False)]
+    ("sound", "rate", "copied"),
+    [("pcm_s16le", 16000, False), ("libmp3lame", 16000, True), ("libmp3lame", 11025, False)],
 )
 def test_sound_of_other_codecs(sound, rate, copied, predict, tmp_path):
     video = make_video(tmp_path / "clip.mkv", 25, sound=sound, rate=rate)
@@ -513,6 +515,22 @@ def test_ctrl_c_leaves_files_that_are_whole(tmp_path):
         "run.json",
         "video.mp4",
     ]
+
+
+@pytest.mark.parametrize("while_in", ["utils.landmark_files.LandmarkFiles.finish", "utils.plots.save"])
+def test_ctrl_c_while_finishing_loses_nothing(while_in, predict, tmp_path, monkeypatch):
+    owner, name = while_in.rsplit(".", 1)
+    finish = pkgutil.resolve_name(while_in)
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return finish(*arguments)
+
+    monkeypatch.setattr(pkgutil.resolve_name(owner), name, interrupted)
+    status, _, err = predict(make_video(tmp_path / "clip.mp4", 3))
+    assert status == 130
+    assert "all 3 frames are done" in err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(predict_video.WRITTEN)
 
 
 @pytest.mark.slow
