@@ -179,6 +179,38 @@ def test_what_the_network_is_unsure_of_is_no_face():
     assert list(history[-1]) == [1], "what was no face took no number"
 
 
+class Doubtful(Oracle):
+    """As unsure of a face that it remembers as it is told: frame number → uncertainty."""
+
+    def __init__(self, scene, doubt):
+        super().__init__(scene)
+        self._doubt = doubt
+
+    def locate(self, crops, faces):
+        remembered = [face in self.known for face in faces]
+        found = super().locate(crops, faces)
+        found.uncertainty[remembered] = self._doubt(self.t)
+        return found
+
+
+def test_a_face_that_the_network_is_unsure_of_for_a_moment_goes_on():
+    scene = Scene(lambda t: [view(200 + t, 130, 100)])
+    limit = TrackingSettings().max_uncertainty
+    history, *_ = follow(scene, 14, oracle=Doubtful(scene, lambda t: 1.3 * limit if t in (5, 6, 10) else 0.02))
+    assert [list(found) for found in history] == [[1]] * 14
+    assert not any(found[1][1].restarted for found in history[1:])
+
+
+@pytest.mark.parametrize(("doubt", "frames"), [(1.3, (5, 6, 7)), (2.0, (7,))])
+def test_a_face_that_the_network_is_unsure_of_starts_again_before_it_is_lost(doubt, frames):
+    scene = Scene(lambda t: [view(200 + t, 130, 100)])
+    limit = TrackingSettings().max_uncertainty
+    history, oracle, _ = follow(scene, 14, oracle=Doubtful(scene, lambda t: doubt * limit if t in frames else 0.02))
+    assert [list(found) for found in history] == [[1]] * 14
+    assert [t for t, found in enumerate(history) if found[1][1].restarted] == [0, 7]
+    assert oracle.n_detections == 1
+
+
 def test_most_faces():
     scene = Scene(lambda t: [view(100, 130, 60), view(240, 130, 90), view(380, 130, 80)])
     history, *_ = follow(scene, 5, TrackingSettings(max_faces=2))

@@ -1,9 +1,9 @@
 """Faces through a video: found by a detector, followed by their own landmarks, found again when they are lost.
 
 A face's next crop is made around its last landmarks. The detector is asked at the first frame, every so often for new
-faces, and when a face is lost: when the network is unsure of it, when it jumps or changes its size as no face does,
-when it leaves the frame, or when two tracks have come to follow one face. A lost face is kept in mind for a while, and
-is expected where its motion leads: that tells two faces apart that have crossed.
+faces, and when a face is lost: when the network is unsure of it, even where it starts from nothing, when it jumps or
+changes its size as no face does, when it leaves the frame, or when two tracks have come to follow one face. A lost face
+is kept in mind for a while, and is expected where its motion leads: that tells two faces apart that have crossed.
 """
 
 from collections.abc import Sequence
@@ -31,9 +31,11 @@ class TrackingSettings:
     search_every: int = 3
     #: Most faces at a time; the largest are taken.
     max_faces: int = 10
-    #: A face whose mean uncertainty is above it is lost, and what is detected with a higher one is no face. As a
-    #: fraction of the crop's side.
-    max_uncertainty: float = 0.06
+    #: What is detected with a higher median uncertainty over its points is no face, and a face that has one in
+    #: ``unsure_frames`` frames in a row, or ``far_above`` times it in one, is lost. As a fraction of the crop's side.
+    max_uncertainty: float = 0.065
+    unsure_frames: int = 3
+    far_above: float = 1.5
     #: Smaller faces, in pixels of the frame, are lost.
     min_size: float = 16.0
     #: A face of which a smaller part is within the frame is lost.
@@ -64,6 +66,8 @@ class _Track:
     #: Frames since it was seen; 0 while it is followed.
     missing: int = 0
     restarted: bool = True
+    #: Frames in a row in which the network was unsure of it.
+    unsure: int = 0
 
     @property
     def size(self) -> float:
@@ -73,6 +77,11 @@ class _Track:
     def expected(self) -> NDArray[np.float64]:
         """Where its motion leads the face in the frame at hand: straight on, ever slower."""
         return self.anchor + self.velocity * (1 - 0.97**self.since_anchor) / 0.03
+
+    @property
+    def expected_box(self) -> Box:
+        """The last landmarks' box, moved to where the face is expected."""
+        return self.box if self.extent is None else self.extent + np.tile(self.expected - _centre(self.extent), 2)
 
 
 class FaceTracker:
@@ -201,10 +210,26 @@ class FaceTracker:
         crops = [FaceCrop.around(picture, track.box) for track in tracks]
         found = self._landmarker.locate(crops, tracks)
         points = [crop.to_frame(of_crop) for crop, of_crop in zip(crops, found.points, strict=True)]
+        uncertainty = list(found.uncertainty)
+        sure = [self._is_sure(track, spread) for track, spread in zip(tracks, uncertainty, strict=True)]
+        # What the network remembers of a face may be what misleads it: a second chance without.
+        again = [index for index, track in enumerate(tracks) if not (sure[index] or track.restarted)]
+        if again:
+            doubtful = [tracks[index] for index in again]
+            for track in doubtful:
+                track.box, track.restarted = track.expected_box, True
+            self._landmarker.restart(*doubtful)
+            for index in again:
+                crops[index] = FaceCrop.around(picture, tracks[index].box)
+            found = self._landmarker.locate([crops[index] for index in again], doubtful)
+            for number, index in enumerate(again):
+                points[index] = crops[index].to_frame(found.points[number])
+                uncertainty[index] = found.uncertainty[number]
+                sure[index] = self._is_sure(tracks[index], uncertainty[index])
         kept = [
             index
             for index, track in enumerate(tracks)
-            if self._is_face(track, points[index], found.uncertainty[index], picture)
+            if sure[index] and self._is_plausible(track, tight_box(points[index]), picture)
         ]
         rivals = [track for track in self._live if track not in tracks]
         kept = self._without_doubles(tracks, points, kept, rivals)
@@ -223,7 +248,7 @@ class FaceTracker:
                 track.id = self._n_faces
                 self._tracks.append(track)
             faces.append(
-                Face(track.id, points[index], found.uncertainty[index], track.box, track.restarted, compared[number])
+                Face(track.id, points[index], uncertainty[index], track.box, track.restarted, compared[number])
             )
         extents = [tight_box(points[index]) for index in kept]
         for number, track in enumerate(alone):
@@ -232,23 +257,26 @@ class FaceTracker:
             _advance(track, extents[number], entangled and track.since_anchor <= self._settings.remember)
         return faces, lost
 
-    def _is_face(
-        self,
-        track: _Track,
-        points: NDArray[np.float64],
-        uncertainty: NDArray[np.float64],
-        picture: NDArray[np.uint8],
-    ) -> bool:
+    def _is_sure(self, track: _Track, uncertainty: NDArray[np.float64]) -> bool:
+        """Whether the network is: by the median over points, since parts of a face may be hidden."""
         settings = self._settings
-        extent = tight_box(points)
+        median = float(np.median(uncertainty))
+        track.unsure = track.unsure + 1 if median > settings.max_uncertainty else 0
+        if track.restarted:
+            return track.unsure == 0
+        return track.unsure < settings.unsure_frames and median <= settings.far_above * settings.max_uncertainty
+
+    def _is_plausible(self, track: _Track, extent: Box, picture: NDArray[np.uint8]) -> bool:
+        """Whether a face can be of this size and there."""
+        settings = self._settings
         size = _size(extent)
-        if uncertainty.mean() > settings.max_uncertainty or size < settings.min_size:
+        if size < settings.min_size:
             return False
         height, width = picture.shape[:2]
         inside = np.clip(extent, 0, [width, height, width, height])
         if float((inside[2:] - inside[:2]).prod()) < settings.min_visible * float((extent[2:] - extent[:2]).prod()):
             return False
-        if track.restarted or track.extent is None:
+        if track.missing or track.extent is None:
             return True
         jump = float(np.linalg.norm(_centre(extent) - _centre(track.extent) - track.velocity))
         growth = max(size, track.size) / min(size, track.size)
