@@ -134,8 +134,8 @@ def make_parser() -> ArgumentParser:
         "--max_uncertainty",
         type=number_within(0, 1),
         default=DEFAULTS.max_uncertainty,
-        help="a face whose median uncertainty (fraction of the crop's side) stays above it is lost, and what is detected "
-        "with a higher one is no face; 1: never",
+        help="a face whose median uncertainty (fraction of the crop's side) stays above it is lost, and what is "
+        "detected with a higher one is no face; 1: never",
     )
     add_boolean(parser, "--show", "show frames in a live window as they are done (q ends the run)")
     add_common_flags(parser, SCRIPT)

@@ -6,6 +6,7 @@ import pytest
 from tests.scenes import Oracle, Scene, background, size_of, view
 from utils.detectors import DlibDetector
 from utils.face_tracking import FaceTracker, TrackingSettings
+from utils.faces import Landmarks
 from utils.given_boxes import GivenFaces
 from utils.shots import ShotDetector
 
@@ -209,6 +210,43 @@ def test_a_face_that_the_network_is_unsure_of_starts_again_before_it_is_lost(dou
     assert [list(found) for found in history] == [[1]] * 14
     assert [t for t, found in enumerate(history) if found[1][1].restarted] == [0, 7]
     assert oracle.n_detections == 1
+
+
+def test_a_face_that_drifts_is_corrected_by_the_detector():
+    class Drifting(Oracle):
+        """Each frame leads what it remembers further away, and it is sure of itself."""
+
+        def __init__(self, scene):
+            super().__init__(scene)
+            self.drift = {}
+
+        def locate(self, crops, faces):
+            for face in faces:
+                self.drift[face] = self.drift.get(face, -4) + 4
+            (truth,) = self.scene.truths(self.t)
+            points = [truth + np.array([self.drift[face], 0]) for face in faces]
+            pairs = zip(points, crops, strict=True)
+            fractions = [(p @ crop.matrix[:, :2].T + crop.matrix[:, 2]) / 256 for p, crop in pairs]
+            return Landmarks(np.array(fractions), np.full((len(crops), 98), 0.02))
+
+        def restart(self, *faces):
+            for face in faces:
+                self.drift.pop(face, None)
+
+    scene = Scene(lambda t: [view(200, 130, 100)])
+    oracle = Drifting(scene)
+    tracker = FaceTracker(oracle, oracle, TrackingSettings(detect_every=12))
+    errors, restarts = [], []
+    for t in range(25):
+        oracle.t = t
+        picture, (truth,) = scene.frame(t)
+        (face,) = tracker.step(picture)
+        assert face.id == 1
+        errors.append(float(np.abs(face.landmarks - truth).mean()))
+        restarts.append(face.restarted)
+    assert errors[11] > 10
+    assert errors[12] < 1
+    assert [t for t, restarted in enumerate(restarts) if restarted] == [0, 12, 24]
 
 
 def test_most_faces():

@@ -20,6 +20,11 @@ from utils.shots import ShotDetector
 
 Box = NDArray[np.float64]
 
+#: Intersection over union from which on a detection is of a face that is followed.
+EXPLAINED = 0.25
+#: The same from which on two faces are so near that one may be taken for the other.
+ENTANGLED = 0.1
+
 
 @dataclass(frozen=True)
 class TrackingSettings:
@@ -36,6 +41,9 @@ class TrackingSettings:
     max_uncertainty: float = 0.065
     unsure_frames: int = 3
     far_above: float = 1.5
+    #: A face whose landmarks' box overlaps less with the detected one (intersection over union) has drifted, and starts
+    #: again there.
+    min_agreement: float = 0.45
     #: Smaller faces, in pixels of the frame, are lost.
     min_size: float = 16.0
     #: A face of which a smaller part is within the frame is lost.
@@ -127,6 +135,8 @@ class FaceTracker:
         self._forget([track for track in self._tracks if track.missing > self._settings.remember])
 
         detected = self._detect(picture) if self._is_detection_due() else None
+        if detected is not None:
+            self._correct(picture, detected)
         fresh = self._seed(picture, detected) if detected is not None else []
         faces, lost = self._follow(picture, [*self._live, *fresh])
         if lost:
@@ -159,11 +169,31 @@ class FaceTracker:
 
     # -- from detections to tracks -------------------------------------------------------------------------------------
 
+    def _correct(self, picture: NDArray[np.uint8], boxes: list[Box]) -> None:
+        """Starts faces again that have drifted from where they are detected, but for those among others: theirs may be
+        another's box.
+        """
+        live = self._live
+        ahead = [track.extent + np.tile(track.velocity, 2) for track in live if track.extent is not None]
+        overlaps = np.array([[overlap(box, extent) for extent in ahead] for box in boxes]).reshape(
+            len(boxes), len(live)
+        )
+        drifted = []
+        for row, column in _assign(-overlaps, limit=-EXPLAINED):
+            others = [index for index in range(len(live)) if index != column]
+            entangled = any(max(overlaps[row, i], overlap(ahead[column], ahead[i])) > ENTANGLED for i in others)
+            if overlaps[row, column] < self._settings.min_agreement and not entangled:
+                live[column].box = live[column].extent = boxes[row]
+                live[column].restarted = True
+                drifted.append(live[column])
+        if drifted:
+            self._refine(picture, drifted)
+
     def _seed(self, picture: NDArray[np.uint8], boxes: list[Box]) -> list[_Track]:
         """Tracks for the detected faces that none follows yet: of lost faces that come back, or new ones."""
         live = self._live
         overlaps = np.array([[overlap(box, track.extent) for track in live] for box in boxes])  # type: ignore[arg-type]
-        explained = {box for box, _ in _assign(-overlaps.reshape(len(boxes), len(live)), limit=-0.25)}
+        explained = {box for box, _ in _assign(-overlaps.reshape(len(boxes), len(live)), limit=-EXPLAINED)}
         free = [
             box
             for index, box in enumerate(boxes)
@@ -253,7 +283,7 @@ class FaceTracker:
         extents = [tight_box(points[index]) for index in kept]
         for number, track in enumerate(alone):
             others = [*extents[:number], *extents[number + 1 :], *(rival.extent for rival in rivals)]
-            entangled = any(overlap(extents[number], other) > 0.1 for other in others if other is not None)
+            entangled = any(overlap(extents[number], other) > ENTANGLED for other in others if other is not None)
             _advance(track, extents[number], entangled and track.since_anchor <= self._settings.remember)
         return faces, lost
 
