@@ -110,6 +110,7 @@ def test_landmarks_agree_with_the_evaluation(rwr, predict, run_script, tmp_path)
     assert predict(PAN, boxes, f"--rwr={rwr}", "--rwr_max_iters=1")[0] == 0
     found, expected = landmarks(tmp_path / "out"), np.load(tmp_path / "evaluation" / "predictions" / f"{id}.npy")
     assert found["frame"].tolist() == list(range(60))
+    assert expected.dtype == found["landmarks"].dtype == np.float64, "float32 is coarser than 1e-4 pixels on HD"
     assert np.abs(found["landmarks"] - expected).max() < 1e-4
 
 
@@ -148,7 +149,7 @@ def test_a_portrait(predict, tmp_path, monkeypatch):
     assert len(rows) == 8
     for index, row in enumerate(rows):
         assert (int(row["frame"]), int(row["face"])) == (index, 1)
-        points = np.array([[row[f"x{k}"], row[f"y{k}"]] for k in range(98)], dtype=np.float32)
+        points = np.array([[row[f"x{k}"], row[f"y{k}"]] for k in range(98)], dtype=np.float64)
         assert np.array_equal(points, found["landmarks"][index])
         spreads = np.array([row[f"u{k}"] for k in range(98)], dtype=np.float32)
         assert np.array_equal(spreads, found["uncertainty"][index])

@@ -126,14 +126,14 @@ def has_sound(path: str | Path) -> bool:
 
     try:
         with av.open(str(path)) as source:
-            return bool(source.streams.audio)
+            return len(source.streams.audio) > 0
     except (av.FFmpegError, OSError):
         return False
 
 
 def _is_known(codec: Any) -> bool:
     """Whether the headers say what the samples are; a damaged stream has no rate or no channels."""
-    return codec.sample_rate > 0 and codec.layout.nb_channels > 0
+    return bool(codec.sample_rate > 0 and codec.layout.nb_channels > 0)
 
 
 def _damaged(error: Exception) -> str:

@@ -25,12 +25,12 @@ def row_type(frame_by_frame: bool) -> np.dtype[Any]:
         ("face", np.int32),
         ("restarted", np.bool_),
         ("bbox", np.float64, (4,)),
-        ("landmarks", np.float32, (N_LANDMARKS, 2)),
+        ("landmarks", np.float64, (N_LANDMARKS, 2)),
         ("uncertainty", np.float32, (N_LANDMARKS,)),
     ]
     if frame_by_frame:
         fields += [
-            ("landmarks_frame_by_frame", np.float32, (N_LANDMARKS, 2)),
+            ("landmarks_frame_by_frame", np.float64, (N_LANDMARKS, 2)),
             ("uncertainty_frame_by_frame", np.float32, (N_LANDMARKS,)),
         ]
     return np.dtype(fields)
