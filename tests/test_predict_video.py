@@ -136,7 +136,7 @@ def test_a_portrait(predict, tmp_path, monkeypatch):
     folder = tmp_path / "out"
     found = landmarks(folder)
     assert found["frame"].tolist() == list(range(8))
-    assert set(found["face"]) == {1}
+    assert set(found["face_id"]) == {1}
     assert found["time"] == pytest.approx(np.arange(8) / 25)
     assert found["landmarks"].shape == found["landmarks_frame_by_frame"].shape == (8, 98, 2)
     assert found["uncertainty"].shape == found["uncertainty_frame_by_frame"].shape == (8, 98)
@@ -148,7 +148,7 @@ def test_a_portrait(predict, tmp_path, monkeypatch):
         rows = list(csv.DictReader(table))
     assert len(rows) == 8
     for index, row in enumerate(rows):
-        assert (int(row["frame"]), int(row["face"])) == (index, 1)
+        assert (int(row["frame"]), int(row["face_id"])) == (index, 1)
         points = np.array([[row[f"x{k}"], row[f"y{k}"]] for k in range(98)], dtype=np.float64)
         assert np.array_equal(points, found["landmarks"][index])
         spreads = np.array([row[f"u{k}"] for k in range(98)], dtype=np.float32)
@@ -186,7 +186,7 @@ def test_boxes_of_an_earlier_run(predict, tmp_path):
     predict(video, f"--bboxes={tmp_path / 'b.npy'}", out="a")
     predict(video, f"--bboxes={tmp_path / 'a' / 'landmarks.npz'}", out="b")
     a, b = landmarks(tmp_path / "a"), landmarks(tmp_path / "b")
-    assert a["face"].tolist() == [1, 1, 2, 1, 2, 1]
+    assert a["face_id"].tolist() == [1, 1, 2, 1, 2, 1]
     for name in a:
         assert np.array_equal(a[name], b[name])
 

@@ -31,7 +31,7 @@ def read_boxes(path: str | Path) -> NDArray[np.float64]:
             boxes = np.asarray(loaded, dtype=np.float64)
         else:
             with loaded:
-                boxes = _from_rows(loaded["frame"], loaded["face"], loaded["bbox"])
+                boxes = _from_rows(loaded["frame"], loaded["face_id"], loaded["bbox"])
     except Exception as error:  # NumPy raises whatever the damage in the file leads to
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise InputError(f"{path}: cannot be read ({reason}), expected a NumPy array of boxes") from None
