@@ -232,7 +232,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if files.n_rows == 0:
         sure = flags.max_uncertainty < 1 and landmarker.tally.n_solved
         doubt = f" of which the network is sure (--max_uncertainty {flags.max_uncertainty:g})" if sure else ""
-        none = f"{source.name}: no face was found{doubt}; the files are there, without landmarks."
+        advice = "" if boxes is not None else " A larger --detector_side or YuNet (--yunet_model) may find some."
+        none = f"{source.name}: no face was found{doubt}; the files are there, without landmarks.{advice}"
     speed = f"{outcome.n_frames} frames in {seconds:.1f} s ({outcome.n_frames / seconds:.1f} a second)."
     report.print_lines(console, [*warnings, none, note, landmarker.tally.check(), f"{speed} Results are in {folder}"])
     if interrupt.requested:
