@@ -19,7 +19,17 @@ from tqdm import tqdm
 
 from ldeq import LDEQ, InputError, LDEQOutput, VideoTracker
 from utils import bundled, plots, report, results
-from utils.cli import ArgumentParser, add_boolean, add_common_flags, at_least, deferred_interrupt, number_within, run
+from utils.audio import has_sound
+from utils.cli import (
+    ArgumentParser,
+    Interrupt,
+    add_boolean,
+    add_common_flags,
+    at_least,
+    deferred_interrupt,
+    number_within,
+    run,
+)
 from utils.detectors import DEFAULT_SIDE, Detector, DlibDetector, YuNetDetector, fetch_yunet
 from utils.device import load_model, resolve_device, slow_precision_note
 from utils.display import Window
@@ -30,13 +40,15 @@ from utils.faces import Face, NetworkLandmarker
 from utils.given_boxes import GivenFaces, read_boxes
 from utils.landmark_files import LandmarkFiles
 from utils.prefetch import Prefetched
-from utils.sources import Camera, FrameSource, SourceFrame, open_source
+from utils.sources import Camera, FrameSource, PictureFolder, SourceFrame, open_source
 from utils.video import DEFAULT_FPS, VideoWriter
 
 SCRIPT = "predict_video"
 DEFAULTS = TrackingSettings()
 #: Up to so many faces are listed on the terminal.
 LISTED = 12
+#: What a run writes into its folder.
+WRITTEN = ("video.mp4", "landmarks.csv", "landmarks.npz", "plot.png", "run.json")
 #: How a run is said to have ended after Ctrl-C.
 INTERRUPTED = "interrupted"
 
@@ -44,7 +56,7 @@ INTERRUPTED = "interrupted"
 class Faces(Protocol):
     """What gives the faces of frame after frame: tracking, or given boxes."""
 
-    def step(self, picture: NDArray[np.uint8]) -> list[Face]: ...
+    def step(self, picture: NDArray[np.uint8], index: int | None = None) -> list[Face]: ...
 
 
 @dataclass
@@ -53,6 +65,8 @@ class Outcome:
 
     n_frames: int = 0
     n_with_faces: int = 0
+    #: The number of the frame after the last one, those that could not be read counted.
+    end: int = 0
     #: The last frame's time.
     seconds: float = 0.0
     #: Set where the user ended the run: how.
@@ -120,7 +134,8 @@ def make_parser() -> ArgumentParser:
         "--max_uncertainty",
         type=number_within(0, 1),
         default=DEFAULTS.max_uncertainty,
-        help="a face with a higher mean uncertainty (fraction of the crop's side) is lost; 1: never",
+        help="a face whose median uncertainty (fraction of the crop's side) stays above it is lost, and what is "
+        "detected with a higher one is no face; 1: never",
     )
     add_boolean(parser, "--show", "show frames in a live window as they are done (q ends the run)")
     add_common_flags(parser, SCRIPT)
@@ -132,6 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = make_parser().parse(arguments)
     if flags.side_by_side and not flags.rwr:
         raise InputError("--side_by_side shows RwR beside frame by frame, expected it without --no-rwr")
+    refuse_to_overwrite(flags)
     device = resolve_device(flags.device)
     model = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
     boxes = read_boxes(flags.bboxes) if flags.bboxes else None
@@ -180,7 +196,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         stack.callback(video.discard)
         draw = draw_faces if not flags.side_by_side else partial(side_by_side, titles=("RwR", "frame by frame"))
         started = time.perf_counter()
-        outcome = process(source, chain([first], frames), faces, files, video, draw, window)
+        # A Ctrl-C from here on ends the frames, and not what makes whole files of them.
+        interrupt = stack.enter_context(deferred_interrupt())
+        outcome = process(source, chain([first], frames), faces, files, video, draw, window, interrupt)
         seconds = time.perf_counter() - started
         damage = None if outcome.stopped else source.check()
         # Where the pictures end before their time, so does the sound.
@@ -190,35 +208,58 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if flags.side_by_side:
             modes["frame by frame"] = face_curves(files.chunks(), "_frame_by_frame")
 
-    note = bundled.note_on(flags.landmark_model_weights)
-    title = f"{Path(source.name).name}, {mode_of(model, flags)}"
-    plots.save(plots.face_curves_plot(modes, title, note), folder / "plot.png")
-    warnings = list(filter(None, warnings_of(outcome, source, damage, video, flags, boxes)))
-    summary: dict[str, Any] = {
-        "n_frames": outcome.n_frames,
-        "n_frames_with_faces": outcome.n_with_faces,
-        "n_cuts": faces.n_cuts if isinstance(faces, FaceTracker) else None,
-        "sound": None if video.sound is None else {"codec": video.sound.codec, "copied": video.sound.copied},
-        "stopped": outcome.stopped,
-        "warnings": warnings,
-        "tracking": None if boxes is not None else asdict(settings),
-        "faces": {mode: {str(id): curve.summary() for id, curve in found.items()} for mode, found in modes.items()},
-        "solver": landmarker.tally.summary(),
-    }
-    description = results.describe_run(flags.landmark_model_weights, source.name, model, vars(flags), device)
-    description["input"] = description.pop("dataset")
-    results.write_json(folder / "run.json", {**description, **summary})
+        note = bundled.note_on(flags.landmark_model_weights)
+        title = f"{Path(source.name).name}, {mode_of(model, flags)}"
+        plots.save(plots.face_curves_plot(modes, title, note), folder / "plot.png")
+        warnings = list(filter(None, warnings_of(outcome, source, damage, video, flags, boxes)))
+        summary: dict[str, Any] = {
+            "n_frames": outcome.n_frames,
+            "n_frames_with_faces": outcome.n_with_faces,
+            "n_cuts": faces.n_cuts if isinstance(faces, FaceTracker) else None,
+            "sound": None if video.sound is None else {"codec": video.sound.codec, "copied": video.sound.copied},
+            "stopped": outcome.stopped,
+            "warnings": warnings,
+            "tracking": None if boxes is not None else asdict(settings),
+            "faces": {mode: {str(id): curve.summary() for id, curve in found.items()} for mode, found in modes.items()},
+            "solver": landmarker.tally.summary(),
+        }
+        description = results.describe_run(flags.landmark_model_weights, source.name, model, vars(flags), device)
+        description["input"] = description.pop("dataset")
+        results.write_json(folder / "run.json", {**description, **summary})
 
     print_faces(console, summary["faces"])
     none = None
     if files.n_rows == 0:
         sure = flags.max_uncertainty < 1 and landmarker.tally.n_solved
         doubt = f" of which the network is sure (--max_uncertainty {flags.max_uncertainty:g})" if sure else ""
-        none = f"{source.name}: no face was found{doubt}; the files are there, without landmarks."
+        advice = "" if boxes is not None else " A larger --detector_side or YuNet (--yunet_model) may find some."
+        none = f"{source.name}: no face was found{doubt}; the files are there, without landmarks.{advice}"
     speed = f"{outcome.n_frames} frames in {seconds:.1f} s ({outcome.n_frames / seconds:.1f} a second)."
     report.print_lines(console, [*warnings, none, note, landmarker.tally.check(), f"{speed} Results are in {folder}"])
-    if outcome.stopped == INTERRUPTED:
-        raise KeyboardInterrupt(f"the first {outcome.n_frames} frames are done and in {folder}")
+    if interrupt.requested:
+        done = f"the first {outcome.n_frames}" if outcome.stopped else f"all {outcome.n_frames}"
+        raise KeyboardInterrupt(f"{done} frames are done and in {folder}")
+
+
+def refuse_to_overwrite(flags: argparse.Namespace) -> None:
+    """Keeps the results from taking the place of what they are made from.
+
+    Raises:
+        InputError: where they would.
+    """
+    if flags.output_dir is None:
+        return
+    folder = Path(flags.output_dir)
+    given = {"--input": flags.input, "--bboxes": flags.bboxes, "--yunet_model": flags.yunet_model}
+    given["--landmark_model_weights"] = flags.landmark_model_weights
+    for flag, name in given.items():
+        if not name or not Path(name).exists() or not folder.is_dir():
+            continue
+        if folder.samefile(name):
+            raise InputError(f"{folder}: is the folder of pictures itself, expected another --output_dir")
+        for written in WRITTEN:
+            if (folder / written).exists() and (folder / written).samefile(name):
+                raise InputError(f"{name}: is {flag} and would be overwritten, expected another --output_dir")
 
 
 def warnings_of(
@@ -232,9 +273,14 @@ def warnings_of(
     """What was not as it should be, a sentence each."""
     if video.sound is not None and video.sound.failure:
         yield f"{source.name}: {video.sound.failure}, and ends early."
+    if video.sound is None and source.sound is not None and has_sound(source.sound):
+        yield f"{source.name}: its sound cannot be read and is left out."
     yield damage
-    if boxes is not None and len(boxes) != outcome.n_frames and not outcome.stopped:
-        yield f"{flags.bboxes}: has boxes for {len(boxes)} frames, and the video has {outcome.n_frames}."
+    # A run's own rows end with the last face.
+    counted = boxes is not None and Path(flags.bboxes).suffix != ".npz" and not outcome.stopped
+    n_frames = source.n_frames if isinstance(source, PictureFolder) else outcome.end
+    if boxes is not None and counted and len(boxes) != n_frames:
+        yield f"{flags.bboxes}: has boxes for {len(boxes)} frames, and the video has {n_frames}."
 
 
 def make_video_tracker(model: LDEQ, flags: argparse.Namespace) -> VideoTracker:
@@ -285,13 +331,14 @@ def process(
     video: VideoWriter,
     draw: Callable[[NDArray[np.uint8], list[Face]], NDArray[np.uint8]],
     window: Window | None,
+    interrupt: Interrupt,
 ) -> Outcome:
     """Finds the faces of every frame, and writes and shows them, until the frames end or the user ends the run."""
     outcome = Outcome()
     size: tuple[int, int] | None = None
-    with report.progress(source.n_frames, "frame", SCRIPT) as bar, deferred_interrupt() as interrupt:
+    with report.progress(source.n_frames, "frame", SCRIPT) as bar:
         for frame in frames:
-            found = faces.step(frame.picture)
+            found = faces.step(frame.picture, frame.index)
             for face in found:
                 files.add(frame.index, frame.time, face)
             picture = draw(frame.picture, found)
@@ -299,7 +346,7 @@ def process(
             video.write(fitted(picture, size), frame.time)
             outcome.n_frames += 1
             outcome.n_with_faces += bool(found)
-            outcome.seconds = frame.time
+            outcome.end, outcome.seconds = frame.index + 1, frame.time
             bar.update()
             if window is not None and not window.show(picture):
                 outcome.stopped = "window closed"

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from tests.scenes import Oracle, Scene, size_of, view
+from tests.scenes import Oracle, Scene, background, size_of, view
 from utils.detectors import DlibDetector
 from utils.face_tracking import FaceTracker, TrackingSettings
+from utils.faces import Landmarks
 from utils.given_boxes import GivenFaces
+from utils.shots import ShotDetector
 
 
 def follow(scene, n_frames, settings=None, oracle=None, detector=None, **options):
@@ -151,6 +153,24 @@ def test_brightness_is_no_shot_change():
     assert tracker.n_cuts == 0
 
 
+def cuts(pictures):
+    shots = ShotDetector()
+    return [number for number, picture in enumerate(pictures) if shots.is_cut(picture)]
+
+
+def test_dark_frames_with_noise_are_no_shot_changes():
+    rng = np.random.default_rng(0)
+    assert cuts([rng.integers(0, 12, (270, 480, 3), dtype=np.uint8) for _ in range(30)]) == []
+
+
+def test_shots_with_black_between_them():
+    black = np.zeros((270, 480, 3), np.uint8)
+    shot, other = background(0), background(1)
+    assert cuts([shot, black, black, other, other]) == [3]
+    assert cuts([shot, black, black, shot, shot]) == []
+    assert cuts([black, shot, shot]) == []
+
+
 def test_what_the_network_is_unsure_of_is_no_face():
     scene = Scene(lambda t: [view(200, 130, 100)])
     oracle = Oracle(scene)
@@ -158,6 +178,75 @@ def test_what_the_network_is_unsure_of_is_no_face():
     history, *_ = follow(scene, 12, oracle=oracle)
     assert not any(history[:6])
     assert list(history[-1]) == [1], "what was no face took no number"
+
+
+class Doubtful(Oracle):
+    """As unsure of a face that it remembers as it is told: frame number → uncertainty."""
+
+    def __init__(self, scene, doubt):
+        super().__init__(scene)
+        self._doubt = doubt
+
+    def locate(self, crops, faces):
+        remembered = [face in self.known for face in faces]
+        found = super().locate(crops, faces)
+        found.uncertainty[remembered] = self._doubt(self.t)
+        return found
+
+
+def test_a_face_that_the_network_is_unsure_of_for_a_moment_goes_on():
+    scene = Scene(lambda t: [view(200 + t, 130, 100)])
+    limit = TrackingSettings().max_uncertainty
+    history, *_ = follow(scene, 14, oracle=Doubtful(scene, lambda t: 1.3 * limit if t in (5, 6, 10) else 0.02))
+    assert [list(found) for found in history] == [[1]] * 14
+    assert not any(found[1][1].restarted for found in history[1:])
+
+
+@pytest.mark.parametrize(("doubt", "frames"), [(1.3, (5, 6, 7)), (2.0, (7,))])
+def test_a_face_that_the_network_is_unsure_of_starts_again_before_it_is_lost(doubt, frames):
+    scene = Scene(lambda t: [view(200 + t, 130, 100)])
+    limit = TrackingSettings().max_uncertainty
+    history, oracle, _ = follow(scene, 14, oracle=Doubtful(scene, lambda t: doubt * limit if t in frames else 0.02))
+    assert [list(found) for found in history] == [[1]] * 14
+    assert [t for t, found in enumerate(history) if found[1][1].restarted] == [0, 7]
+    assert oracle.n_detections == 1
+
+
+def test_a_face_that_drifts_is_corrected_by_the_detector():
+    class Drifting(Oracle):
+        """Each frame leads what it remembers further away, and it is sure of itself."""
+
+        def __init__(self, scene):
+            super().__init__(scene)
+            self.drift = {}
+
+        def locate(self, crops, faces):
+            for face in faces:
+                self.drift[face] = self.drift.get(face, -4) + 4
+            (truth,) = self.scene.truths(self.t)
+            points = [truth + np.array([self.drift[face], 0]) for face in faces]
+            pairs = zip(points, crops, strict=True)
+            fractions = [(p @ crop.matrix[:, :2].T + crop.matrix[:, 2]) / 256 for p, crop in pairs]
+            return Landmarks(np.array(fractions), np.full((len(crops), 98), 0.02))
+
+        def restart(self, *faces):
+            for face in faces:
+                self.drift.pop(face, None)
+
+    scene = Scene(lambda t: [view(200, 130, 100)])
+    oracle = Drifting(scene)
+    tracker = FaceTracker(oracle, oracle, TrackingSettings(detect_every=12))
+    errors, restarts = [], []
+    for t in range(25):
+        oracle.t = t
+        picture, (truth,) = scene.frame(t)
+        (face,) = tracker.step(picture)
+        assert face.id == 1
+        errors.append(float(np.abs(face.landmarks - truth).mean()))
+        restarts.append(face.restarted)
+    assert errors[11] > 10
+    assert errors[12] < 1
+    assert [t for t, restarted in enumerate(restarts) if restarted] == [0, 12, 24]
 
 
 def test_most_faces():

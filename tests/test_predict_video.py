@@ -4,6 +4,7 @@ import csv
 import http.server
 import json
 import os
+import pkgutil
 import re
 import signal
 import struct
@@ -61,14 +62,14 @@ def frames_of(path):
         return [float(frame.pts * frame.time_base) for frame in frames], [f.to_ndarray(format="rgb24") for f in frames]
 
 
-def make_video(path, n_frames, size=SMALL, sound=None, times=None, options=None):
+def make_video(path, n_frames, size=SMALL, sound=None, times=None, options=None, rate=16000):
     """A red corner above left, and a hum if there is to be one."""
     with av.open(str(path), "w", options=options or {}) as container:
         video = container.add_stream("libx264", rate=25)
         video.width, video.height = size
         video.pix_fmt = "yuv420p"
         video.codec_context.time_base = Fraction(1, 1000)
-        audio = container.add_stream(sound, rate=16000) if sound else None
+        audio = container.add_stream(sound, rate=rate) if sound else None
         if audio is not None:
             audio.layout = "mono"
         for index in range(n_frames):
@@ -82,9 +83,9 @@ def make_video(path, n_frames, size=SMALL, sound=None, times=None, options=None)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         if audio is not None:
-            hum = (8000 * np.sin(np.arange(16000 * n_frames // 25) / 10)).astype(np.int16)
+            hum = (8000 * np.sin(np.arange(rate * n_frames // 25) / 10)).astype(np.int16)
             frame = av.AudioFrame.from_ndarray(hum[None], format="s16", layout="mono")
-            frame.rate, frame.pts = 16000, 0
+            frame.rate, frame.pts = rate, 0
             container.mux(audio.encode(frame))
             container.mux(audio.encode(None))
     return path
@@ -109,6 +110,7 @@ def test_landmarks_agree_with_the_evaluation(rwr, predict, run_script, tmp_path)
     assert predict(PAN, boxes, f"--rwr={rwr}", "--rwr_max_iters=1")[0] == 0
     found, expected = landmarks(tmp_path / "out"), np.load(tmp_path / "evaluation" / "predictions" / f"{id}.npy")
     assert found["frame"].tolist() == list(range(60))
+    assert expected.dtype == found["landmarks"].dtype == np.float64, "float32 is coarser than 1e-4 pixels on HD"
     assert np.abs(found["landmarks"] - expected).max() < 1e-4
 
 
@@ -134,7 +136,7 @@ def test_a_portrait(predict, tmp_path, monkeypatch):
     folder = tmp_path / "out"
     found = landmarks(folder)
     assert found["frame"].tolist() == list(range(8))
-    assert set(found["face"]) == {1}
+    assert set(found["face_id"]) == {1}
     assert found["time"] == pytest.approx(np.arange(8) / 25)
     assert found["landmarks"].shape == found["landmarks_frame_by_frame"].shape == (8, 98, 2)
     assert found["uncertainty"].shape == found["uncertainty_frame_by_frame"].shape == (8, 98)
@@ -146,8 +148,8 @@ def test_a_portrait(predict, tmp_path, monkeypatch):
         rows = list(csv.DictReader(table))
     assert len(rows) == 8
     for index, row in enumerate(rows):
-        assert (int(row["frame"]), int(row["face"])) == (index, 1)
-        points = np.array([[row[f"x{k}"], row[f"y{k}"]] for k in range(98)], dtype=np.float32)
+        assert (int(row["frame"]), int(row["face_id"])) == (index, 1)
+        points = np.array([[row[f"x{k}"], row[f"y{k}"]] for k in range(98)], dtype=np.float64)
         assert np.array_equal(points, found["landmarks"][index])
         spreads = np.array([row[f"u{k}"] for k in range(98)], dtype=np.float32)
         assert np.array_equal(spreads, found["uncertainty"][index])
@@ -184,9 +186,25 @@ def test_boxes_of_an_earlier_run(predict, tmp_path):
     predict(video, f"--bboxes={tmp_path / 'b.npy'}", out="a")
     predict(video, f"--bboxes={tmp_path / 'a' / 'landmarks.npz'}", out="b")
     a, b = landmarks(tmp_path / "a"), landmarks(tmp_path / "b")
-    assert a["face"].tolist() == [1, 1, 2, 1, 2, 1]
+    assert a["face_id"].tolist() == [1, 1, 2, 1, 2, 1]
     for name in a:
         assert np.array_equal(a[name], b[name])
+
+
+def test_boxes_go_by_the_picture_that_they_are_of(predict, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(4):
+        Image.new("RGB", SMALL, (50 * number,) * 3).save(folder / f"{number}.png")
+    (folder / "1.png").write_text("no picture")
+    boxes = np.add.outer(np.arange(4.0), [5, 5, 30, 30])
+    np.save(tmp_path / "b.npy", boxes)
+    status, out, _ = predict(folder, f"--bboxes={tmp_path / 'b.npy'}")
+    assert status == 0
+    assert "has boxes for" not in out
+    found = landmarks(tmp_path / "out")
+    assert found["frame"].tolist() == [0, 2, 3]
+    assert np.array_equal(found["bbox"], boxes[[0, 2, 3]])
 
 
 def test_verbose_solver(predict, tmp_path):
@@ -229,17 +247,28 @@ def test_variable_frame_rate_and_sound(predict, tmp_path):
     assert packets[0] == packets[1], "copied, not encoded again"
 
 
-@pytest.mark.parametrize("sound", ["pcm_s16le", "libmp3lame"])
-def test_sound_of_other_codecs(sound, predict, tmp_path):
-    video = make_video(tmp_path / "clip.mkv", 25, sound=sound)
+@pytest.mark.parametrize(
+    ("sound", "rate", "copied"),
+    [("pcm_s16le", 16000, False), ("libmp3lame", 16000, True), ("libmp3lame", 11025, False)],
+)
+def test_sound_of_other_codecs(sound, rate, copied, predict, tmp_path):
+    video = make_video(tmp_path / "clip.mkv", 25, sound=sound, rate=rate)
     assert predict(video)[0] == 0
-    copied = sound != "pcm_s16le"
     with av.open(str(tmp_path / "out" / "video.mp4")) as container:
         assert container.streams.audio[0].codec_context.name == ("mp3float" if copied else "aac")
         heard = np.concatenate([f.to_ndarray().mean(axis=0) for f in container.decode(audio=0)])
-    assert 0.95 < len(heard) / 16000 < 1.2
+    assert 0.95 < len(heard) / rate < 1.25
     assert np.abs(heard).max() > 0.1
     assert json.loads((tmp_path / "out" / "run.json").read_text())["sound"]["copied"] is copied
+
+
+def test_sound_that_cannot_be_read_is_left_out(predict, tmp_path, monkeypatch):
+    video = make_video(tmp_path / "clip.mp4", 5, sound="aac")
+    monkeypatch.setattr("utils.audio._is_known", lambda codec: False)
+    status, out, _ = predict(video)
+    assert status == 0
+    assert "its sound cannot be read and is left out" in " ".join(out.split())
+    assert len(frames_of(tmp_path / "out" / "video.mp4")[0]) == 5
 
 
 def test_a_turned_video_is_shown_upright(predict, tmp_path):
@@ -360,6 +389,21 @@ def test_flags(arguments, named, predict, monkeypatch):
     assert_refused(predict(PAN, *arguments), named)
 
 
+def test_what_is_given_is_not_overwritten(predict, tmp_path):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    video = make_video(clips / "video.mp4", 2)
+    np.savez(clips / "landmarks.npz", frame=0)
+    Image.new("RGB", SMALL).save(clips / "1.png")
+    before = {path: path.read_bytes() for path in clips.iterdir()}
+    (tmp_path / "alias").symlink_to(clips)
+    for out in ("clips", "alias"):
+        assert_refused(predict(video, out=out), video, "--output_dir")
+        assert_refused(predict(PAN, f"--bboxes={clips / 'landmarks.npz'}", out=out), "landmarks.npz", "--output_dir")
+        assert_refused(predict(clips, out=out), out, "--output_dir")
+    assert {path: path.read_bytes() for path in clips.iterdir()} == before
+
+
 def test_boxes_that_are_none(predict, tmp_path):
     video = make_video(tmp_path / "clip.mp4", 3)
     path = tmp_path / "b.npy"
@@ -382,6 +426,19 @@ def test_dlib_gives_the_boxes_of_landmarks():
         (box,) = DlibDetector().detect(next(iter(video)))
     points = np.load(bundled.WFLW_V / "landmarks" / "portrait-pan.npy")[0]
     assert np.abs(box - [*points.min(axis=0), *points.max(axis=0)]).max() < 0.12 * np.ptp(points, axis=0).max()
+
+
+def test_dlib_finds_a_face_that_the_picture_cuts_off():
+    with VideoReader(PAN) as video:
+        picture = next(iter(video))
+    points = np.load(bundled.WFLW_V / "landmarks" / "portrait-pan.npy")[0]
+    (left, top), (right, bottom) = points.min(axis=0).astype(int), points.max(axis=0).astype(int)
+    detector = DlibDetector()
+    cut = (bottom - top) // 5
+    (box,) = detector.detect(np.ascontiguousarray(picture[top + cut : bottom, left:right]))
+    assert np.abs(box - [0, -cut, right - left, bottom - top - cut]).max() < 0.2 * (bottom - top)
+    empty = np.full((90, 160, 3), 90, np.uint8)
+    assert [detector.detect(empty).shape for _ in range(3)] == [(0, 4)] * 3
 
 
 def test_yunet(tmp_path):
@@ -472,6 +529,22 @@ def test_ctrl_c_leaves_files_that_are_whole(tmp_path):
         "run.json",
         "video.mp4",
     ]
+
+
+@pytest.mark.parametrize("while_in", ["utils.landmark_files.LandmarkFiles.finish", "utils.plots.save"])
+def test_ctrl_c_while_finishing_loses_nothing(while_in, predict, tmp_path, monkeypatch):
+    owner, name = while_in.rsplit(".", 1)
+    finish = pkgutil.resolve_name(while_in)
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return finish(*arguments)
+
+    monkeypatch.setattr(pkgutil.resolve_name(owner), name, interrupted)
+    status, _, err = predict(make_video(tmp_path / "clip.mp4", 3))
+    assert status == 130
+    assert "all 3 frames are done" in err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(predict_video.WRITTEN)
 
 
 @pytest.mark.slow

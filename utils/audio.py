@@ -6,6 +6,8 @@ from typing import Any, Self
 
 #: Codecs that an MP4 takes as they are and players expect in one; others become AAC.
 COPIED_CODECS = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})
+#: MP4 takes MP3 from this sampling rate on, in Hz: below are MPEG 2.5's.
+LOWEST_MP3_RATE = 16000
 #: Sampling rates of AAC, in Hz.
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 
@@ -23,7 +25,9 @@ class Sound:
         # The decoder's name, which may be that of a variant or of a library ("mp3float", "libopus").
         self.codec: str = stream.codec_context.name.removeprefix("lib").removesuffix("float")
         #: False where the codec had to be changed.
-        self.copied = self.codec in COPIED_CODECS
+        self.copied = self.codec in COPIED_CODECS and not (
+            self.codec == "mp3" and stream.codec_context.sample_rate < LOWEST_MP3_RATE
+        )
         #: Why the sound ends before the pictures do, where the file is damaged.
         self.failure: str | None = None
         if self.copied:
@@ -37,7 +41,7 @@ class Sound:
 
     @classmethod
     def open(cls, path: str | Path, container: Any) -> Self | None:
-        """The sound of ``path`` for an open PyAV container, or None where it has none (or PyAV cannot read it)."""
+        """The sound of ``path`` for an open PyAV container, or None where it has none (or none that can be read)."""
         import av
 
         try:
@@ -45,10 +49,14 @@ class Sound:
         except (av.FFmpegError, OSError):
             return None
         streams = [stream for stream in source.streams.audio if stream.codec_context is not None]
-        if not streams or not source.streams.video:
+        if not streams or not source.streams.video or not _is_known(streams[0].codec_context):
             source.close()
             return None
-        return cls(source, streams[0], container)
+        try:
+            return cls(source, streams[0], container)
+        except (av.FFmpegError, ValueError):  # what FFmpeg knows of and cannot set up
+            source.close()
+            return None
 
     def write_until(self, time: float) -> None:
         """Writes what begins before ``time``, in seconds from the first picture.
@@ -110,6 +118,22 @@ class Sound:
             self._container.mux(item)
         else:
             self._container.mux(self._target.encode(item))
+
+
+def has_sound(path: str | Path) -> bool:
+    """Whether a media file says that it has sound, be it damaged."""
+    import av
+
+    try:
+        with av.open(str(path)) as source:
+            return len(source.streams.audio) > 0
+    except (av.FFmpegError, OSError):
+        return False
+
+
+def _is_known(codec: Any) -> bool:
+    """Whether the headers say what the samples are; a damaged stream has no rate or no channels."""
+    return bool(codec.sample_rate > 0 and codec.layout.nb_channels > 0)
 
 
 def _damaged(error: Exception) -> str:

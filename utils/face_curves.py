@@ -65,6 +65,6 @@ def face_curves(chunks: Iterable[NDArray[Any]], suffix: str = "") -> dict[int, F
     """
     growing: dict[int, _Growing] = {}
     for rows in chunks:
-        for id in np.unique(rows["face"]).tolist():
-            growing.setdefault(id, _Growing()).add(rows[rows["face"] == id], suffix)
+        for id in np.unique(rows["face_id"]).tolist():
+            growing.setdefault(id, _Growing()).add(rows[rows["face_id"] == id], suffix)
     return {id: growing[id].finished() for id in sorted(growing)}

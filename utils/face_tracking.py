@@ -1,9 +1,9 @@
 """Faces through a video: found by a detector, followed by their own landmarks, found again when they are lost.
 
 A face's next crop is made around its last landmarks. The detector is asked at the first frame, every so often for new
-faces, and when a face is lost: when the network is unsure of it, when it jumps or changes its size as no face does,
-when it leaves the frame, or when two tracks have come to follow one face. A lost face is kept in mind for a while, and
-is expected where its motion leads: that tells two faces apart that have crossed.
+faces, and when a face is lost: when the network is unsure of it, even where it starts from nothing, when it jumps or
+changes its size as no face does, when it leaves the frame, or when two tracks have come to follow one face. A lost face
+is kept in mind for a while, and is expected where its motion leads: that tells two faces apart that have crossed.
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,11 @@ from utils.shots import ShotDetector
 
 Box = NDArray[np.float64]
 
+#: Intersection over union from which on a detection is of a face that is followed.
+EXPLAINED = 0.25
+#: The same from which on two faces are so near that one may be taken for the other.
+ENTANGLED = 0.1
+
 
 @dataclass(frozen=True)
 class TrackingSettings:
@@ -31,9 +36,14 @@ class TrackingSettings:
     search_every: int = 3
     #: Most faces at a time; the largest are taken.
     max_faces: int = 10
-    #: A face whose mean uncertainty is above it is lost, and what is detected with a higher one is no face. As a
-    #: fraction of the crop's side.
-    max_uncertainty: float = 0.06
+    #: What is detected with a higher median uncertainty over its points is no face, and a face that has one in
+    #: ``unsure_frames`` frames in a row, or ``far_above`` times it in one, is lost. As a fraction of the crop's side.
+    max_uncertainty: float = 0.065
+    unsure_frames: int = 3
+    far_above: float = 1.5
+    #: A face whose landmarks' box overlaps less with the detected one (intersection over union) has drifted, and starts
+    #: again there.
+    min_agreement: float = 0.45
     #: Smaller faces, in pixels of the frame, are lost.
     min_size: float = 16.0
     #: A face of which a smaller part is within the frame is lost.
@@ -64,6 +74,8 @@ class _Track:
     #: Frames since it was seen; 0 while it is followed.
     missing: int = 0
     restarted: bool = True
+    #: Frames in a row in which the network was unsure of it.
+    unsure: int = 0
 
     @property
     def size(self) -> float:
@@ -73,6 +85,11 @@ class _Track:
     def expected(self) -> NDArray[np.float64]:
         """Where its motion leads the face in the frame at hand: straight on, ever slower."""
         return self.anchor + self.velocity * (1 - 0.97**self.since_anchor) / 0.03
+
+    @property
+    def expected_box(self) -> Box:
+        """The last landmarks' box, moved to where the face is expected."""
+        return self.box if self.extent is None else self.extent + np.tile(self.expected - _centre(self.extent), 2)
 
 
 class FaceTracker:
@@ -103,8 +120,11 @@ class FaceTracker:
         #: Shot changes so far.
         self.n_cuts = 0
 
-    def step(self, picture: NDArray[np.uint8]) -> list[Face]:
-        """The faces of the video's next frame (H, W, 3) RGB, in the order of their ids."""
+    def step(self, picture: NDArray[np.uint8], index: int | None = None) -> list[Face]:
+        """The faces of the video's next frame (H, W, 3) RGB, in the order of their ids.
+
+        Its ``index`` makes no difference.
+        """
         if self._shots.is_cut(picture):
             self.n_cuts += 1
             self._forget(self._tracks)
@@ -115,6 +135,8 @@ class FaceTracker:
         self._forget([track for track in self._tracks if track.missing > self._settings.remember])
 
         detected = self._detect(picture) if self._is_detection_due() else None
+        if detected is not None:
+            self._correct(picture, detected)
         fresh = self._seed(picture, detected) if detected is not None else []
         faces, lost = self._follow(picture, [*self._live, *fresh])
         if lost:
@@ -147,11 +169,31 @@ class FaceTracker:
 
     # -- from detections to tracks -------------------------------------------------------------------------------------
 
+    def _correct(self, picture: NDArray[np.uint8], boxes: list[Box]) -> None:
+        """Starts faces again that have drifted from where they are detected, but for those among others: theirs may be
+        another's box.
+        """
+        live = self._live
+        ahead = [track.extent + np.tile(track.velocity, 2) for track in live if track.extent is not None]
+        overlaps = np.array([[overlap(box, extent) for extent in ahead] for box in boxes]).reshape(
+            len(boxes), len(live)
+        )
+        drifted = []
+        for row, column in _assign(-overlaps, limit=-EXPLAINED):
+            others = [index for index in range(len(live)) if index != column]
+            entangled = any(max(overlaps[row, i], overlap(ahead[column], ahead[i])) > ENTANGLED for i in others)
+            if overlaps[row, column] < self._settings.min_agreement and not entangled:
+                live[column].box = live[column].extent = boxes[row]
+                live[column].restarted = True
+                drifted.append(live[column])
+        if drifted:
+            self._refine(picture, drifted)
+
     def _seed(self, picture: NDArray[np.uint8], boxes: list[Box]) -> list[_Track]:
         """Tracks for the detected faces that none follows yet: of lost faces that come back, or new ones."""
         live = self._live
         overlaps = np.array([[overlap(box, track.extent) for track in live] for box in boxes])  # type: ignore[arg-type]
-        explained = {box for box, _ in _assign(-overlaps.reshape(len(boxes), len(live)), limit=-0.25)}
+        explained = {box for box, _ in _assign(-overlaps.reshape(len(boxes), len(live)), limit=-EXPLAINED)}
         free = [
             box
             for index, box in enumerate(boxes)
@@ -198,10 +240,26 @@ class FaceTracker:
         crops = [FaceCrop.around(picture, track.box) for track in tracks]
         found = self._landmarker.locate(crops, tracks)
         points = [crop.to_frame(of_crop) for crop, of_crop in zip(crops, found.points, strict=True)]
+        uncertainty = list(found.uncertainty)
+        sure = [self._is_sure(track, spread) for track, spread in zip(tracks, uncertainty, strict=True)]
+        # What the network remembers of a face may be what misleads it: a second chance without.
+        again = [index for index, track in enumerate(tracks) if not (sure[index] or track.restarted)]
+        if again:
+            doubtful = [tracks[index] for index in again]
+            for track in doubtful:
+                track.box, track.restarted = track.expected_box, True
+            self._landmarker.restart(*doubtful)
+            for index in again:
+                crops[index] = FaceCrop.around(picture, tracks[index].box)
+            found = self._landmarker.locate([crops[index] for index in again], doubtful)
+            for number, index in enumerate(again):
+                points[index] = crops[index].to_frame(found.points[number])
+                uncertainty[index] = found.uncertainty[number]
+                sure[index] = self._is_sure(tracks[index], uncertainty[index])
         kept = [
             index
             for index, track in enumerate(tracks)
-            if self._is_face(track, points[index], found.uncertainty[index], picture)
+            if sure[index] and self._is_plausible(track, tight_box(points[index]), picture)
         ]
         rivals = [track for track in self._live if track not in tracks]
         kept = self._without_doubles(tracks, points, kept, rivals)
@@ -220,32 +278,35 @@ class FaceTracker:
                 track.id = self._n_faces
                 self._tracks.append(track)
             faces.append(
-                Face(track.id, points[index], found.uncertainty[index], track.box, track.restarted, compared[number])
+                Face(track.id, points[index], uncertainty[index], track.box, track.restarted, compared[number])
             )
         extents = [tight_box(points[index]) for index in kept]
         for number, track in enumerate(alone):
             others = [*extents[:number], *extents[number + 1 :], *(rival.extent for rival in rivals)]
-            entangled = any(overlap(extents[number], other) > 0.1 for other in others if other is not None)
+            entangled = any(overlap(extents[number], other) > ENTANGLED for other in others if other is not None)
             _advance(track, extents[number], entangled and track.since_anchor <= self._settings.remember)
         return faces, lost
 
-    def _is_face(
-        self,
-        track: _Track,
-        points: NDArray[np.float64],
-        uncertainty: NDArray[np.float64],
-        picture: NDArray[np.uint8],
-    ) -> bool:
+    def _is_sure(self, track: _Track, uncertainty: NDArray[np.float64]) -> bool:
+        """Whether the network is: by the median over points, since parts of a face may be hidden."""
         settings = self._settings
-        extent = tight_box(points)
+        median = float(np.median(uncertainty))
+        track.unsure = track.unsure + 1 if median > settings.max_uncertainty else 0
+        if track.restarted:
+            return track.unsure == 0
+        return track.unsure < settings.unsure_frames and median <= settings.far_above * settings.max_uncertainty
+
+    def _is_plausible(self, track: _Track, extent: Box, picture: NDArray[np.uint8]) -> bool:
+        """Whether a face can be of this size and there."""
+        settings = self._settings
         size = _size(extent)
-        if uncertainty.mean() > settings.max_uncertainty or size < settings.min_size:
+        if size < settings.min_size:
             return False
         height, width = picture.shape[:2]
         inside = np.clip(extent, 0, [width, height, width, height])
         if float((inside[2:] - inside[:2]).prod()) < settings.min_visible * float((extent[2:] - extent[:2]).prod()):
             return False
-        if track.restarted or track.extent is None:
+        if track.missing or track.extent is None:
             return True
         jump = float(np.linalg.norm(_centre(extent) - _centre(track.extent) - track.velocity))
         growth = max(size, track.size) / min(size, track.size)

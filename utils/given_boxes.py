@@ -31,7 +31,7 @@ def read_boxes(path: str | Path) -> NDArray[np.float64]:
             boxes = np.asarray(loaded, dtype=np.float64)
         else:
             with loaded:
-                boxes = _from_rows(loaded["frame"], loaded["face"], loaded["bbox"])
+                boxes = _from_rows(loaded["frame"], loaded["face_id"], loaded["bbox"])
     except Exception as error:  # NumPy raises whatever the damage in the file leads to
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise InputError(f"{path}: cannot be read ({reason}), expected a NumPy array of boxes") from None
@@ -65,12 +65,16 @@ class GivenFaces:
         self._boxes = boxes
         self._frame_by_frame = frame_by_frame
         self._before: set[int] = set()
-        self._n_frames = 0
+        self._index = -1
 
-    def step(self, picture: NDArray[np.uint8]) -> list[Face]:
-        """The faces of the video's next frame (H, W, 3) RGB; beyond the last boxes there are none."""
-        boxes = self._boxes[self._n_frames] if self._n_frames < len(self._boxes) else np.empty((0, 4))
-        self._n_frames += 1
+    def step(self, picture: NDArray[np.uint8], index: int | None = None) -> list[Face]:
+        """The faces of the video's next frame (H, W, 3) RGB; beyond the last boxes there are none.
+
+        Args:
+            index: the frame's number where some cannot be read and are left out; if not given, one more than before.
+        """
+        self._index = self._index + 1 if index is None else index
+        boxes = self._boxes[self._index] if self._index < len(self._boxes) else np.empty((0, 4))
         ids = [int(index) + 1 for index in np.flatnonzero(~np.isnan(boxes).any(axis=-1))]
         self._landmarker.restart(*(self._before - set(ids)))
         before, self._before = self._before, set(ids)

@@ -22,15 +22,15 @@ def row_type(frame_by_frame: bool) -> np.dtype[Any]:
     fields: list[Any] = [
         ("frame", np.int64),
         ("time", np.float64),
-        ("face", np.int32),
+        ("face_id", np.int32),
         ("restarted", np.bool_),
         ("bbox", np.float64, (4,)),
-        ("landmarks", np.float32, (N_LANDMARKS, 2)),
+        ("landmarks", np.float64, (N_LANDMARKS, 2)),
         ("uncertainty", np.float32, (N_LANDMARKS,)),
     ]
     if frame_by_frame:
         fields += [
-            ("landmarks_frame_by_frame", np.float32, (N_LANDMARKS, 2)),
+            ("landmarks_frame_by_frame", np.float64, (N_LANDMARKS, 2)),
             ("uncertainty_frame_by_frame", np.float32, (N_LANDMARKS,)),
         ]
     return np.dtype(fields)
@@ -39,8 +39,8 @@ def row_type(frame_by_frame: bool) -> np.dtype[Any]:
 class LandmarkFiles:
     """Writes rows as they come; memory does not grow with them.
 
-    The CSV has ``frame, time, face, restarted, bbox_x1 … bbox_y2, uncertainty`` (the mean), ``x0, y0, …, x97, y97`` and
-    ``u0 … u97``; the NPZ the fields of :func:`row_type`, (N, …) each. Both appear at :meth:`finish`.
+    The CSV has ``frame, time, face_id, restarted, bbox_x1 … bbox_y2, uncertainty`` (the mean), ``x0, y0, …, x97, y97``
+    and ``u0 … u97``; the NPZ the fields of :func:`row_type`, (N, …) each. Both appear at :meth:`finish`.
 
     Args:
         frame_by_frame: whether faces have a frame-by-frame solution, which goes into the NPZ.
@@ -64,7 +64,7 @@ class LandmarkFiles:
     def add(self, frame: int, time: float, face: Face) -> None:
         """Appends a face of a frame."""
         row = np.zeros((), dtype=self._type)
-        row["frame"], row["time"], row["face"], row["restarted"] = frame, time, face.id, face.restarted
+        row["frame"], row["time"], row["face_id"], row["restarted"] = frame, time, face.id, face.restarted
         row["bbox"], row["landmarks"], row["uncertainty"] = face.bbox, face.landmarks, face.uncertainty
         if face.frame_by_frame is not None and "landmarks_frame_by_frame" in (self._type.names or ()):
             row["landmarks_frame_by_frame"], row["uncertainty_frame_by_frame"] = face.frame_by_frame
@@ -114,4 +114,4 @@ def _header() -> list[str]:
     box = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2"]
     points = [f"{axis}{index}" for index in range(N_LANDMARKS) for axis in "xy"]
     spreads = [f"u{index}" for index in range(N_LANDMARKS)]
-    return ["frame", "time", "face", "restarted", *box, "uncertainty", *points, *spreads]
+    return ["frame", "time", "face_id", "restarted", *box, "uncertainty", *points, *spreads]

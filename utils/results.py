@@ -113,7 +113,7 @@ class VideoRun:
     """The results of a run over videos, on disk after every video.
 
     ``run.json`` says what is being run, ``results.csv`` has a row for each video that is done, and
-    ``predictions/<id>.npy`` its landmarks (frames, 98, 2) float32 in frame pixels. :meth:`finish` adds
+    ``predictions/<id>.npy`` its landmarks (frames, 98, 2) float64 in frame pixels. :meth:`finish` adds
     ``results.json``.
 
     Args:
@@ -159,7 +159,7 @@ class VideoRun:
         """Puts a finished video on disk."""
         self.begin()
         with written_whole(self.predictions_path(id)) as temporary:
-            np.save(temporary, landmarks.astype(np.float32))
+            np.save(temporary, landmarks.astype(np.float64))
         self.rows[id] = {"NME": nme, "NMF": nmf, "n_frames": len(landmarks)}
         self._write_table()
 

@@ -10,7 +10,9 @@ class ShotDetector:
 
     Moving cameras and people change what is where little from frame to frame: thumbnails of 48x27 correlate by 0.9 and
     more, and by 0.7 even at a fifth of the frame rate. Those of two shots hardly do, unless both show a head in the
-    middle; then their colours differ. Flashes and exposure change brightness, which correlation does not see.
+    middle; then their colours differ. Flashes and exposure change brightness, which correlation does not see. Pictures
+    without a pattern (black, white, dark with noise) tell nothing, and are passed over: the next is compared with the
+    last that had one.
 
     Args:
         other_picture: thumbnails that correlate less are of two shots.
@@ -20,6 +22,8 @@ class ShotDetector:
 
     SIZE = (48, 27)
     BINS = 8
+    #: Thumbnails that vary by less, in grey levels, have no pattern.
+    FLAT = 2.0
 
     def __init__(self, other_picture: float = 0.35, same_picture: float = 0.7, other_colours: float = 0.35) -> None:
         self._other_picture = other_picture
@@ -34,11 +38,12 @@ class ShotDetector:
         pattern -= pattern.mean(axis=(0, 1))
         counts = cv2.calcHist([small], [0, 1, 2], None, [self.BINS] * 3, [0, 256] * 3).ravel()
         colours = counts.astype(np.float32) / counts.sum()
+        if pattern.std() < self.FLAT:
+            return False
         before, self._before = self._before, (pattern, colours)
         if before is None:
             return False
-        norm = float(np.linalg.norm(pattern) * np.linalg.norm(before[0]))
-        correlation = float((pattern * before[0]).sum()) / norm if norm > 1e-6 else 1.0
+        correlation = float((pattern * before[0]).sum() / (np.linalg.norm(pattern) * np.linalg.norm(before[0])))
         distance = float(np.sqrt(max(0.0, 1 - np.sqrt(colours * before[1]).sum())))
         if not self._other_picture <= correlation <= self._same_picture:
             return correlation < self._other_picture

@@ -198,7 +198,7 @@ def _pixel_aspect(path: str | Path) -> Fraction:
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            aspect = stream.codec_context.sample_aspect_ratio
+            aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
             if not aspect or aspect == 1:
                 return Fraction(1)
             turned = next((frame.rotation for frame in container.decode(stream)), 0) % 180 == 90
