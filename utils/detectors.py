@@ -82,16 +82,16 @@ class DlibDetector:
         wide = cv2.copyMakeBorder(picture, border, border, border, border, cv2.BORDER_REPLICATE)
         boxes = self._detect(np.asarray(wide, dtype=np.uint8), 2 * self._side) - border
         self._n_empty = 0 if len(boxes) else self._n_empty
-        return boxes
+        return np.asarray(boxes, dtype=np.float64)
 
     def _detect(self, picture: NDArray[np.uint8], side: int) -> NDArray[np.float64]:
         scaled, scale = _scaled(picture, side)
         faces, _, _ = self._detector.run(scaled, 0, self._min_score)
         boxes = np.array([[f.left(), f.top(), f.right() + 1, f.bottom() + 1] for f in faces], dtype=np.float64)
         boxes = boxes.reshape(-1, 4) / scale
-        side = boxes[:, 2:] - boxes[:, :2]
-        centre = (boxes[:, :2] + boxes[:, 2:]) / 2 + side * (0, self.SHIFT)
-        return np.concatenate([centre - side * self.SCALE / 2, centre + side * self.SCALE / 2], axis=1)
+        extent = boxes[:, 2:] - boxes[:, :2]
+        centre = (boxes[:, :2] + boxes[:, 2:]) / 2 + extent * (0, self.SHIFT)
+        return np.concatenate([centre - extent * self.SCALE / 2, centre + extent * self.SCALE / 2], axis=1)
 
 
 class YuNetDetector:
