@@ -1,6 +1,7 @@
 """Fixtures that several files of tests use."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,10 @@ import torch
 from ldeq import LDEQ, ModelConfig, SolverConfig, load_checkpoint
 from utils import bundled
 from utils.cli import run
+
+# Files of tests run side by side (pyproject.toml), so each keeps to one core, and so do the processes that it starts.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = {"injection_width": 8, "cell_base_width": 8, "cell_width_increment": 2, "cell_gn_groups": 2}
