@@ -82,6 +82,17 @@ def test_what_a_choice_leaves_open_is_noted():
     assert choose([P360, V720], FAR).note == ""
 
 
+@pytest.mark.parametrize(("avoid", "id"), [({"136"}, "137"), ({"136", "137"}, "18"), ({"136", "137", "18"}, "136")])
+def test_a_refused_stream_leaves_the_annotated_size_as_it_is(avoid, id):
+    choice = choose([P360, V720, V1080], NEAR, avoid)
+    assert (choice.stream.id, choice.size) == (id, (1280, 720))
+
+
+def test_a_refused_stream_of_unknown_size():
+    streams = [Stream("x", bitrate=1.0), Stream("y", bitrate=2.0)]
+    assert choose(streams, NEAR, {"y"}).stream.id == "x"
+
+
 def test_annotations_that_reach_out_of_all_streams():
     with pytest.raises(Failure, match="largest stream is 854x480") as failed:
         choose([P360, V480], FAR)

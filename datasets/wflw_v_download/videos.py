@@ -90,8 +90,7 @@ def _bring(job: Job, on_bytes: Callable[[int], None]) -> Clipped:
     job.work.mkdir(parents=True, exist_ok=True)
 
     def choice_of(streams: Sequence[Stream]) -> Choice:
-        left = [stream for stream in streams if stream.id not in job.avoid]
-        return choose(left or streams, job.extent.reach)
+        return choose(streams, job.extent.reach, job.avoid)
 
     downloaded = make_backend(job.backend, job.connection).download(job.address, job.work, choice_of, on_bytes)
     stream, choice = downloaded.choice.stream, downloaded.choice

@@ -5,7 +5,7 @@ stream (sound and picture in one file), which YouTube then had at 720p where the
 720p ones have been withdrawn since, while video-only streams of the same size exist.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from utils.download.failure import Failure, Kind
@@ -49,7 +49,7 @@ class Choice:
     note: str = ""
 
 
-def choose(streams: Sequence[Stream], reach: tuple[float, float]) -> Choice:
+def choose(streams: Sequence[Stream], reach: tuple[float, float], avoid: Collection[str] = frozenset()) -> Choice:
     """The stream for annotations that reach to x and y = ``reach`` (pixels).
 
     1. The annotated size is that of 720p if any stream has 720p or more, else the largest progressive stream's, else
@@ -57,6 +57,9 @@ def choose(streams: Sequence[Stream], reach: tuple[float, float]) -> Choice:
     2. Of the streams, the one of this size; else the smallest larger one, else the largest, to be scaled.
     3. Among those: at most 30 frames a second before more (of which each second frame is taken), H.264 before others
        and progressive before others (both as annotated), then the highest bit rate.
+
+    Streams whose ids are in ``avoid`` count for the annotated size, which is the video's, and are taken only if there is
+    no other.
 
     Where no stream tells its size, the largest bit rate is taken, and nothing is scaled.
 
@@ -66,10 +69,12 @@ def choose(streams: Sequence[Stream], reach: tuple[float, float]) -> Choice:
     if not streams:
         raise Failure(Kind.NO_STREAM, "the site lists no stream with a picture")
     sizes = sorted({stream.size for stream in streams if stream.size}, key=lambda size: size[0] * size[1])
+    left = [stream for stream in streams if stream.id not in avoid] or list(streams)
     if not sizes:
-        return Choice(max(streams, key=lambda stream: (stream.progressive, stream.bitrate or 0.0)), None)
+        return Choice(max(left, key=lambda stream: (stream.progressive, stream.bitrate or 0.0)), None)
     size, note = _annotated_size(streams, sizes, reach)
-    best = min((stream for stream in streams if stream.size), key=lambda stream: _rank(stream, size))
+    sized = [stream for stream in left if stream.size] or [stream for stream in streams if stream.size]
+    best = min(sized, key=lambda stream: _rank(stream, size))
     step = 2 if _is_fast(best) else 1
     notes = [note] if note else []
     if best.size != size:
