@@ -64,6 +64,8 @@ FAR, NEAR = (1100.0, 600.0), (300.0, 200.0)
         ([P360, V480], (700.0, 300.0), "135", (854, 480), 1),  # annotations prove it larger
         ([P360, V720_60], FAR, "298", (1280, 720), 2),  # frames of 60 a second count for half
         ([P360, V720_60, V720], FAR, "136", (1280, 720), 1),
+        ([stream("x", 640, 360, fps=50.0, progressive=True)], NEAR, "x", (640, 360), 2),
+        ([stream("232", 1280, 720, bitrate=9.0, in_pieces=True), V720], FAR, "136", (1280, 720), 1),
         ([stream("a", 1280, 536), stream("b", 1920, 804)], NEAR, "a", (1280, 536), 1),  # 2.39:1
         ([stream("b", 1920, 804)], NEAR, "b", (1280, 536), 1),
         ([stream("c", 720, 1280), stream("d", 1080, 1920)], NEAR, "c", (720, 1280), 1),  # upright
@@ -347,6 +349,34 @@ def test_yt_dlp_downloads_the_chosen_stream_of_a_list(tmp_path):
     assert made.choice.size == (1280, 720)
     assert "high" in made.choice.stream.id
     assert made.n_bytes == sum(seen) == len(video)
+
+
+HLS = """#EXTM3U
+#EXT-X-STREAM-INF:BANDWIDTH=900000,RESOLUTION=640x360,CODECS="avc1.64001f,mp4a.40.2",FRAME-RATE=30
+low.m3u8
+#EXT-X-STREAM-INF:BANDWIDTH=1900000,RESOLUTION=854x480,CODECS="avc1.64001f,mp4a.40.2",FRAME-RATE=30
+high.m3u8
+"""
+
+
+def listed_by_yt_dlp(address, folder):
+    listed = []
+
+    def choose_none(streams):
+        listed.extend(streams)
+        raise Failure(Kind.NO_STREAM, "none")
+
+    with pytest.raises(Failure):
+        YtDlpBackend(QUICK).download(address, folder, choose_none, lambda n: None)
+    return listed
+
+
+def test_playlists_with_sound_are_not_progressive(tmp_path):
+    with serving() as server:
+        server.answers["/clip.m3u8"] = Answer(HLS.encode(), "application/vnd.apple.mpegurl")
+        streams = listed_by_yt_dlp(f"{server.url}/clip.m3u8", tmp_path)
+    assert [(one.width, one.progressive, one.in_pieces) for one in streams] == [(640, False, True), (854, False, True)]
+    assert choose([*streams, P360], NEAR).size == (640, 360)
 
 
 def test_yt_dlp_says_which_stream_failed(tmp_path):

@@ -15,7 +15,7 @@ Size = tuple[int, int]
 #: YouTube fits a picture into 1280×720 for 720p, or the upright of that; 2.39:1 becomes 1280×536.
 _LONG, _SHORT = 1280, 720
 _SMALL_LONG, _SMALL_SHORT = 640, 360
-#: Progressive streams have at most 30 frames a second; for uploads with more, each second one was left out.
+#: The annotated streams have at most 30 frames a second; for uploads with more, each second one was left out.
 _FAST = 45.0
 
 
@@ -30,6 +30,8 @@ class Stream:
     codec: str | None = None
     progressive: bool = False
     bitrate: float | None = None
+    #: Comes in pieces by a playlist (HLS), which are made anew now and then, rather than as the file itself.
+    in_pieces: bool = False
 
     @property
     def size(self) -> Size | None:
@@ -56,7 +58,7 @@ def choose(streams: Sequence[Stream], reach: tuple[float, float], avoid: Collect
        that of 360p. If the annotations do not fit in, it is the smallest listed size that they fit in.
     2. Of the streams, the one of this size; else the smallest larger one, else the largest, to be scaled.
     3. Among those: at most 30 frames a second before more (of which each second frame is taken), H.264 before others
-       and progressive before others (both as annotated), then the highest bit rate.
+       and progressive before others (both as annotated), files before playlists, then the highest bit rate.
 
     Streams whose ids are in ``avoid`` count for the annotated size, which is the video's, and are taken only if there is
     no other.
@@ -126,7 +128,7 @@ def _hd_size(sizes: Sequence[Size]) -> Size:
 
 
 def _is_fast(stream: Stream) -> bool:
-    return not stream.progressive and (stream.fps or 0.0) > _FAST
+    return (stream.fps or 0.0) > _FAST
 
 
 def _rank(stream: Stream, wanted: Size) -> tuple[object, ...]:
@@ -139,4 +141,5 @@ def _rank(stream: Stream, wanted: Size) -> tuple[object, ...]:
     else:
         distance = (2, -area)
     other_codec = not (stream.codec or "avc1").startswith(("avc", "h264"))
-    return distance, _is_fast(stream), other_codec, not stream.progressive, -(stream.bitrate or 0.0), stream.id
+    kind = (_is_fast(stream), other_codec, not stream.progressive, stream.in_pieces)
+    return distance, kind, -(stream.bitrate or 0.0), stream.id

@@ -105,14 +105,18 @@ def _has_picture(one: Mapping[str, Any]) -> bool:
 
 
 def _stream_of(one: Mapping[str, Any]) -> Stream:
+    protocol = one.get("protocol")
+    has_both = not {one.get("vcodec"), one.get("acodec")} & {"none", None}
     return Stream(
         id=str(one["format_id"]),
         width=one.get("width"),
         height=one.get("height"),
         fps=one.get("fps"),
         codec=one.get("vcodec"),
-        progressive=one.get("vcodec") != "none" and one.get("acodec") not in ("none", None),
+        # Playlists have sound and picture in one as well, of 720p and more: none of them is what pytube took.
+        progressive=has_both and protocol in ("http", "https", None),
         bitrate=one.get("vbr") or one.get("tbr"),
+        in_pieces="m3u8" in (protocol or ""),
     )
 
 
