@@ -28,7 +28,7 @@ from utils.download.fetch import Patience, fetch
 from utils.download.streams import Stream, choose
 from utils.download.unpack import unpack
 from utils.download.workers import Done, Moved, Workers
-from utils.download.yt_dlp_backend import YtDlpBackend
+from utils.download.yt_dlp_backend import YtDlpBackend, is_original
 from utils.video import VideoReader
 
 NOWAIT = Patience(retries=2, delay=0.01)
@@ -377,6 +377,20 @@ def test_playlists_with_sound_are_not_progressive(tmp_path):
         streams = listed_by_yt_dlp(f"{server.url}/clip.m3u8", tmp_path)
     assert [(one.width, one.progressive, one.in_pieces) for one in streams] == [(640, False, True), (854, False, True)]
     assert choose([*streams, P360], NEAR).size == (640, 360)
+
+
+@pytest.mark.parametrize(
+    ("changes", "original"),
+    [
+        ({}, True),
+        ({"format_id": "136-sr", "format_note": "720p, AI-upscaled"}, False),
+        ({"format_note": "720p, DAMAGED"}, False),
+        ({"vcodec": "none"}, False),
+        ({"has_drm": True}, False),
+    ],
+)
+def test_formats_that_are_not_what_was_uploaded(changes, original):
+    assert is_original({"format_id": "136", "vcodec": "avc1", "ext": "mp4", **changes}) is original
 
 
 def test_yt_dlp_says_which_stream_failed(tmp_path):

@@ -35,7 +35,7 @@ class YtDlpBackend:
         made: list[Choice] = []
 
         def select(context: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-            formats = {str(one["format_id"]): one for one in context["formats"] if _has_picture(one)}
+            formats = {str(one["format_id"]): one for one in context["formats"] if is_original(one)}
             made.append(choose([_stream_of(one) for one in formats.values()]))
             yield formats[made[-1].stream.id]
 
@@ -100,8 +100,12 @@ def parse_browser(words: str) -> tuple[str, str | None, str | None, str | None]:
     return match["browser"].lower(), match["profile"], keyring, match["box"]
 
 
-def _has_picture(one: Mapping[str, Any]) -> bool:
-    return one.get("vcodec") != "none" and one.get("ext") != "mhtml" and not one.get("has_drm")
+def is_original(one: Mapping[str, Any]) -> bool:
+    """Whether a format that yt-dlp lists is a picture as it was uploaded: not made larger by YouTube, and not damaged."""
+    if one.get("vcodec") == "none" or one.get("ext") == "mhtml" or one.get("has_drm"):
+        return False
+    note = one.get("format_note") or ""
+    return not (str(one["format_id"]).endswith("-sr") or "AI-upscaled" in note or "DAMAGED" in note)
 
 
 def _stream_of(one: Mapping[str, Any]) -> Stream:
