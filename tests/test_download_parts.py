@@ -171,6 +171,31 @@ def test_cutting_what_is_damaged_or_short(damage, kind, tmp_path):
     assert failed.value.kind is kind
 
 
+def damaged_portrait():
+    """A video whose sixth frame lacks its second half, which a decoder makes up for without an error."""
+    from utils import bundled
+
+    content = (bundled.WFLW_V / "videos" / "portrait-turn.mp4").read_bytes()
+    with av.open(io.BytesIO(content)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][5]
+    middle, end = packet.pos + packet.size // 2, packet.pos + packet.size
+    return content[:middle] + bytes(end - middle) + content[end:]
+
+
+def test_a_damaged_frame_is_not_taken_for_the_picture(tmp_path):
+    source = tmp_path / "source.mp4"
+    source.write_bytes(damaged_portrait())
+    with pytest.raises(Failure, match=r"frame \d+ is damaged") as failed:
+        cut(source, tmp_path / "cut.mp4", 0, 59, size=None, step=1)
+    assert failed.value.kind is Kind.UNDECODABLE
+    target = tmp_path / "videos" / "id.mp4"
+    target.parent.mkdir()
+    source.rename(target)
+    found = bring(Job("id", tmp_path, tmp_path / "work", Extent(60, (9, 9), (90, 90), 9)), lambda n_bytes: None)
+    assert isinstance(found, Failure)
+    assert "is damaged" in found.message
+
+
 # -- Unpacking ---------------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from datasets.wflw_v_download.annotations import Extent
 from ldeq import InputError
 from ldeq.files import written_whole
 from utils.download.backend import Connection, make_backend
-from utils.download.cutting import cut
+from utils.download.cutting import check_undamaged, cut
 from utils.download.failure import Failure, Kind
 from utils.download.streams import Choice, Stream, choose
 from utils.video import VideoReader
@@ -106,6 +106,7 @@ def _bring(job: Job, on_bytes: Callable[[int], None]) -> Clipped:
 def _take(path: Path, target: Path, extent: Extent) -> Clipped:
     """A clip that is already there, once it has been checked."""
     width, height, n_frames = verify(path, extent)
+    check_undamaged(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     path.replace(target)
     return Clipped(0, target.stat().st_size, width, height, n_frames)

@@ -60,8 +60,8 @@ def choose(streams: Sequence[Stream], reach: tuple[float, float], avoid: Collect
     3. Among those: at most 30 frames a second before more (of which each second frame is taken), H.264 before others
        and progressive before others (both as annotated), files before playlists, then the highest bit rate.
 
-    Streams whose ids are in ``avoid`` count for the annotated size, which is the video's, and are taken only if there is
-    no other.
+    Streams whose ids are in ``avoid`` count for the annotated size, which is the video's; they are taken only where
+    there is no other.
 
     Where no stream tells its size, the largest bit rate is taken, and nothing is scaled.
 

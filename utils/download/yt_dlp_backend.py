@@ -101,7 +101,7 @@ def parse_browser(words: str) -> tuple[str, str | None, str | None, str | None]:
 
 
 def is_original(one: Mapping[str, Any]) -> bool:
-    """Whether a format that yt-dlp lists is a picture as it was uploaded: not made larger by YouTube, and not damaged."""
+    """Whether a format that yt-dlp lists is the picture that was uploaded: not made larger by YouTube, not damaged."""
     if one.get("vcodec") == "none" or one.get("ext") == "mhtml" or one.get("has_drm"):
         return False
     note = one.get("format_note") or ""
