@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -123,6 +124,27 @@ def test_an_archive(server, download, root, tmp_path):
     assert {path for path in server.requests if path.endswith(".mp4")} == {
         f"/{id}.mp4" for id in (site.ids[1], site.ids[3])
     }
+
+
+def publish_archive(site, ids):
+    clip = make_video(LAST - FIRST + 1)
+    members = {f"videos/{id}.mp4": clip for id in ids}
+    for kind, arrays in site.annotations.items():
+        members |= {f"{kind}/{id}.npy": npy(values) for id, values in arrays.items()}
+    site.server.answers["/WFLW_V.tar.gz"] = Answer(tar_of(members))
+
+
+@pytest.mark.slow
+def test_an_archive_is_kept_until_its_clips_are_checked(server, download, root, tmp_path, monkeypatch):
+    site = Site(server, 2, tmp_path)
+    publish_archive(site, site.ids)
+    with monkeypatch.context() as patched:
+        patched.setattr("datasets.wflw_v_download.run.Workers", Mock(side_effect=KeyboardInterrupt))
+        assert download(site, "--source=archive")[0] == 130
+    server.requests.clear()
+    assert download(site, "--source=archive")[0] == 0
+    assert not server.requests
+    assert_complete(root, site.ids)
 
 
 @pytest.mark.slow

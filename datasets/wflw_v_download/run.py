@@ -114,6 +114,7 @@ def _download(root: Path, settings: Settings, split: str, only: Sequence[str] | 
     try:
         with terminal.progress(len(complete) + len(waiting), "video", "WFLW-V", done=len(complete)) as bar:
             _Videos(root, settings, report, bar).run(waiting)
+            _archive_of(root).unlink(missing_ok=True)  # not before its clips are checked: it is a long transfer
     except KeyboardInterrupt:
         n_there = sum(report.is_complete(id) for id in ids)
         raise KeyboardInterrupt(f"{n_there} of {len(ids)} videos are there, the same command goes on") from None
@@ -206,7 +207,7 @@ def _unpack_archive(root: Path, waiting: Collection[str], settings: Settings) ->
     without = {id for id in waiting if not Clip(root, id).video_path.is_file()}
     if not any(needs(root, id) for id in waiting):
         return
-    archive = root / WORK / "WFLW_V.archive"
+    archive = _archive_of(root)
     if not archive.is_file():
         with terminal.progress(0, "B", "archive") as bar:
             bar.unit_scale = True
@@ -223,13 +224,16 @@ def _unpack_archive(root: Path, waiting: Collection[str], settings: Settings) ->
     except DamagedArchive:
         archive.unlink()
         raise
-    archive.unlink()
 
 
 def needs(root: Path, id: str) -> bool:
     """Whether a file of this video is missing."""
     clip = Clip(root, id)
     return not all(path.is_file() for path in (clip.video_path, *(root / kind / f"{id}.npy" for kind in KINDS)))
+
+
+def _archive_of(root: Path) -> Path:
+    return root / WORK / "WFLW_V.archive"
 
 
 def work_folder(root: Path, id: str) -> Path:
