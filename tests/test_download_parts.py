@@ -2,9 +2,11 @@
 
 import dataclasses
 import errno
+import http.client
 import io
 import os
 import signal
+import ssl
 import tarfile
 import time
 import zipfile
@@ -25,6 +27,7 @@ from utils.download.backend import Connection
 from utils.download.cutting import cut
 from utils.download.failure import Failure, Kind, kind_of_message, kind_of_status
 from utils.download.fetch import Patience, fetch
+from utils.download.pytube_backend import PytubeBackend
 from utils.download.streams import Stream, choose
 from utils.download.unpack import unpack
 from utils.download.workers import Done, Moved, Workers
@@ -451,10 +454,33 @@ def test_a_full_disk_ends_the_run(tmp_path, monkeypatch):
         for name in ("datasets.wflw_v_download.videos.cut", "yt_dlp.downloader.http.HttpFD.real_download"):
             with monkeypatch.context() as patched:
                 patched.setattr(name, Mock(side_effect=full))
-                result = bring(job, lambda n_bytes: None)
+                result = bring(dataclasses.replace(job, work=tmp_path / name), lambda n_bytes: None)
             assert isinstance(result, DiskFull)
             assert "No space left" in result.sentence
         assert isinstance(bring(job, lambda n_bytes: None), Clipped)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_full"),
+    [
+        (OSError(errno.EROFS, "Read-only file system"), True),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), False),
+        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), False),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), False),
+    ],
+)
+def test_the_disk_and_the_connection_are_told_apart(error, is_full, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.wflw_v_download.videos.make_backend", Mock(side_effect=error))
+    result = bring(Job("id", tmp_path, tmp_path / "work", Extent(8, (0, 0), (9, 9), 1), 4, 11, "x"), lambda n: None)
+    assert isinstance(result, DiskFull) if is_full else result.kind is Kind.NETWORK
+
+
+@pytest.mark.parametrize("error", [ssl.SSLError(1, "wrong version number"), http.client.IncompleteRead(b"")])
+def test_pytube_says_that_the_connection_failed(error, tmp_path, monkeypatch):
+    monkeypatch.setattr("pytube.YouTube", Mock(side_effect=error))
+    with pytest.raises(Failure) as failed:
+        PytubeBackend(QUICK).download("https://youtube.com/watch?v=x", tmp_path, lambda s: choose(s, FAR), print)
+    assert failed.value.kind is Kind.NETWORK
 
 
 # -- Worker processes --------------------------------------------------------------------------------------------------

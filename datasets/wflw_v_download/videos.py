@@ -11,7 +11,7 @@ from ldeq import InputError
 from ldeq.files import written_whole
 from utils.download.backend import Connection, make_backend
 from utils.download.cutting import check_undamaged, cut
-from utils.download.failure import Failure, Kind
+from utils.download.failure import Failure, Kind, is_of_the_disk
 from utils.download.streams import Choice, Stream, choose
 from utils.video import VideoReader
 
@@ -70,6 +70,8 @@ def bring(job: Job, on_bytes: Callable[[int], None]) -> Clipped | Failure | Disk
     except InputError as error:
         return DiskFull(str(error))
     except OSError as error:
+        if not is_of_the_disk(error):
+            return Failure(Kind.NETWORK, f"the connection failed ({error.strerror or error})")
         return DiskFull(f"{job.root}: cannot be written ({error.strerror or error}), expected a disk with space")
     shutil.rmtree(job.work, ignore_errors=True)
     return clipped
