@@ -282,6 +282,22 @@ def test_a_file_under_its_final_name_is_checked_if_no_report_vouches_for_it(serv
     assert_complete(root, site.ids)
 
 
+@pytest.mark.slow
+def test_a_clip_of_the_users_that_is_not_right_is_kept_until_there_is_one_that_is(server, download, root, tmp_path):
+    site = Site(server, 1, tmp_path)
+    (id,) = site.ids
+    clip = root / "videos" / f"{id}.mp4"
+    clip.parent.mkdir(parents=True)
+    clip.write_bytes(site.video)  # not cut
+    server.answers[f"/{id}.mp4"] = Answer(b"", status=404)
+    assert download(site)[0] == 1
+    assert clip.with_suffix(".rejected.mp4").read_bytes() == site.video
+    assert "rejected.mp4" in rows_of(root)[id]["note"]
+    server.answers[f"/{id}.mp4"] = Answer(site.video, "video/mp4")
+    assert download(site)[0] == 0
+    assert_complete(root, site.ids)
+
+
 def test_lists_are_checked_by_their_digest(server, download, root, tmp_path):
     site = Site(server, 2, tmp_path)
     server.answers["/easy_video_IDs.txt"] = Answer(b"something else\n")

@@ -79,14 +79,22 @@ def bring(job: Job, on_bytes: Callable[[int], None]) -> Clipped | Failure | Disk
 
 def _bring(job: Job, on_bytes: Callable[[int], None]) -> Clipped:
     target = Clip(job.root, job.id).video_path
-    for path in (job.work / target.name, target):
-        if path.is_file():
-            try:
-                return _take(path, target, job.extent)
-            except Failure:
-                path.unlink()
-                if job.address is None:
-                    raise
+    unpacked = job.work / target.name
+    if unpacked.is_file():
+        try:
+            return _take(unpacked, target, job.extent)
+        except Failure:
+            unpacked.unlink()
+            if job.address is None:
+                raise
+    if target.is_file():
+        try:
+            return _take(target, target, job.extent)
+        except Failure as failure:
+            target.replace(rejected_path(target))  # it may be the user's own, and the only one
+            if job.address is None:
+                message = f"the clip that was there is not right ({failure.message}): run the command again"
+                raise Failure(Kind.UNDECODABLE, message) from failure
     if job.address is None:
         raise Failure(Kind.REMOVED, "the archive does not have it")
     job.work.mkdir(parents=True, exist_ok=True)
@@ -102,7 +110,13 @@ def _bring(job: Job, on_bytes: Callable[[int], None]) -> Clipped:
             width, height, n_frames = verify(temporary, job.extent)
     except Failure as failure:
         raise Failure(failure.kind, failure.message, downloaded.n_bytes, stream.id) from failure
+    rejected_path(target).unlink(missing_ok=True)
     return Clipped(downloaded.n_bytes, target.stat().st_size, width, height, n_frames, stream.id, choice.note)
+
+
+def rejected_path(target: Path) -> Path:
+    """Where a clip goes that was there before and failed the check, until there is one that passes."""
+    return target.with_suffix(".rejected.mp4")
 
 
 def _take(path: Path, target: Path, extent: Extent) -> Clipped:
@@ -111,6 +125,7 @@ def _take(path: Path, target: Path, extent: Extent) -> Clipped:
     check_undamaged(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     path.replace(target)
+    rejected_path(target).unlink(missing_ok=True)
     return Clipped(0, target.stat().st_size, width, height, n_frames)
 
 
