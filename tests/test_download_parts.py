@@ -421,6 +421,25 @@ def test_formats_that_are_not_what_was_uploaded(changes, original):
     assert is_original({"format_id": "136", "vcodec": "avc1", "ext": "mp4", **changes}) is original
 
 
+def test_a_list_that_may_lack_the_annotated_stream_is_not_chosen_from(tmp_path, monkeypatch):
+    from yt_dlp.extractor.generic import GenericIE
+
+    extract = GenericIE._real_extract
+
+    def without_javascript(self, url):
+        self.report_warning("No supported JavaScript runtime could be found. Some formats may be missing.")
+        return extract(self, url)
+
+    monkeypatch.setattr(GenericIE, "_real_extract", without_javascript)
+    with serving() as server:
+        server.answers["/small.mpd"] = manifest(("low", 640, 360, 30), ("mid", 854, 480, 30))
+        server.answers["/large.mpd"] = manifest(("low", 640, 360, 30), ("high", 1280, 720, 30))
+        with pytest.raises(Failure, match="install deno") as failed:
+            YtDlpBackend(QUICK).download(f"{server.url}/small.mpd", tmp_path, lambda s: choose(s, NEAR), print)
+        assert len(listed_by_yt_dlp(f"{server.url}/large.mpd", tmp_path)) == 2
+    assert failed.value.kind is Kind.BACKEND
+
+
 def test_yt_dlp_says_which_stream_failed(tmp_path):
     with serving() as server:
         server.answers["/clip.mpd"] = manifest(("low", 640, 360, 30), ("high", 1280, 720, 30))

@@ -47,7 +47,7 @@ _ADVICE = {
     Kind.UNDECODABLE: "the file is damaged: run the command again",
     Kind.NO_RANGE: "the list of frame ranges lacks this id",
     Kind.ANNOTATIONS: "boxes or landmarks are missing or do not fit: delete them and run the command again",
-    Kind.BACKEND: "the downloader does not understand the site: update yt-dlp",
+    Kind.BACKEND: "the downloader does not understand the site: update yt-dlp, install deno",
     Kind.CRASHED: "an error of ours or of a library: please report it",
 }
 

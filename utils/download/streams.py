@@ -94,7 +94,7 @@ def fits(reach: tuple[float, float], size: Size) -> bool:
 def _annotated_size(streams: Sequence[Stream], sizes: Sequence[Size], reach: tuple[float, float]) -> tuple[Size, str]:
     small = [size for size in sizes if max(size) <= _SMALL_LONG and min(size) <= _SMALL_SHORT]
     note = ""
-    if any(_is_hd(size) for size in sizes):
+    if any(is_hd(size) for size in sizes):
         size = _hd_size(sizes)
         if small and fits(reach, small[-1]):
             note = f"the annotations would fit in {small[-1][0]}x{small[-1][1]} as well"
@@ -113,13 +113,14 @@ def _annotated_size(streams: Sequence[Stream], sizes: Sequence[Size], reach: tup
     return larger[0], f"not {size[0]}x{size[1]}, in which the annotations do not fit"
 
 
-def _is_hd(size: Size) -> bool:
+def is_hd(size: Size) -> bool:
+    """Whether it is 720p or more."""
     return max(size) >= _LONG or min(size) >= _SHORT
 
 
 def _hd_size(sizes: Sequence[Size]) -> Size:
     """The listed 720p, or what it would be: the largest picture scaled into the box, with even sides."""
-    listed = [size for size in sizes if _is_hd(size) and max(size) <= _LONG and min(size) <= _SHORT]
+    listed = [size for size in sizes if is_hd(size) and max(size) <= _LONG and min(size) <= _SHORT]
     if listed:
         return listed[-1]
     width, height = sizes[-1]
