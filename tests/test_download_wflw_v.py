@@ -344,6 +344,13 @@ def test_flags_that_cannot_be(arguments, named, server, download, tmp_path):
     assert_refused(download(Site(server, 2, tmp_path), *arguments), named)
 
 
+@pytest.mark.parametrize("content", [b'[{"name": "a"}]', b"hello\n", b"# Netscape HTTP Cookie File\n", b"\xff\x00"])
+def test_cookies_that_are_none(content, server, download, tmp_path):
+    cookies = tmp_path / "cookies.txt"
+    cookies.write_bytes(content)
+    assert_refused(download(Site(server, 1, tmp_path), "--cookies", cookies), "cookies.txt", "Netscape")
+
+
 @pytest.mark.parametrize(
     "content", ["[]", "{", '{"video": "no id"}', '{"other": "x"}', '{"lists": {"a": 1}}', '{"video": "{id.x}"}']
 )
