@@ -284,8 +284,8 @@ def test_a_file_under_its_final_name_is_checked_if_no_report_vouches_for_it(serv
 
 @pytest.mark.slow
 def test_a_clip_of_the_users_that_is_not_right_is_kept_until_there_is_one_that_is(server, download, root, tmp_path):
-    site = Site(server, 1, tmp_path)
-    (id,) = site.ids
+    site = Site(server, 2, tmp_path)
+    id = site.ids[0]
     clip = root / "videos" / f"{id}.mp4"
     clip.parent.mkdir(parents=True)
     clip.write_bytes(site.video)  # not cut
