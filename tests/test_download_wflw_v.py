@@ -118,7 +118,9 @@ def test_an_archive(server, download, root, tmp_path):
     assert not (root / "README.md").exists()
 
     server.requests.clear()
-    assert download(site, "--source=archive")[0] == 1
+    status, out, _ = download(site, "--source=archive")
+    assert status == 1
+    assert "2 that the archive lacks" in out
     assert not server.requests  # what the archive does not have, it will not have
     assert download(site, "--source=youtube")[0] == 0
     assert {path for path in server.requests if path.endswith(".mp4")} == {
@@ -239,6 +241,20 @@ def test_two_hundred_videos_of_which_some_fail(server, download, root, tmp_path)
     assert download(site, "--retries=0")[0] == 1
     assert set(server.requests) == {f"/{id}.mp4" for id in failing}
     assert set(kinds_of(root)) == set(list(failing)[12:])
+
+
+@pytest.mark.slow
+def test_a_site_that_refuses_everything_is_left_alone(server, download, root, tmp_path):
+    site = Site(server, 40, tmp_path)
+    for id in site.ids[3:]:
+        server.answers[f"/{id}.mp4"] = Answer(b"", status=429)
+    status, _, err = download(site, "--retries=0")
+    assert status == 2
+    assert "in a row" in err
+    assert "--cookies-from-browser" in err
+    assert "Traceback" not in err
+    assert sum(path.endswith(".mp4") for path in server.requests) < 30
+    assert_complete(root, site.ids[:3])
 
 
 @pytest.mark.slow

@@ -60,9 +60,10 @@ class Report:
         self.write()
 
     def has_failed(self, id: str, source: str) -> bool:
-        """Whether the last attempt was from ``source``, and failed."""
+        """Whether the last attempt was from ``source``, and failed in a way that another would not change."""
         row = self._rows.get(id, {})
-        return row.get("status") == FAILED and row["source"] == source
+        lasting = row.get("kind") in (Kind.REMOVED, Kind.LENGTH, Kind.WRONG_SIZE)
+        return row.get("status") == FAILED and lasting and row["source"] == source
 
     def write(self) -> None:
         rows = [self._rows[id] for id in self._splits if id in self._rows]
