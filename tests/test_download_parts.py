@@ -215,6 +215,10 @@ def test_unpacking(pack, tmp_path):
     assert (tmp_path / "out" / "a" / "b.npy").read_bytes() == b"1"
 
 
+def test_an_archive_whose_paths_have_backslashes(tmp_path):
+    assert unpack_all(zip_of({"a\\b.npy": b"1"}), tmp_path) == {"a/b.npy"}
+
+
 def special_tar(kind, name="link", target="/etc/passwd"):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
