@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images, output = Path(flags.images), Path(flags.output_folder)
     if not images.is_dir():
         raise InputError(f"{images}: no such folder, expected WFLW_images")
-    faces = {part: read_list(find_list(Path(flags.annotations), part)) for part in (TRAIN, "test")}
+    parts = (TRAIN,) if flags.split and set(flags.split) == {TRAIN} else (TRAIN, "test")
+    faces = {part: read_list(find_list(Path(flags.annotations), part)) for part in parts}
     splits = splits_of(faces)
     unknown = [split for split in flags.split or () if split not in splits]
     if unknown:

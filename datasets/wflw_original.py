@@ -93,7 +93,7 @@ def splits_of(faces: Mapping[str, Sequence[Face]]) -> dict[str, list[Face]]:
     """All splits by name: those of ``faces`` (train, test), and ``test_<attribute>``, in the lists' order."""
     splits = {part: list(members) for part, members in faces.items()}
     for attribute in ATTRIBUTES:
-        splits[f"test_{attribute}"] = [face for face in faces["test"] if attribute in face.attributes]
+        splits[f"test_{attribute}"] = [face for face in faces.get("test", ()) if attribute in face.attributes]
     return splits
 
 

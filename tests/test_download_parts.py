@@ -2,9 +2,11 @@
 
 import dataclasses
 import errno
+import http.client
 import io
 import os
 import signal
+import ssl
 import tarfile
 import time
 import zipfile
@@ -25,10 +27,11 @@ from utils.download.backend import Connection
 from utils.download.cutting import cut
 from utils.download.failure import Failure, Kind, kind_of_message, kind_of_status
 from utils.download.fetch import Patience, fetch
+from utils.download.pytube_backend import PytubeBackend
 from utils.download.streams import Stream, choose
 from utils.download.unpack import unpack
 from utils.download.workers import Done, Moved, Workers
-from utils.download.yt_dlp_backend import YtDlpBackend
+from utils.download.yt_dlp_backend import YtDlpBackend, is_original
 from utils.video import VideoReader
 
 NOWAIT = Patience(retries=2, delay=0.01)
@@ -64,6 +67,8 @@ FAR, NEAR = (1100.0, 600.0), (300.0, 200.0)
         ([P360, V480], (700.0, 300.0), "135", (854, 480), 1),  # annotations prove it larger
         ([P360, V720_60], FAR, "298", (1280, 720), 2),  # frames of 60 a second count for half
         ([P360, V720_60, V720], FAR, "136", (1280, 720), 1),
+        ([stream("x", 640, 360, fps=50.0, progressive=True)], NEAR, "x", (640, 360), 2),
+        ([stream("232", 1280, 720, bitrate=9.0, in_pieces=True), V720], FAR, "136", (1280, 720), 1),
         ([stream("a", 1280, 536), stream("b", 1920, 804)], NEAR, "a", (1280, 536), 1),  # 2.39:1
         ([stream("b", 1920, 804)], NEAR, "b", (1280, 536), 1),
         ([stream("c", 720, 1280), stream("d", 1080, 1920)], NEAR, "c", (720, 1280), 1),  # upright
@@ -80,6 +85,17 @@ def test_what_a_choice_leaves_open_is_noted():
     assert "scaled from 1920x1080" in choose([P360, V1080], FAR).note
     assert "would fit in 640x360" in choose([P360, V720], NEAR).note
     assert choose([P360, V720], FAR).note == ""
+
+
+@pytest.mark.parametrize(("avoid", "id"), [({"136"}, "137"), ({"136", "137"}, "18"), ({"136", "137", "18"}, "136")])
+def test_a_refused_stream_leaves_the_annotated_size_as_it_is(avoid, id):
+    choice = choose([P360, V720, V1080], NEAR, avoid)
+    assert (choice.stream.id, choice.size) == (id, (1280, 720))
+
+
+def test_a_refused_stream_of_unknown_size():
+    streams = [Stream("x", bitrate=1.0), Stream("y", bitrate=2.0)]
+    assert choose(streams, NEAR, {"y"}).stream.id == "x"
 
 
 def test_annotations_that_reach_out_of_all_streams():
@@ -158,6 +174,31 @@ def test_cutting_what_is_damaged_or_short(damage, kind, tmp_path):
     assert failed.value.kind is kind
 
 
+def damaged_portrait():
+    """A video whose sixth frame lacks its second half, which a decoder makes up for without an error."""
+    from utils import bundled
+
+    content = (bundled.WFLW_V / "videos" / "portrait-turn.mp4").read_bytes()
+    with av.open(io.BytesIO(content)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][5]
+    middle, end = packet.pos + packet.size // 2, packet.pos + packet.size
+    return content[:middle] + bytes(end - middle) + content[end:]
+
+
+def test_a_damaged_frame_is_not_taken_for_the_picture(tmp_path):
+    source = tmp_path / "source.mp4"
+    source.write_bytes(damaged_portrait())
+    with pytest.raises(Failure, match=r"frame \d+ is damaged") as failed:
+        cut(source, tmp_path / "cut.mp4", 0, 59, size=None, step=1)
+    assert failed.value.kind is Kind.UNDECODABLE
+    target = tmp_path / "videos" / "id.mp4"
+    target.parent.mkdir()
+    source.rename(target)
+    found = bring(Job("id", tmp_path, tmp_path / "work", Extent(60, (9, 9), (90, 90), 9)), lambda n_bytes: None)
+    assert isinstance(found, Failure)
+    assert "is damaged" in found.message
+
+
 # -- Unpacking ---------------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +213,10 @@ def unpack_all(content, folder):
 def test_unpacking(pack, tmp_path):
     assert unpack_all(pack({"a/b.npy": b"1", "c.npy": b"2"}), tmp_path) == {"a/b.npy", "c.npy"}
     assert (tmp_path / "out" / "a" / "b.npy").read_bytes() == b"1"
+
+
+def test_an_archive_whose_paths_have_backslashes(tmp_path):
+    assert unpack_all(zip_of({"a\\b.npy": b"1"}), tmp_path) == {"a/b.npy"}
 
 
 def special_tar(kind, name="link", target="/etc/passwd"):
@@ -338,6 +383,67 @@ def test_yt_dlp_downloads_the_chosen_stream_of_a_list(tmp_path):
     assert made.n_bytes == sum(seen) == len(video)
 
 
+HLS = """#EXTM3U
+#EXT-X-STREAM-INF:BANDWIDTH=900000,RESOLUTION=640x360,CODECS="avc1.64001f,mp4a.40.2",FRAME-RATE=30
+low.m3u8
+#EXT-X-STREAM-INF:BANDWIDTH=1900000,RESOLUTION=854x480,CODECS="avc1.64001f,mp4a.40.2",FRAME-RATE=30
+high.m3u8
+"""
+
+
+def listed_by_yt_dlp(address, folder):
+    listed = []
+
+    def choose_none(streams):
+        listed.extend(streams)
+        raise Failure(Kind.NO_STREAM, "none")
+
+    with pytest.raises(Failure):
+        YtDlpBackend(QUICK).download(address, folder, choose_none, lambda n: None)
+    return listed
+
+
+def test_playlists_with_sound_are_not_progressive(tmp_path):
+    with serving() as server:
+        server.answers["/clip.m3u8"] = Answer(HLS.encode(), "application/vnd.apple.mpegurl")
+        streams = listed_by_yt_dlp(f"{server.url}/clip.m3u8", tmp_path)
+    assert [(one.width, one.progressive, one.in_pieces) for one in streams] == [(640, False, True), (854, False, True)]
+    assert choose([*streams, P360], NEAR).size == (640, 360)
+
+
+@pytest.mark.parametrize(
+    ("changes", "original"),
+    [
+        ({}, True),
+        ({"format_id": "136-sr", "format_note": "720p, AI-upscaled"}, False),
+        ({"format_note": "720p, DAMAGED"}, False),
+        ({"vcodec": "none"}, False),
+        ({"has_drm": True}, False),
+    ],
+)
+def test_formats_that_are_not_what_was_uploaded(changes, original):
+    assert is_original({"format_id": "136", "vcodec": "avc1", "ext": "mp4", **changes}) is original
+
+
+def test_a_list_that_may_lack_the_annotated_stream_is_not_chosen_from(tmp_path, monkeypatch):
+    from yt_dlp.extractor.generic import GenericIE
+
+    extract = GenericIE._real_extract
+
+    def without_javascript(self, url):
+        self.report_warning("No supported JavaScript runtime could be found. Some formats may be missing.")
+        return extract(self, url)
+
+    monkeypatch.setattr(GenericIE, "_real_extract", without_javascript)
+    with serving() as server:
+        server.answers["/small.mpd"] = manifest(("low", 640, 360, 30), ("mid", 854, 480, 30))
+        server.answers["/large.mpd"] = manifest(("low", 640, 360, 30), ("high", 1280, 720, 30))
+        with pytest.raises(Failure, match="install deno") as failed:
+            YtDlpBackend(QUICK).download(f"{server.url}/small.mpd", tmp_path, lambda s: choose(s, NEAR), print)
+        assert len(listed_by_yt_dlp(f"{server.url}/large.mpd", tmp_path)) == 2
+    assert failed.value.kind is Kind.BACKEND
+
+
 def test_yt_dlp_says_which_stream_failed(tmp_path):
     with serving() as server:
         server.answers["/clip.mpd"] = manifest(("low", 640, 360, 30), ("high", 1280, 720, 30))
@@ -371,10 +477,33 @@ def test_a_full_disk_ends_the_run(tmp_path, monkeypatch):
         for name in ("datasets.wflw_v_download.videos.cut", "yt_dlp.downloader.http.HttpFD.real_download"):
             with monkeypatch.context() as patched:
                 patched.setattr(name, Mock(side_effect=full))
-                result = bring(job, lambda n_bytes: None)
+                result = bring(dataclasses.replace(job, work=tmp_path / name), lambda n_bytes: None)
             assert isinstance(result, DiskFull)
             assert "No space left" in result.sentence
         assert isinstance(bring(job, lambda n_bytes: None), Clipped)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_full"),
+    [
+        (OSError(errno.EROFS, "Read-only file system"), True),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), False),
+        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), False),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), False),
+    ],
+)
+def test_the_disk_and_the_connection_are_told_apart(error, is_full, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.wflw_v_download.videos.make_backend", Mock(side_effect=error))
+    result = bring(Job("id", tmp_path, tmp_path / "work", Extent(8, (0, 0), (9, 9), 1), 4, 11, "x"), lambda n: None)
+    assert isinstance(result, DiskFull) if is_full else result.kind is Kind.NETWORK
+
+
+@pytest.mark.parametrize("error", [ssl.SSLError(1, "wrong version number"), http.client.IncompleteRead(b"")])
+def test_pytube_says_that_the_connection_failed(error, tmp_path, monkeypatch):
+    monkeypatch.setattr("pytube.YouTube", Mock(side_effect=error))
+    with pytest.raises(Failure) as failed:
+        PytubeBackend(QUICK).download("https://youtube.com/watch?v=x", tmp_path, lambda s: choose(s, FAR), print)
+    assert failed.value.kind is Kind.NETWORK
 
 
 # -- Worker processes --------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -117,12 +118,35 @@ def test_an_archive(server, download, root, tmp_path):
     assert not (root / "README.md").exists()
 
     server.requests.clear()
-    assert download(site, "--source=archive")[0] == 1
+    status, out, _ = download(site, "--source=archive")
+    assert status == 1
+    assert "2 that the archive lacks" in out
     assert not server.requests  # what the archive does not have, it will not have
     assert download(site, "--source=youtube")[0] == 0
     assert {path for path in server.requests if path.endswith(".mp4")} == {
         f"/{id}.mp4" for id in (site.ids[1], site.ids[3])
     }
+
+
+def publish_archive(site, ids):
+    clip = make_video(LAST - FIRST + 1)
+    members = {f"videos/{id}.mp4": clip for id in ids}
+    for kind, arrays in site.annotations.items():
+        members |= {f"{kind}/{id}.npy": npy(values) for id, values in arrays.items()}
+    site.server.answers["/WFLW_V.tar.gz"] = Answer(tar_of(members))
+
+
+@pytest.mark.slow
+def test_an_archive_is_kept_until_its_clips_are_checked(server, download, root, tmp_path, monkeypatch):
+    site = Site(server, 2, tmp_path)
+    publish_archive(site, site.ids)
+    with monkeypatch.context() as patched:
+        patched.setattr("datasets.wflw_v_download.run.read_extent", Mock(side_effect=KeyboardInterrupt))
+        assert download(site, "--source=archive")[0] == 130
+    server.requests.clear()
+    assert download(site, "--source=archive")[0] == 0
+    assert not server.requests
+    assert not list(root.rglob(".*"))
 
 
 @pytest.mark.slow
@@ -220,6 +244,20 @@ def test_two_hundred_videos_of_which_some_fail(server, download, root, tmp_path)
 
 
 @pytest.mark.slow
+def test_a_site_that_refuses_everything_is_left_alone(server, download, root, tmp_path):
+    site = Site(server, 40, tmp_path)
+    for id in site.ids[3:]:
+        server.answers[f"/{id}.mp4"] = Answer(b"", status=429)
+    status, _, err = download(site, "--retries=0")
+    assert status == 2
+    assert "in a row" in err
+    assert "--cookies-from-browser" in err
+    assert "Traceback" not in err
+    assert sum(path.endswith(".mp4") for path in server.requests) < 30
+    assert_complete(root, site.ids[:3])
+
+
+@pytest.mark.slow
 def test_what_annotations_and_lists_lack(server, download, root, tmp_path):
     site = Site(server, 6, tmp_path)
     none, short, unranged, outside, other, _ = site.ids
@@ -257,6 +295,22 @@ def test_a_file_under_its_final_name_is_checked_if_no_report_vouches_for_it(serv
     path = root / "videos" / f"{site.ids[2]}.mp4"
     path.write_bytes(bytes(path.stat().st_size))
     assert download(site, "--recheck")[0] == 0
+    assert_complete(root, site.ids)
+
+
+@pytest.mark.slow
+def test_a_clip_of_the_users_that_is_not_right_is_kept_until_there_is_one_that_is(server, download, root, tmp_path):
+    site = Site(server, 2, tmp_path)
+    id = site.ids[0]
+    clip = root / "videos" / f"{id}.mp4"
+    clip.parent.mkdir(parents=True)
+    clip.write_bytes(site.video)  # not cut
+    server.answers[f"/{id}.mp4"] = Answer(b"", status=404)
+    assert download(site)[0] == 1
+    assert clip.with_suffix(".rejected.mp4").read_bytes() == site.video
+    assert "rejected.mp4" in rows_of(root)[id]["note"]
+    server.answers[f"/{id}.mp4"] = Answer(site.video, "video/mp4")
+    assert download(site)[0] == 0
     assert_complete(root, site.ids)
 
 
@@ -304,6 +358,13 @@ def test_lists_that_say_something_odd(name, content, named, server, download, tm
 )
 def test_flags_that_cannot_be(arguments, named, server, download, tmp_path):
     assert_refused(download(Site(server, 2, tmp_path), *arguments), named)
+
+
+@pytest.mark.parametrize("content", [b'[{"name": "a"}]', b"hello\n", b"# Netscape HTTP Cookie File\n", b"\xff\x00"])
+def test_cookies_that_are_none(content, server, download, tmp_path):
+    cookies = tmp_path / "cookies.txt"
+    cookies.write_bytes(content)
+    assert_refused(download(Site(server, 1, tmp_path), "--cookies", cookies), "cookies.txt", "Netscape")
 
 
 @pytest.mark.parametrize(

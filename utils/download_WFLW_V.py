@@ -96,6 +96,8 @@ def print_summary(summary: Summary, folder: str) -> None:
         out.print(report.table("Videos that could not be had", ["reason", "what helps", "videos"], rows, n_words=2))
     new = summary.n_complete - summary.n_complete_before
     there = f"{summary.n_complete} of {len(summary.ids)} videos are there and checked ({new} new)."
+    if summary.n_left_out:
+        report.print_lines(out, [f"{summary.n_left_out} that the archive lacks were left out: --source youtube"])
     report.print_lines(out, [there, f"WFLW-V is in {folder}, what became of each video in {Path(folder) / NAME}"])
 
 

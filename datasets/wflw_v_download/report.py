@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.wflw_v import Clip
-from datasets.wflw_v_download.videos import Clipped
+from datasets.wflw_v_download.videos import Clipped, rejected_path
 from utils.download.failure import Failure, Kind
 from utils.results import write_csv
 
@@ -50,6 +50,9 @@ class Report:
         row |= {"source": source, "stream": result.stream}
         if isinstance(result, Failure):
             row |= {"status": FAILED, "kind": result.kind.value, "message": result.message}
+            rejected = rejected_path(Clip(self._root, id).video_path)
+            if rejected.is_file():
+                row["note"] = f"the clip that was there before is {rejected.name}"
         else:
             row |= {"status": COMPLETE, "file_bytes": result.file_bytes, "width": result.width}
             row |= {"height": result.height, "frames": result.n_frames, "note": result.note}
@@ -57,9 +60,10 @@ class Report:
         self.write()
 
     def has_failed(self, id: str, source: str) -> bool:
-        """Whether the last attempt was from ``source``, and failed."""
+        """Whether the last attempt was from ``source``, and failed in a way that another would not change."""
         row = self._rows.get(id, {})
-        return row.get("status") == FAILED and row["source"] == source
+        lasting = row.get("kind") in (Kind.REMOVED, Kind.LENGTH, Kind.WRONG_SIZE)
+        return row.get("status") == FAILED and lasting and row["source"] == source
 
     def write(self) -> None:
         rows = [self._rows[id] for id in self._splits if id in self._rows]

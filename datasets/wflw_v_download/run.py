@@ -30,6 +30,9 @@ from utils.download.workers import Done, Moved, Workers
 
 #: Unfinished files, in the data set's folder, so that finishing one is renaming it.
 WORK = ".download"
+#: Refusals in a row, with no video complete between, from which on the site is taken to refuse the address, not videos:
+#: then everything waits before the next request, and from the second number on the run ends.
+_SLOW_FROM, _END_FROM = 5, 20
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Summary:
     #: The videos that were asked for.
     ids: list[str]
     n_complete_before: int
+    #: Videos that an earlier run did not find in the archive as they should be.
+    n_left_out: int = 0
 
     @property
     def failures(self) -> dict[str, tuple[Kind, str]]:
@@ -104,20 +109,22 @@ def _download(root: Path, settings: Settings, split: str, only: Sequence[str] | 
 
     report = Report(root, splits)
     complete = {id for id in ids if report.is_complete(id) and not settings.recheck}
-    waiting = [id for id in ids if id not in complete]
+    waiting, n_left_out = [id for id in ids if id not in complete], 0
     if settings.source == "archive":
         # An archive does not change: what it lacked or had wrong once is not worth a second transfer.
-        waiting = [id for id in waiting if settings.recheck or not report.has_failed(id, "archive")]
+        worth = [id for id in waiting if settings.recheck or not report.has_failed(id, "archive")]
+        waiting, n_left_out = worth, len(waiting) - len(worth)
         _unpack_archive(root, waiting, settings)
     else:
         fetch_annotations(root, root / WORK, ids, settings.sources, settings.connection, settings.patience)
     try:
         with terminal.progress(len(complete) + len(waiting), "video", "WFLW-V", done=len(complete)) as bar:
             _Videos(root, settings, report, bar).run(waiting)
+            _archive_of(root).unlink(missing_ok=True)  # not before its clips are checked: it is a long transfer
     except KeyboardInterrupt:
         n_there = sum(report.is_complete(id) for id in ids)
         raise KeyboardInterrupt(f"{n_there} of {len(ids)} videos are there, the same command goes on") from None
-    return Summary(report, ids, len(complete))
+    return Summary(report, ids, len(complete), n_left_out)
 
 
 class _Videos:
@@ -130,6 +137,7 @@ class _Videos:
         self._bar = bar
         self._n_bytes: Counter[str] = Counter()
         self._n_failed = 0
+        self._n_blocked = 0
 
     def run(self, ids: Sequence[str]) -> None:
         from_youtube = self._settings.source == "youtube"
@@ -179,6 +187,7 @@ class _Videos:
         if isinstance(result, str):
             result = Failure(Kind.CRASHED, result)
         self._n_bytes[job.id] += result.n_bytes
+        self._brake(result, workers)
         if isinstance(result, Failure) and job.address is not None and job.attempt <= self._settings.patience.retries:
             # Where one stream is refused or damaged another may not be; a broken connection says nothing of it.
             avoid = job.avoid | ({result.stream} if result.stream and result.kind is not Kind.NETWORK else set())
@@ -187,6 +196,20 @@ class _Videos:
                 workers.submit(again, self._settings.patience.pause(job.attempt))
                 return
         self._record(job.id, result, job.attempt)
+
+    def _brake(self, result: Clipped | Failure, workers: "Workers[Job, Any]") -> None:
+        """Holds all back where the site refuses one after another, which more requests would make worse."""
+        if isinstance(result, Clipped):
+            self._n_blocked = 0
+        elif result.kind is Kind.BLOCKED:
+            self._n_blocked += 1
+            if self._n_blocked >= max(_END_FROM, 2 * self._settings.n_processes):  # all at once may be one refusal
+                raise InputError(
+                    f"the site refused {self._n_blocked} requests in a row ({result.message}), expected it to answer: "
+                    "try --cookies-from-browser, --sleep, fewer --n_processes, or the same command later"
+                )
+            if self._n_blocked >= _SLOW_FROM:
+                workers.hold(self._settings.patience.pause(min(5, self._n_blocked - _SLOW_FROM + 1)))
 
     def _record(self, id: str, result: Clipped | Failure, attempts: int) -> None:
         self._report.add(id, result, attempts, self._n_bytes[id], self._settings.source)
@@ -206,7 +229,7 @@ def _unpack_archive(root: Path, waiting: Collection[str], settings: Settings) ->
     without = {id for id in waiting if not Clip(root, id).video_path.is_file()}
     if not any(needs(root, id) for id in waiting):
         return
-    archive = root / WORK / "WFLW_V.archive"
+    archive = _archive_of(root)
     if not archive.is_file():
         with terminal.progress(0, "B", "archive") as bar:
             bar.unit_scale = True
@@ -223,13 +246,16 @@ def _unpack_archive(root: Path, waiting: Collection[str], settings: Settings) ->
     except DamagedArchive:
         archive.unlink()
         raise
-    archive.unlink()
 
 
 def needs(root: Path, id: str) -> bool:
     """Whether a file of this video is missing."""
     clip = Clip(root, id)
     return not all(path.is_file() for path in (clip.video_path, *(root / kind / f"{id}.npy" for kind in KINDS)))
+
+
+def _archive_of(root: Path) -> Path:
+    return root / WORK / "WFLW_V.archive"
 
 
 def work_folder(root: Path, id: str) -> Path:

@@ -10,8 +10,8 @@ from datasets.wflw_v_download.annotations import Extent
 from ldeq import InputError
 from ldeq.files import written_whole
 from utils.download.backend import Connection, make_backend
-from utils.download.cutting import cut
-from utils.download.failure import Failure, Kind
+from utils.download.cutting import check_undamaged, cut
+from utils.download.failure import Failure, Kind, is_of_the_disk
 from utils.download.streams import Choice, Stream, choose
 from utils.video import VideoReader
 
@@ -70,6 +70,8 @@ def bring(job: Job, on_bytes: Callable[[int], None]) -> Clipped | Failure | Disk
     except InputError as error:
         return DiskFull(str(error))
     except OSError as error:
+        if not is_of_the_disk(error):
+            return Failure(Kind.NETWORK, f"the connection failed ({error.strerror or error})")
         return DiskFull(f"{job.root}: cannot be written ({error.strerror or error}), expected a disk with space")
     shutil.rmtree(job.work, ignore_errors=True)
     return clipped
@@ -77,21 +79,28 @@ def bring(job: Job, on_bytes: Callable[[int], None]) -> Clipped | Failure | Disk
 
 def _bring(job: Job, on_bytes: Callable[[int], None]) -> Clipped:
     target = Clip(job.root, job.id).video_path
-    for path in (job.work / target.name, target):
-        if path.is_file():
-            try:
-                return _take(path, target, job.extent)
-            except Failure:
-                path.unlink()
-                if job.address is None:
-                    raise
+    unpacked = job.work / target.name
+    if unpacked.is_file():
+        try:
+            return _take(unpacked, target, job.extent)
+        except Failure:
+            unpacked.unlink()
+            if job.address is None:
+                raise
+    if target.is_file():
+        try:
+            return _take(target, target, job.extent)
+        except Failure as failure:
+            target.replace(rejected_path(target))  # it may be the user's own, and the only one
+            if job.address is None:
+                message = f"the clip that was there is not right ({failure.message}): run the command again"
+                raise Failure(Kind.UNDECODABLE, message) from failure
     if job.address is None:
         raise Failure(Kind.REMOVED, "the archive does not have it")
     job.work.mkdir(parents=True, exist_ok=True)
 
     def choice_of(streams: Sequence[Stream]) -> Choice:
-        left = [stream for stream in streams if stream.id not in job.avoid]
-        return choose(left or streams, job.extent.reach)
+        return choose(streams, job.extent.reach, job.avoid)
 
     downloaded = make_backend(job.backend, job.connection).download(job.address, job.work, choice_of, on_bytes)
     stream, choice = downloaded.choice.stream, downloaded.choice
@@ -101,14 +110,22 @@ def _bring(job: Job, on_bytes: Callable[[int], None]) -> Clipped:
             width, height, n_frames = verify(temporary, job.extent)
     except Failure as failure:
         raise Failure(failure.kind, failure.message, downloaded.n_bytes, stream.id) from failure
+    rejected_path(target).unlink(missing_ok=True)
     return Clipped(downloaded.n_bytes, target.stat().st_size, width, height, n_frames, stream.id, choice.note)
+
+
+def rejected_path(target: Path) -> Path:
+    """Where a clip goes that was there before and failed the check, until there is one that passes."""
+    return target.with_suffix(".rejected.mp4")
 
 
 def _take(path: Path, target: Path, extent: Extent) -> Clipped:
     """A clip that is already there, once it has been checked."""
     width, height, n_frames = verify(path, extent)
+    check_undamaged(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     path.replace(target)
+    rejected_path(target).unlink(missing_ok=True)
     return Clipped(0, target.stat().st_size, width, height, n_frames)
 
 

@@ -51,6 +51,7 @@ def _frames(source: Path, first: int, last: int, step: int) -> Iterator[tuple[av
             for index, frame in enumerate(container.decode(stream)):
                 number, skipped = divmod(index, step)
                 n_counted = number + 1
+                _check_whole(source, frame, index)
                 if number >= first and not skipped:
                     yield frame, rate
                     if number == last:
@@ -62,6 +63,27 @@ def _frames(source: Path, first: int, last: int, step: int) -> Iterator[tuple[av
     if declared > last * step:
         raise Failure(Kind.UNDECODABLE, f"{message} (it says that it has {declared})")
     raise Failure(Kind.LENGTH, message)
+
+
+def check_undamaged(source: Path) -> None:
+    """Decodes a video to its end for what OpenCV passes over: frames with parts that the decoder made up.
+
+    Raises:
+        Failure: where one is damaged.
+    """
+    index = 0
+    try:
+        with av.open(str(source)) as container:
+            container.streams.video[0].thread_type = "AUTO"
+            for index, frame in enumerate(container.decode(video=0)):
+                _check_whole(source, frame, index)
+    except (av.FFmpegError, IndexError) as error:
+        raise Failure(Kind.UNDECODABLE, f"{_what(source)} cannot be decoded, at about frame {index}") from error
+
+
+def _check_whole(source: Path, frame: av.VideoFrame, index: int) -> None:
+    if frame.is_corrupt:
+        raise Failure(Kind.UNDECODABLE, f"{_what(source)}: frame {index} is damaged")
 
 
 def _what(source: Path) -> str:

@@ -1,6 +1,8 @@
 """Why something could not be had, in kinds that a report counts and a retry decides by."""
 
+import errno
 import re
+import ssl
 from enum import StrEnum
 
 
@@ -45,7 +47,7 @@ _ADVICE = {
     Kind.UNDECODABLE: "the file is damaged: run the command again",
     Kind.NO_RANGE: "the list of frame ranges lacks this id",
     Kind.ANNOTATIONS: "boxes or landmarks are missing or do not fit: delete them and run the command again",
-    Kind.BACKEND: "the downloader does not understand the site: update yt-dlp",
+    Kind.BACKEND: "the downloader does not understand the site: update yt-dlp, install deno",
     Kind.CRASHED: "an error of ours or of a library: please report it",
 }
 
@@ -69,6 +71,17 @@ class Failure(Exception):
 
     def __reduce__(self) -> tuple[type["Failure"], tuple[Kind, str, int, str]]:
         return Failure, (self.kind, self.message, self.n_bytes, self.stream)
+
+
+#: What a disk, and the system's limits, say of files; other errors of the system are of the connection.
+_OF_THE_DISK = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE},
+)
+
+
+def is_of_the_disk(error: OSError) -> bool:
+    """Whether an error says that files cannot be written, which no other video would change."""
+    return error.errno in _OF_THE_DISK and not isinstance(error, ssl.SSLError)  # whose numbers are OpenSSL's
 
 
 def kind_of_status(status: int) -> Kind:

@@ -1,8 +1,10 @@
 """The flags that all downloads have."""
 
 import argparse
+import io
 import math
 import re
+from contextlib import redirect_stderr
 from pathlib import Path
 
 from ldeq import InputError
@@ -49,6 +51,8 @@ def connection_of(flags: argparse.Namespace) -> Connection:
     """
     if flags.cookies is not None and not Path(flags.cookies).is_file():
         raise InputError(f"{flags.cookies}: no such file, expected cookies in Netscape's format")
+    if flags.cookies is not None:
+        _check_cookies(Path(flags.cookies))
     if flags.cookies_from_browser is not None:
         from utils.download.yt_dlp_backend import parse_browser
 
@@ -66,6 +70,23 @@ def connection_of(flags: argparse.Namespace) -> Connection:
         cookies_from_browser=flags.cookies_from_browser,
         timeout=flags.timeout or 20.0,
     )
+
+
+def _check_cookies(path: Path) -> None:
+    """Reads them as every download will: yt-dlp passes over lines that are none."""
+    from http.cookiejar import LoadError
+
+    from yt_dlp.cookies import YoutubeDLCookieJar
+
+    jar = YoutubeDLCookieJar(str(path))
+    try:
+        with redirect_stderr(io.StringIO()):
+            jar.load()
+    except (LoadError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split("See ")[0].split()).rstrip(".")
+        raise InputError(f"{path}: cannot be read ({reason}), expected cookies in Netscape's format") from None
+    if not len(jar):
+        raise InputError(f"{path}: holds no cookies, expected some in Netscape's format")
 
 
 def patience_of(flags: argparse.Namespace) -> Patience:

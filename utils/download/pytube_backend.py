@@ -1,6 +1,8 @@
 """Videos by way of pytube, as the data set was made: unmaintained since 2023, for those who keep it working."""
 
+import http.client
 import re
+import ssl
 import threading
 import urllib.error
 from collections.abc import Callable, Sequence
@@ -59,8 +61,8 @@ class PytubeBackend:
             raise
         except urllib.error.HTTPError as error:
             raise Failure(kind_of_status(error.code), str(error), n_bytes, chosen) from error
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            raise Failure(Kind.NETWORK, str(error), n_bytes, chosen) from error
+        except (urllib.error.URLError, TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException) as error:
+            raise Failure(Kind.NETWORK, str(error) or type(error).__name__, n_bytes, chosen) from error
         except OSError:
             raise
         except Exception as error:  # what YouTube changes shows as whatever error pytube runs into

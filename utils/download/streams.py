@@ -5,7 +5,7 @@ stream (sound and picture in one file), which YouTube then had at 720p where the
 720p ones have been withdrawn since, while video-only streams of the same size exist.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from utils.download.failure import Failure, Kind
@@ -15,7 +15,7 @@ Size = tuple[int, int]
 #: YouTube fits a picture into 1280×720 for 720p, or the upright of that; 2.39:1 becomes 1280×536.
 _LONG, _SHORT = 1280, 720
 _SMALL_LONG, _SMALL_SHORT = 640, 360
-#: Progressive streams have at most 30 frames a second; for uploads with more, each second one was left out.
+#: The annotated streams have at most 30 frames a second; for uploads with more, each second one was left out.
 _FAST = 45.0
 
 
@@ -30,6 +30,8 @@ class Stream:
     codec: str | None = None
     progressive: bool = False
     bitrate: float | None = None
+    #: Comes in pieces by a playlist (HLS), which are made anew now and then, rather than as the file itself.
+    in_pieces: bool = False
 
     @property
     def size(self) -> Size | None:
@@ -49,14 +51,17 @@ class Choice:
     note: str = ""
 
 
-def choose(streams: Sequence[Stream], reach: tuple[float, float]) -> Choice:
+def choose(streams: Sequence[Stream], reach: tuple[float, float], avoid: Collection[str] = frozenset()) -> Choice:
     """The stream for annotations that reach to x and y = ``reach`` (pixels).
 
     1. The annotated size is that of 720p if any stream has 720p or more, else the largest progressive stream's, else
        that of 360p. If the annotations do not fit in, it is the smallest listed size that they fit in.
     2. Of the streams, the one of this size; else the smallest larger one, else the largest, to be scaled.
     3. Among those: at most 30 frames a second before more (of which each second frame is taken), H.264 before others
-       and progressive before others (both as annotated), then the highest bit rate.
+       and progressive before others (both as annotated), files before playlists, then the highest bit rate.
+
+    Streams whose ids are in ``avoid`` count for the annotated size, which is the video's; they are taken only where
+    there is no other.
 
     Where no stream tells its size, the largest bit rate is taken, and nothing is scaled.
 
@@ -66,10 +71,12 @@ def choose(streams: Sequence[Stream], reach: tuple[float, float]) -> Choice:
     if not streams:
         raise Failure(Kind.NO_STREAM, "the site lists no stream with a picture")
     sizes = sorted({stream.size for stream in streams if stream.size}, key=lambda size: size[0] * size[1])
+    left = [stream for stream in streams if stream.id not in avoid] or list(streams)
     if not sizes:
-        return Choice(max(streams, key=lambda stream: (stream.progressive, stream.bitrate or 0.0)), None)
+        return Choice(max(left, key=lambda stream: (stream.progressive, stream.bitrate or 0.0)), None)
     size, note = _annotated_size(streams, sizes, reach)
-    best = min((stream for stream in streams if stream.size), key=lambda stream: _rank(stream, size))
+    sized = [stream for stream in left if stream.size] or [stream for stream in streams if stream.size]
+    best = min(sized, key=lambda stream: _rank(stream, size))
     step = 2 if _is_fast(best) else 1
     notes = [note] if note else []
     if best.size != size:
@@ -87,7 +94,7 @@ def fits(reach: tuple[float, float], size: Size) -> bool:
 def _annotated_size(streams: Sequence[Stream], sizes: Sequence[Size], reach: tuple[float, float]) -> tuple[Size, str]:
     small = [size for size in sizes if max(size) <= _SMALL_LONG and min(size) <= _SMALL_SHORT]
     note = ""
-    if any(_is_hd(size) for size in sizes):
+    if any(is_hd(size) for size in sizes):
         size = _hd_size(sizes)
         if small and fits(reach, small[-1]):
             note = f"the annotations would fit in {small[-1][0]}x{small[-1][1]} as well"
@@ -106,13 +113,14 @@ def _annotated_size(streams: Sequence[Stream], sizes: Sequence[Size], reach: tup
     return larger[0], f"not {size[0]}x{size[1]}, in which the annotations do not fit"
 
 
-def _is_hd(size: Size) -> bool:
+def is_hd(size: Size) -> bool:
+    """Whether it is 720p or more."""
     return max(size) >= _LONG or min(size) >= _SHORT
 
 
 def _hd_size(sizes: Sequence[Size]) -> Size:
     """The listed 720p, or what it would be: the largest picture scaled into the box, with even sides."""
-    listed = [size for size in sizes if _is_hd(size) and max(size) <= _LONG and min(size) <= _SHORT]
+    listed = [size for size in sizes if is_hd(size) and max(size) <= _LONG and min(size) <= _SHORT]
     if listed:
         return listed[-1]
     width, height = sizes[-1]
@@ -121,7 +129,7 @@ def _hd_size(sizes: Sequence[Size]) -> Size:
 
 
 def _is_fast(stream: Stream) -> bool:
-    return not stream.progressive and (stream.fps or 0.0) > _FAST
+    return (stream.fps or 0.0) > _FAST
 
 
 def _rank(stream: Stream, wanted: Size) -> tuple[object, ...]:
@@ -134,4 +142,5 @@ def _rank(stream: Stream, wanted: Size) -> tuple[object, ...]:
     else:
         distance = (2, -area)
     other_codec = not (stream.codec or "avc1").startswith(("avc", "h264"))
-    return distance, _is_fast(stream), other_codec, not stream.progressive, -(stream.bitrate or 0.0), stream.id
+    kind = (_is_fast(stream), other_codec, not stream.progressive, stream.in_pieces)
+    return distance, kind, -(stream.bitrate or 0.0), stream.id

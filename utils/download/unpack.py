@@ -44,7 +44,11 @@ def unpack(
     """
     try:
         with _opened(archive) as (members, read):
-            wanted = [(name, target) for name, _ in members if (target := place(PurePosixPath(name))) is not None]
+            wanted = [
+                (name, target)
+                for name, _ in members
+                if (target := place(PurePosixPath(name.replace("\\", "/")))) is not None
+            ]
             sizes = dict(members)
             _check_room(archive, sum(sizes[name] for name, _ in wanted), folder)
             for name, target in wanted:
@@ -68,7 +72,7 @@ def _opened(path: Path) -> Iterator[_Opened]:
     """An archive's files by name and size, and how to read one."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            entries = [entry for entry in archive.infolist() if not entry.filename.endswith(("/", "\\"))]
             for entry in entries:
                 # The upper half of the attributes is the Unix mode where a Unix made the archive, else 0.
                 mode = entry.external_attr >> 16

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -72,10 +73,15 @@ class Workers(Generic[Job, Result]):
         self._workers: list[_Worker[Job]] = []
         self._waiting: list[tuple[float, int, Job]] = []
         self._numbers = itertools.count()
+        self._held_until = 0.0
 
     def submit(self, job: Job, delay: float = 0.0) -> None:
         """Adds a job, to be begun after ``delay`` seconds at the earliest."""
         heapq.heappush(self._waiting, (time.monotonic() + delay, next(self._numbers), job))
+
+    def hold(self, seconds: float) -> None:
+        """Begins no job for so long, whatever waits."""
+        self._held_until = max(self._held_until, time.monotonic() + seconds)
 
     def __iter__(self) -> Iterator[Moved | Done[Job, Result]]:
         """Events as they come, until no job is left."""
@@ -84,7 +90,7 @@ class Workers(Generic[Job, Result]):
             busy = [worker for worker in self._workers if worker.job is not None]
             if not busy and not self._waiting:
                 return
-            due = max(0.0, self._waiting[0][0] - time.monotonic()) if self._waiting else None
+            due = max(0.0, max(self._waiting[0][0], self._held_until) - time.monotonic()) if self._waiting else None
             if not busy:
                 time.sleep(due or 0.0)
                 continue
@@ -94,7 +100,7 @@ class Workers(Generic[Job, Result]):
                 yield from self._hear(worker)
 
     def _hand_out(self) -> None:
-        while self._waiting and self._waiting[0][0] <= time.monotonic():
+        while self._waiting and max(self._waiting[0][0], self._held_until) <= time.monotonic():
             worker = next((worker for worker in self._workers if worker.job is None), None)
             if worker is None:
                 if len(self._workers) == self._n_workers:
@@ -157,6 +163,13 @@ def _context(preload: list[str]) -> BaseContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(preload)
+    # It imports before it turns to ignoring Ctrl-C, which is for us: until then the signal stays blocked, as inherited.
+    resource_tracker.ensure_running()  # which would unblock it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 

@@ -10,10 +10,12 @@ from typing import Any
 
 from utils.download.backend import Connection, Downloaded
 from utils.download.failure import Failure, Kind, kind_of_message, kind_of_status
-from utils.download.streams import Choice, Stream
+from utils.download.streams import Choice, Stream, is_hd
 
 #: Attempts within one download, each going on where the last one broke off.
 _RETRIES = 3
+#: What yt-dlp warns of where it could not list all formats, for want of a JavaScript runtime or of what goes with it.
+_NOT_ALL = re.compile(r"formats may be missing|JavaScript runtime|JS runtime|challenge solving failed", re.IGNORECASE)
 _TERMINAL = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -35,14 +37,16 @@ class YtDlpBackend:
         made: list[Choice] = []
 
         def select(context: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-            formats = {str(one["format_id"]): one for one in context["formats"] if _has_picture(one)}
-            made.append(choose([_stream_of(one) for one in formats.values()]))
+            formats = {str(one["format_id"]): one for one in context["formats"] if is_original(one)}
+            streams = [_stream_of(one) for one in formats.values()]
+            _check_list(streams, log.warnings)
+            made.append(choose(streams))
             yield formats[made[-1].stream.id]
 
-        meter = _Meter(on_bytes)
+        meter, log = _Meter(on_bytes), _Log()
         try:
             # In the folder, and with names that it gives itself: yt-dlp expands %, ~ and $ in those that it is given.
-            with contextlib.chdir(folder), yt_dlp.YoutubeDL(self._options(select, meter)) as library:
+            with contextlib.chdir(folder), yt_dlp.YoutubeDL(self._options(select, meter, log)) as library:
                 info = library.extract_info(address, download=True)
         except yt_dlp.utils.YoutubeDLError as error:
             stream = made[-1].stream.id if made else ""
@@ -52,14 +56,14 @@ class YtDlpBackend:
             raise Failure(Kind.NO_STREAM, "the address leads to no single video", meter.n_bytes)
         return Downloaded(folder / str(paths[0]), made[-1], meter.n_bytes)
 
-    def _options(self, select: Callable[[Mapping[str, Any]], Any], meter: "_Meter") -> dict[str, Any]:
+    def _options(self, select: Callable[[Mapping[str, Any]], Any], meter: "_Meter", log: "_Log") -> dict[str, Any]:
         connection = self._connection
         options: dict[str, Any] = {
             "format": select,
             "outtmpl": "stream.%(format_id)s.%(ext)s",
             "restrictfilenames": True,
             "progress_hooks": [meter.update],
-            "logger": _Silent(),
+            "logger": log,
             "quiet": True,
             "noprogress": True,
             "noplaylist": True,
@@ -100,19 +104,34 @@ def parse_browser(words: str) -> tuple[str, str | None, str | None, str | None]:
     return match["browser"].lower(), match["profile"], keyring, match["box"]
 
 
-def _has_picture(one: Mapping[str, Any]) -> bool:
-    return one.get("vcodec") != "none" and one.get("ext") != "mhtml" and not one.get("has_drm")
+def is_original(one: Mapping[str, Any]) -> bool:
+    """Whether a format that yt-dlp lists is the picture that was uploaded: not made larger by YouTube, not damaged."""
+    if one.get("vcodec") == "none" or one.get("ext") == "mhtml" or one.get("has_drm"):
+        return False
+    note = one.get("format_note") or ""
+    return not (str(one["format_id"]).endswith("-sr") or "AI-upscaled" in note or "DAMAGED" in note)
+
+
+def _check_list(streams: Sequence[Stream], warnings: Sequence[str]) -> None:
+    """Raises Failure where the larger streams, by which the annotated size is told, may only be missing in the list."""
+    missing = any(_NOT_ALL.search(warning) for warning in warnings)
+    if missing and streams and not any(one.size is not None and is_hd(one.size) for one in streams):
+        raise Failure(Kind.BACKEND, "yt-dlp lists no stream of 720p, and says that some may be missing: install deno")
 
 
 def _stream_of(one: Mapping[str, Any]) -> Stream:
+    protocol = one.get("protocol")
+    has_both = not {one.get("vcodec"), one.get("acodec")} & {"none", None}
     return Stream(
         id=str(one["format_id"]),
         width=one.get("width"),
         height=one.get("height"),
         fps=one.get("fps"),
         codec=one.get("vcodec"),
-        progressive=one.get("vcodec") != "none" and one.get("acodec") not in ("none", None),
+        # Playlists have sound and picture in one as well, of 720p and more: none of them is what pytube took.
+        progressive=has_both and protocol in ("http", "https", None),
         bitrate=one.get("vbr") or one.get("tbr"),
+        in_pieces="m3u8" in (protocol or ""),
     )
 
 
@@ -133,12 +152,18 @@ class _Meter:
             self._on_bytes(new)
 
 
-class _Silent:
-    """Errors come as exceptions; what else yt-dlp has to say would tear the progress bar."""
+class _Log:
+    """Errors come as exceptions; what else yt-dlp has to say would tear the progress bar. Warnings are kept."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
 
     def debug(self, message: str) -> None: ...
     def info(self, message: str) -> None: ...
-    def warning(self, message: str) -> None: ...
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(_TERMINAL.sub("", message))
+
     def error(self, message: str) -> None: ...
 
 
