@@ -66,8 +66,8 @@ def cannot_be_written(path: str | Path, error: OSError) -> InputError:
     )
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Removes what killed processes left unfinished in ``folder`` and below: the temporary files of this module."""
-    for path in folder.rglob(".*"):
+def remove_temporaries(folder: Path, deep: bool = True) -> None:
+    """Removes this module's temporary files that killed processes left in ``folder``, and below it if ``deep``."""
+    for path in folder.rglob(".*") if deep else folder.glob(".*"):
         if path.is_file() and _TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)

@@ -454,6 +454,14 @@ def test_yt_dlp_says_which_stream_failed(tmp_path):
     assert "high" in failed.value.stream
 
 
+def test_a_file_that_is_here_already_is_copied(tmp_path):
+    (tmp_path / "mine.zip").write_bytes(b"archive")
+    for place in (str(tmp_path / "mine.zip"), f"file://{tmp_path / 'mine.zip'}"):
+        fetch(place, tmp_path / "work" / "copy", Connection(), Patience(0, 0.0))
+        assert (tmp_path / "work" / "copy").read_bytes() == b"archive"
+    assert (tmp_path / "mine.zip").exists()
+
+
 def test_cookies_are_read_and_never_written(tmp_path):
     cookies = tmp_path / "cookies.txt"
     cookies.write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tname\tvalue\n")

@@ -93,7 +93,9 @@ def download(root: Path, settings: Settings, split: str = "all", only: Sequence[
 
 def _tidy(root: Path) -> None:
     """Removes unfinished files, but for an archive's, from which a later run goes on."""
-    remove_temporaries(root)
+    remove_temporaries(root, deep=False)
+    for name in ("bboxes", "landmarks", "videos"):
+        remove_temporaries(root / name)
     shutil.rmtree(root / WORK / "videos", ignore_errors=True)
     with suppress(OSError):
         (root / WORK).rmdir()

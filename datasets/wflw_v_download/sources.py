@@ -29,7 +29,7 @@ class ListSource:
 
 @dataclass(frozen=True)
 class Sources:
-    """Addresses, or ids of Google Drive files."""
+    """Addresses, ids of Google Drive files, or (but for videos) paths of files that were downloaded by hand."""
 
     lists: Mapping[str, ListSource] = field(
         default_factory=lambda: {name: ListSource(_LISTS + name, digest) for name, digest in _SHA256.items()}

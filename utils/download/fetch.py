@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import os
 import random
 import re
+import shutil
 import time
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ import requests
 from tqdm import tqdm
 
 from ldeq import InputError
-from ldeq.files import cannot_be_written
+from ldeq.files import cannot_be_written, written_whole
 from utils.download.backend import Connection
 
 _DRIVE_FILE = "https://drive.google.com/uc?id={}"
@@ -48,7 +50,7 @@ def fetch(
     """Downloads a file; what a broken connection left of it is gone on from, in this call and in later ones.
 
     Args:
-        place: an address, or the id of a Google Drive file.
+        place: an address, the id of a Google Drive file, or the path of a file on this machine, which is copied.
         target: where it goes; the file is there only when it is complete.
         bar: shows the bytes.
 
@@ -58,6 +60,11 @@ def fetch(
     import gdown
     from gdown.exceptions import DownloadError, FileURLRetrievalError
 
+    local = place.removeprefix("file://")
+    if os.path.isfile(local):
+        with written_whole(target) as temporary:
+            shutil.copyfile(local, temporary)
+        return
     address = address_of(place)
     target.parent.mkdir(parents=True, exist_ok=True)
 
@@ -141,7 +148,10 @@ def sha256_of(path: Path) -> str:
 
 
 def _cannot_be_fetched(address: str, reason: str) -> InputError:
-    return InputError(f"{address}: cannot be fetched ({reason}), expected a file to download")
+    advice = ""
+    if "drive.google.com" in address:
+        advice = "; Drive refuses files that many ask for: try tomorrow, or download it in a browser"
+    return InputError(f"{address}: cannot be fetched ({reason}), expected a file to download{advice}")
 
 
 def _in_short(error: Exception) -> str:
