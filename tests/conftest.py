@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from utils.cli import run
 # Files of tests run side by side (pyproject.toml), so each keeps to one core, and so do the processes that it starts.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+# Shells start what is in their background without it, and tests that press Ctrl-C need it, here and in processes.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = {"injection_width": 8, "cell_base_width": 8, "cell_width_increment": 2, "cell_gn_groups": 2}

@@ -262,7 +262,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(faces, tmp_path, run_sc
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert len(log_of(killed)) < 24
-    process = train(faces, killed, "--resume")  # the settings are the run's own
+    process = train(faces, killed, "--gradient", "implicit", "--resume")
     wait_for_row(killed, 14, process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=300)
@@ -270,7 +270,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(faces, tmp_path, run_sc
     assert "--resume --output_dir" in err
     assert "Traceback" not in err
 
-    status, _, err = run_script(train_LDEQ.main, *TINY, "--resume", "--output_dir", killed)
+    status, _, err = run_script(train_LDEQ.main, "--resume", "--output_dir", killed)  # the settings are the run's own
     assert status == 0, err
     assert log_of(killed) == log_of(whole)
     one, other = (load_checkpoint(folder / "final.pth.tar").state_dict() for folder in (whole, killed))
