@@ -38,7 +38,8 @@ _LOWER_LIP = (492, 2611, 2605, (2536, 2500), (2535, 2501), (2571, 2534), 2553, 2
 _UPPER_MOUTH = (474, 2599, 2598, 2597, 2596, 3768, 2595, 2549, 2548, 2563, 2560, 2561)
 _LOWER_MOUTH = (523, 2634, 2635, 2636, 2576, 2575, 3376, 2561)
 _LEFT_EYE, _RIGHT_EYE = slice(4426, 4498), slice(4498, 4538)
-_N_SKIN = 4200
+#: The vertices of the skin come first; tongue and eyes follow.
+N_SKIN = 4200
 _CHIN = 1517
 
 #: What Anny makes people of; each is a number in [0, 1].
@@ -137,10 +138,10 @@ class Head:
             region(name) for name in ("lips", "inside-mouth", "eyelids", "ears")
         )
         self.is_tongue = np.zeros(len(raw), dtype=bool)
-        self.is_tongue[_N_SKIN : _LEFT_EYE.start] = True
-        mirror = self.template[:_N_SKIN] * f32([-1, 1, 1])
+        self.is_tongue[N_SKIN : _LEFT_EYE.start] = True
+        mirror = self.template[:N_SKIN] * f32([-1, 1, 1])
         #: Index of each skin vertex's mirror image.
-        self.mirror = _nearest(self.template[:_N_SKIN], mirror)
+        self.mirror = _nearest(self.template[:N_SKIN], mirror)
         self._front = self._look_at_front()
         self._unrolled, self._side_triangles, self._side = self._look_around()
         #: Curves from the inner to the outer corner of the eye, left and right.

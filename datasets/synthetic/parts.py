@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.synthetic.colour import f32, linear, random_colour, wave_noise
-from datasets.synthetic.head import Floats, Head, Ints, Sphere, vertex_normals
+from datasets.synthetic.head import N_SKIN, Floats, Head, Ints, Sphere, vertex_normals
 from datasets.synthetic.shading import Mesh
 
 
@@ -160,7 +160,7 @@ def random_headwear(
 
 def torso(rng: np.random.Generator, neutral: Floats, skin: Floats) -> Part:
     """Neck and shoulders, with something worn."""
-    bottom = float(neutral[:4200, 1].max())
+    bottom = float(neutral[:N_SKIN, 1].max())
     neck_centre = 7.0
     wide = rng.uniform(16, 22)
     levels = np.array([bottom - 6, bottom - 1, bottom + 0.5, bottom + 3, bottom + 6, bottom + 14, bottom + 34])
@@ -216,7 +216,7 @@ class _Skull:
     _DIRECTIONS, _LEVELS = 36, 40
 
     def __init__(self, neutral: Floats) -> None:
-        skin = neutral[:4200]
+        skin = neutral[:N_SKIN]
         self.axis = float((skin[:, 2].min() + skin[:, 2].max()) / 2)
         self.top = float(skin[:, 1].min())
         self.bottom = float(skin[:, 1].max())

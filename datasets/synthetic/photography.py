@@ -100,8 +100,8 @@ def random_faults(rng: np.random.Generator, severity: float) -> Faults:
     )
 
 
-def expose(scene: Floats, points: NDArray[np.floating]) -> Floats:
-    """The scene as a camera's automatic exposure takes it: most of the way to a face of medium brightness.
+def exposure(scene: Floats, points: NDArray[np.floating]) -> np.float32:
+    """The gain of a camera's automatic exposure, which brings a face most of the way to medium brightness.
 
     Args:
         scene: (height, width, 3), linear RGB.
@@ -110,7 +110,7 @@ def expose(scene: Floats, points: NDArray[np.floating]) -> Floats:
     (left, top), (right, bottom) = points.min(0).astype(int), points.max(0).astype(int)
     face = scene[max(0, top) : max(bottom, top + 1), max(0, left) : max(right, left + 1)]
     level = float(face.mean()) if face.size else float(scene.mean())
-    return np.asarray(scene * np.float32((0.22 / max(level, 0.004)) ** 0.65), dtype=np.float32)
+    return np.float32((0.22 / max(level, 0.004)) ** 0.65)
 
 
 def photograph(scene: Floats, faults: Faults, rng: np.random.Generator) -> Bytes:

@@ -11,7 +11,7 @@ from datasets.synthetic.expression import random_expression
 from datasets.synthetic.head import load_head
 from datasets.synthetic.landmarks import LandmarkModel, Projection
 from datasets.synthetic.person import Person, Phenotype, draw_person, draw_phenotypes
-from datasets.synthetic.photography import expose, photograph, random_faults, random_light
+from datasets.synthetic.photography import exposure, photograph, random_faults, random_light
 from datasets.synthetic.scene import Pose, landmarks, pose_face, render
 from datasets.synthetic.surroundings import occlude, random_background
 
@@ -87,7 +87,7 @@ class SyntheticFaces:
         severity = float(rng.beta(0.7, 2.0))
         n_occluders = occlude(picture, rng, shown, brightness, 0.3)
         picture = f32(cv2.resize(picture, (self._size, self._size), interpolation=cv2.INTER_AREA))
-        picture = expose(picture, shown * (self._size / render_size))
+        picture = picture * exposure(picture, shown * (self._size / render_size))
         faults = random_faults(rng, severity).scaled(self._size / 256)
         image = photograph(picture, faults, rng)
         fractions = (shown + 0.5) / render_size

@@ -96,7 +96,6 @@ def render(
 
 def _whole_mesh(head: Head, face: PosedFace) -> Mesh:
     person, rotation, shift = face.person, face.rotation, face.shift
-    n = len(face.skin)
     column, row = plane_to_texels(head.template[:, 0], head.template[:, 1])
     texels = np.stack([column, row], 1).astype(np.float32)
     texels[(head.template[:, 2] > 7) | (head.mouth > 0.5) | head.is_tongue] = np.nan
@@ -104,7 +103,6 @@ def _whole_mesh(head: Head, face: PosedFace) -> Mesh:
         face.skin, head.triangles, vertex_normals(face.skin, head.triangles), person.colours, person.gloss,
         head.openness, texels,
     )  # fmt: skip
-    assert n == len(person.colours)
     eyes = [
         person.eye.mesh(ball, gaze, shift, rotation) for ball, gaze in zip(person.eyeballs, face.gazes, strict=True)
     ]

@@ -13,7 +13,7 @@ from datasets.synthetic.expression import Actions, random_expression
 from datasets.synthetic.head import load_head
 from datasets.synthetic.landmarks import LandmarkModel, Projection
 from datasets.synthetic.person import draw_person, draw_phenotypes
-from datasets.synthetic.photography import expose, photograph, random_faults, random_light
+from datasets.synthetic.photography import exposure, photograph, random_faults, random_light
 from datasets.synthetic.scene import Pose, landmarks, pose_face, render
 from datasets.synthetic.shading import Light
 from datasets.synthetic.surroundings import occlude, random_background
@@ -73,7 +73,7 @@ class SyntheticVideo:
                       exposure=min(bad.exposure, -0.5), quality=min(bad.quality, base.quality))  # fmt: skip
         occluder_seed = int(rng.integers(2**31))
         # The exposure is set once, as if the camera had locked it.
-        gain: float | None = None
+        gain: np.float32 | None = None
         for t in range(self._n):
             noise = np.random.default_rng((self._seed, self._number, _FRAME, t))
             pose, focal = paths.pose(t), paths.focal(t)
@@ -93,9 +93,9 @@ class SyntheticVideo:
                 )
             small = f32(cv2.resize(picture, FRAME_SIZE, interpolation=cv2.INTER_AREA))
             if gain is None:
-                gain = float(expose(small, points / _OVERSAMPLING).mean() / max(float(small.mean()), 1e-6))
+                gain = exposure(small, points / _OVERSAMPLING)
             faults = base.blend(bad, paths.badness(t))
-            image = photograph(small * np.float32(gain), faults, noise)
+            image = photograph(small * gain, faults, noise)
             shown = (points + 0.5) / _OVERSAMPLING - 0.5
             yield VideoFrame(
                 image, shown, _detect(shown, noise, 0.008 + 0.02 * self._hardness * (0.3 + paths.badness(t)))
