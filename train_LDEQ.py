@@ -15,6 +15,7 @@ import torch
 
 from datasets.augmentation import AugmentationConfig
 from datasets.training import DataConfig, TrainingFaces, ValidationFaces, training_batches
+from datasets.warm_starts import WarmStartConfig
 from ldeq import LDEQ, GradientConfig, InputError, ModelConfig, SolverConfig, load_checkpoint
 from ldeq.config import CELL_NORMS, MODEL_MODES, SOLVERS, STOP_CRITERIA, STOP_MODES
 from ldeq.gradients import GRADIENTS
@@ -49,6 +50,7 @@ class Settings:
 
     data: DataConfig
     augmentation: AugmentationConfig
+    warm_start: WarmStartConfig
     training: TrainingConfig
     loss: LossConfig
     gradient: GradientConfig
@@ -100,7 +102,9 @@ def train(flags: argparse.Namespace, world: World) -> None:
     if config.batch_size % (world.size * config.accumulate):
         parts = f"{world.size} processes times {config.accumulate} parts (--accumulate)"
         raise InputError(f"batch_size = {config.batch_size}, expected a multiple of {parts}")
-    faces = TrainingFaces(settings.data, settings.augmentation, config.seed, settings.model.im_size)
+    faces = TrainingFaces(
+        settings.data, settings.augmentation, config.seed, settings.model.im_size, settings.warm_start
+    )
     trainer = make_trainer(settings, flags.init_weights, world)
 
     def open_run() -> TrainingRun:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.augmentation import AugmentationConfig, augment
+from datasets.warm_starts import WarmStartConfig, draw_start
 from datasets.wflw import WFLWDataset
 from ldeq import InputError
 from ldeq.fields import check, check_types
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from datasets.synthetic import SyntheticFaces
 
 Face = tuple[NDArray[np.uint8], NDArray[np.float32]]
+#: A face and the guess that its iterations start at (:func:`datasets.warm_starts.draw_start`).
+Example = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
 
 #: Seed of the synthetic faces that a network is validated on; no run may train on it.
 VALIDATION_SEED = 1_000_000_007
@@ -107,27 +110,38 @@ class _WFLW:
         return augment(picture, landmarks, self._config, np.random.default_rng([self._seed, 2, index]))
 
 
-class TrainingFaces(Dataset[Face | InputError]):
-    """Example i of a run: picture (S, S, 3) uint8 RGB with S = ``im_size``, landmarks (98, 2) float32 in [0, 1].
+class TrainingFaces(Dataset[Example | InputError]):
+    """Example i of a run: picture (S, S, 3) uint8 RGB with S = ``im_size``, landmarks (98, 2) float32 in [0, 1], and
+    where its iterations start, (98, 3) float32.
 
     What is wrong with an example's file is returned and not raised, so that it comes through a worker as it is.
     """
 
-    def __init__(self, data: DataConfig, augmentation: AugmentationConfig, seed: int, im_size: int) -> None:
+    def __init__(
+        self,
+        data: DataConfig,
+        augmentation: AugmentationConfig,
+        seed: int,
+        im_size: int,
+        warm_starts: WarmStartConfig | None = None,
+    ) -> None:
         self._seed, self._im_size = seed, im_size
+        self._warm_starts = warm_starts or WarmStartConfig()
         self._share = data.synthetic_share if data.dataset_path and data.synthetic else float(data.synthetic)
         self._synthetic = _Synthetic(seed, im_size, data.pictures_per_person)
         self._wflw = None
         if data.dataset_path:
             self._wflw = _WFLW(WFLWDataset(data.dataset_path, data.train_split), augmentation, seed)
 
-    def __getitem__(self, index: int) -> Face | InputError:
+    def __getitem__(self, index: int) -> Example | InputError:
         try:
             drawn = np.random.default_rng([self._seed, 0, index]).random() < self._share
             source: Source = self._synthetic if drawn or self._wflw is None else self._wflw
-            return _sized(source.draw(index), self._im_size)
+            picture, landmarks = _sized(source.draw(index), self._im_size)
         except InputError as error:
             return error
+        start = draw_start(landmarks, self._warm_starts, np.random.default_rng([self._seed, 4, index]))
+        return picture, landmarks, start
 
 
 class ValidationFaces(Dataset[tuple[Tensor, Tensor]]):
@@ -188,8 +202,8 @@ def training_batches(
     rank: int = 0,
     size: int = 1,
     workers: int = 0,
-) -> Iterator[Face]:
-    """Pictures (b, S, S, 3) and landmarks (b, 98, 2) of each step's ``parts``, for process ``rank`` of ``size``.
+) -> Iterator[Example]:
+    """Pictures (b, S, S, 3), landmarks (b, 98, 2) and starts (b, 98, 3) of each step's ``parts``, for one process.
 
     Step s (from 0) is made of the examples s·B … (s + 1)·B − 1, B = ``batch_size``, whoever takes which, and
     b = B / (parts·size).
@@ -208,7 +222,7 @@ def training_batches(
     return _loader(faces, indices(), workers)
 
 
-def _loader(dataset: Dataset[Face | InputError], batches: Iterator[list[int]], workers: int) -> Iterator[Face]:
+def _loader(dataset: Dataset[Any], batches: Iterator[list[int]], workers: int) -> Iterator[Any]:
     sampler: Any = _Once(batches)
     loader: DataLoader[Any] = DataLoader(
         dataset,
@@ -234,7 +248,7 @@ class _Once:
         return self._batches
 
 
-def _collate(examples: Sequence[Face | InputError]) -> Face | InputError:
+def _collate(examples: Sequence[tuple[NDArray[Any], ...] | InputError]) -> tuple[NDArray[Any], ...] | InputError:
     """Arrays and not tensors: they travel through a pipe, where tensors need shared memory, of which some machines
     have little.
     """
@@ -243,8 +257,7 @@ def _collate(examples: Sequence[Face | InputError]) -> Face | InputError:
         if isinstance(example, InputError):
             return example
         faces.append(example)
-    pictures, landmarks = zip(*faces, strict=True)
-    return np.stack(pictures), np.stack(landmarks)
+    return tuple(np.stack(arrays) for arrays in zip(*faces, strict=True))
 
 
 def _start_worker(worker: int) -> None:

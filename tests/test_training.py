@@ -21,10 +21,12 @@ import train_LDEQ
 from datasets.augmentation import AugmentationConfig, augment
 from datasets.synthetic import FacePicture
 from datasets.training import DataConfig, TrainingFaces, training_batches
-from ldeq import load_checkpoint
+from datasets.warm_starts import WarmStartConfig
+from ldeq import LDEQ, ModelConfig, load_checkpoint
+from tests.conftest import SMALL
 from utils import bundled
 from utils.landmarks98 import MIRRORED
-from utils.losses import heatmap_divergence
+from utils.losses import face_weights, heatmap_divergence
 from utils.training import TrainingConfig
 
 ROOT = Path(__file__).parent.parent
@@ -157,11 +159,12 @@ def test_faces_do_not_depend_on_who_makes_them(faces):
         list(training_batches(source, first_step=0, last_step=3, batch_size=4, parts=2, rank=rank, size=2))
         for rank in (0, 1)
     ]
-    for step, (pictures, landmarks) in enumerate(whole):
+    for step, (pictures, landmarks, starts) in enumerate(whole):
         in_order = [shares[rank][2 * step + part] for part in (0, 1) for rank in (0, 1)]
         assert np.array_equal(np.concatenate([share[0] for share in in_order]), pictures)
         assert np.array_equal(np.concatenate([share[1] for share in in_order]), landmarks)
-    assert len({picture.tobytes() for pictures, _ in whole for picture in pictures}) == 12
+        assert np.array_equal(np.concatenate([share[2] for share in in_order]), starts, equal_nan=True)
+    assert len({picture.tobytes() for pictures, _, _ in whole for picture in pictures}) == 12
     other = TrainingFaces(DataConfig(dataset_path=str(faces)), AugmentationConfig(), seed=4, im_size=64)
     assert not np.array_equal(other[0][0], source[0][0])
 
@@ -185,6 +188,45 @@ def test_synthetic_faces_are_mixed_in_by_their_share(faces, monkeypatch):
     assert all(np.allclose(source[index][1], index / 1000) for index in drawn[:5])
     alone = TrainingFaces(DataConfig(synthetic=True), AugmentationConfig(), seed=0, im_size=64)
     assert all((alone[index][0] == 7).all() for index in range(5))
+
+
+def test_starts_are_guesses_of_the_truth(faces):
+    def starts(config):
+        source = TrainingFaces(DataConfig(dataset_path=str(faces)), AugmentationConfig(), 3, 64, config)
+        landmarks, guesses = zip(*(source[index][1:] for index in range(60)), strict=True)
+        return np.stack(landmarks), np.stack(guesses)
+
+    landmarks, guesses = starts(WarmStartConfig(warm_starts=0.5, warm_start_error=0.01))
+    warm = ~np.isnan(guesses).any(axis=(1, 2))
+    assert np.isnan(guesses[~warm]).all()
+    assert 18 < warm.sum() < 42
+    errors = np.linalg.norm(guesses[warm, :, :2] - landmarks[warm], axis=-1).mean(axis=1)
+    _, farther = starts(WarmStartConfig(warm_starts=0.5, warm_start_error=0.02))
+    doubled = np.linalg.norm(farther[warm, :, :2] - landmarks[warm], axis=-1).mean(axis=1)
+    assert 0.005 < np.median(errors) < 0.03
+    np.testing.assert_allclose(doubled, 2 * errors, rtol=0.2)
+    assert np.isnan(starts(WarmStartConfig())[1]).all()
+
+
+@pytest.mark.parametrize("cell_norm", ["softargmax", "linear", "None"])
+def test_a_guess_is_read_out_as_it_went_in(cell_norm):
+    config = ModelConfig(**SMALL, n_keypoints=98, z_width=101, heatmap_size=64, im_size=256, cell_norm=cell_norm)
+    rng = np.random.default_rng(0)
+    position = torch.from_numpy(rng.uniform(0.2, 0.8, (2, 98, 2)).astype(np.float32))
+    spread = torch.from_numpy(rng.uniform(0.015, 0.04, (2, 98)).astype(np.float32))
+    model = LDEQ(config)
+    z0 = model.start_at(position, spread)
+    assert z0.shape == (2, *model.z_shape)
+    keypoints = model.read_out(z0)
+    torch.testing.assert_close(keypoints.position, position, atol=2e-3, rtol=0)
+    torch.testing.assert_close(keypoints.uncertainty, spread, atol=1e-3, rtol=0.05)
+
+
+def test_weights_of_faces_follow_nme():
+    landmarks = torch.zeros(2, 98, 2)
+    landmarks[:, 72, 0] = torch.tensor([0.4, 0.1])
+    assert face_weights(landmarks, 0.0).tolist() == [1, 1]
+    assert face_weights(landmarks, 1.0).tolist() == pytest.approx([1, 4])
 
 
 # -- the script --------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from ldeq import LDEQ, GradientConfig, InputError, LDEQOutput
 from ldeq.fields import check, check_choice, check_types
@@ -23,8 +23,9 @@ from utils.device import PRECISIONS, autocast
 from utils.distributed import World
 from utils.losses import PARTS, LossConfig, training_loss
 
-#: Pictures (b, S, S, 3) uint8 RGB and landmarks (b, 98, 2) float32 as fractions of S.
-Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
+#: Pictures (b, S, S, 3) uint8 RGB, landmarks (b, 98, 2) float32 as fractions of S, and guesses of them that iterations
+#: start at, (b, 98, 3) float32: x, y and spread, NaN where they start at zeros.
+Batch = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
 
 #: Steps in a row that may be skipped for gradients that are not finite; fp16 skips some until it has found its scale.
 _MOST_SKIPPED = 30
@@ -162,13 +163,13 @@ class Trainer:
         shared = self.world.mean(
             torch.tensor([*mean.values(), float(interrupted)], dtype=torch.float64, device=self.world.device)
         ).tolist()
-        n_faces = sum(len(pictures) for pictures, _ in parts) * self.world.size
+        n_faces = sum(len(pictures) for pictures, _, _ in parts) * self.world.size
         self.meter.add(dict(zip(mean, shared, strict=False)) | {"gradient_norm": float(norm)}, n_faces, finite)
         self.step += 1
         return bool(shared[-1] > 0)
 
     def _backward(self, batch: Batch, share: float) -> dict[str, float]:
-        pictures, landmarks = batch
+        pictures, landmarks, starts = batch
         device = self.world.device
         images = normalise(pictures, device)
         truth = torch.from_numpy(landmarks).to(device)
@@ -176,11 +177,22 @@ class Trainer:
         max_iters = self.config.max_iters_at(self.step, config.max_iters)
         with autocast(device, self.config.precision):
             output: LDEQOutput = self.model(
-                images, solver_config=dataclasses.replace(config, max_iters=max_iters), gradient=self._gradient
+                images,
+                self._z0(torch.from_numpy(starts).to(device)),
+                dataclasses.replace(config, max_iters=max_iters),
+                gradient=self._gradient,
             )
             losses = training_loss(self.model, output, truth, self._loss)
         torch.autograd.backward(self._scaler.scale(losses["loss"] * share))
         return {**{name: float(losses[name].detach()) for name in PARTS}, **_solver_figures(output)}
+
+    def _z0(self, starts: Tensor) -> Tensor | None:
+        guessed = ~torch.isnan(starts).any(dim=(1, 2))
+        if not bool(guessed.any()):
+            return None
+        z0 = torch.zeros(len(starts), *self.model.z_shape, device=starts.device)
+        z0[guessed] = self.model.start_at(starts[guessed, :, :2], starts[guessed, :, 2])
+        return z0
 
     def _count_skipped(self, finite: bool) -> None:
         self._n_skipped = 0 if finite else self._n_skipped + 1
