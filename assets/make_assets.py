@@ -1,7 +1,7 @@
 """Makes the bundled samples: ``python -m assets.make_assets [--output_dir DIR]``.
 
-Every picture is a warp of one portrait by a homography, and the portrait's 98 landmarks move by the same homography,
-so the annotations are as exact as the portrait's own.
+The portrait's pictures are warps of it by a homography, and its 98 landmarks move by the same homography, so the
+annotations are as exact as the portrait's own. Beside them are synthetic faces of people that no network is trained on.
 """
 
 import argparse
@@ -13,11 +13,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.synthetic import FacePicture, SyntheticFaces, SyntheticVideo
+from datasets.synthetic.__main__ import HELD_OUT
+from datasets.synthetic.pictures import ATTRIBUTES
 from datasets.wflw import write_list
+from datasets.wflw_v import write_clip, write_ids
 from ldeq.files import written_whole
 from utils import bundled
 from utils.landmarks98 import CROP_SIZE
-from utils.video import VideoWriter
 
 Picture = NDArray[np.uint8]
 Points = NDArray[np.float64]
@@ -26,6 +29,9 @@ Points = NDArray[np.float64]
 FRAME_SIZE = (480, 360)
 N_FRAMES = 60
 FPS = 25
+#: Synthetic pictures of ``test`` and of each subset, synthetic clips of each kind, and their seed.
+N_PICTURES, N_SUBSET, N_CLIPS = 12, 2, 3
+SEED = HELD_OUT + 5_000_000
 #: How much of WFLW's crops the face takes.
 FACE_SHARE = 1 / 1.2
 
@@ -161,6 +167,7 @@ def make_wflw(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
         ],
         "test_blur": [(upright(roll=6, zoom=0.95), lambda picture, _: smear(picture, 15, 30))],
     }
+    synthetic = synthetic_pictures()
     for split, views in faces.items():
         names, annotations = [], []
         for index, (view, change) in enumerate(views):
@@ -169,7 +176,28 @@ def make_wflw(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
             _write_jpeg(root / split / name, change(picture, landmarks))
             names.append(name)
             annotations.append(landmarks / CROP_SIZE)
+        for index, face in synthetic[split].items():
+            name = f"synthetic-{index}.jpg"
+            _write_jpeg(root / split / name, face.image)
+            names.append(name)
+            annotations.append(face.landmarks.astype(np.float64))
         write_list(root / f"{split}.txt", names, annotations, digits=6)
+
+
+def synthetic_pictures() -> dict[str, dict[int, FacePicture]]:
+    """Held-out synthetic faces of each split: the first for ``test``, the next that have its attribute for a subset."""
+    faces = SyntheticFaces(SEED)
+    drawn = {"test": {index: faces.draw(index) for index in range(N_PICTURES)}}
+    drawn |= {f"test_{attribute}": {} for attribute in ATTRIBUTES}
+    index = N_PICTURES
+    while any(len(subset) < N_SUBSET for subset in drawn.values()):
+        face = faces.draw(index)
+        wanting = [attribute for attribute in ATTRIBUTES if attribute in face.attributes]
+        for subset in (drawn[f"test_{attribute}"] for attribute in wanting):
+            if len(subset) < N_SUBSET:
+                subset[index] = face
+        index += 1
+    return drawn
 
 
 def _write_jpeg(path: Path, picture: Picture) -> None:
@@ -200,7 +228,7 @@ def handheld(rng: np.random.Generator, n_frames: int = N_FRAMES, shake: float = 
 
 
 def make_wflw_v(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
-    """Two easy clips and three hard ones."""
+    """Two easy clips and three hard ones of the portrait, and as many of synthetic people."""
 
     def unchanged(frame: Picture, t: int) -> Picture:
         return frame
@@ -223,28 +251,24 @@ def make_wflw_v(portrait: Portrait, root: Path, rng: np.random.Generator) -> Non
     }
     for split, changes in clips.items():
         for id, change in changes.items():
-            _make_clip(portrait, root, id, change, rng)
-        with written_whole(root / f"{split}_video_IDs.txt") as temporary:
-            temporary.write_text("\n".join(changes) + "\n", encoding="utf-8")
+            write_clip(root, id, portrait_frames(portrait, change, rng), fps=FPS, crf=25)
+        people = {f"synthetic-{split}-{number}": number for number in range(N_CLIPS)}
+        for id, number in people.items():
+            video = SyntheticVideo(SEED, number, N_FRAMES, hardness=float(split == "hard"))
+            write_clip(root, id, video, fps=FPS, crf=22)
+        write_ids(root, split, [*changes, *people])
 
 
-def _make_clip(
-    portrait: Portrait, root: Path, id: str, change: Callable[[Picture, int], Picture], rng: np.random.Generator
-) -> None:
-    landmarks, boxes = [], []
-    video = VideoWriter(root / "videos" / f"{id}.mp4", FPS, crf=25)
+def portrait_frames(
+    portrait: Portrait, change: Callable[[Picture, int], Picture], rng: np.random.Generator
+) -> Iterator[tuple[Picture, Points, Points]]:
+    """Picture, landmarks and box of each frame of a clip of the portrait."""
     for t, view in enumerate(handheld(rng)):
         frame, points = portrait.show(view, FRAME_SIZE)
-        video.write(change(frame, t))
-        landmarks.append(points)
         # A detector's box: the face's extent, a percent of it off.
         size = np.ptp(points, axis=0).max()
         extent = np.concatenate([points.min(axis=0), points.max(axis=0)])
-        boxes.append([*(extent + rng.normal(0, 0.01 * size, 4)), 0.99])
-    video.close()
-    for folder, values in (("landmarks", landmarks), ("bboxes", boxes)):
-        with written_whole(root / folder / f"{id}.npy") as temporary:
-            np.save(temporary, np.array(values))
+        yield change(frame, t), points, np.array([*(extent + rng.normal(0, 0.01 * size, 4)), 0.99])
 
 
 def main() -> None:

@@ -4,7 +4,7 @@
 (frames, 98, 2) and ``<root>/videos/<id>.mp4``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ldeq import InputError
+from ldeq.files import written_whole
 from utils.cropping import FaceCrop, crop, crop_matrix
 from utils.landmarks98 import N_LANDMARKS, OUTER_EYE_CORNERS
-from utils.video import VideoReader
+from utils.video import VideoReader, VideoWriter
 
 SPLITS = ("hard", "easy")
 #: No coordinate in frame pixels is as large, and no face as small.
@@ -173,6 +174,40 @@ def read_ids(root: Path, split: str) -> list[str]:
     if not seen:
         raise InputError(f"{path}: is empty, expected an id a line")
     return list(seen)
+
+
+def write_clip(
+    root: Path,
+    id: str,
+    frames: Iterable[tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]],
+    *,
+    fps: float,
+    crf: int,
+) -> None:
+    """Writes a clip's video and its annotations, the landmarks last: a clip that has them is complete.
+
+    Args:
+        root: folder of the data set.
+        frames: picture (H, W, 3) RGB, landmarks (98, 2) and box (≥ 4,) of each, in frame pixels.
+        fps: frames a second.
+        crf: quality of the H.264 file, 0 (lossless) to 51.
+    """
+    writer = VideoWriter(root / "videos" / f"{id}.mp4", fps, crf=crf)
+    landmarks, boxes = [], []
+    for picture, points, box in frames:
+        writer.write(picture)
+        landmarks.append(points)
+        boxes.append(box)
+    writer.close()
+    for folder, values in (("bboxes", boxes), ("landmarks", landmarks)):
+        with written_whole(root / folder / f"{id}.npy") as temporary:
+            np.save(temporary, np.array(values))
+
+
+def write_ids(root: Path, split: str, ids: Iterable[str]) -> None:
+    """Writes a split's list."""
+    with written_whole(root / f"{split}_video_IDs.txt") as temporary:
+        temporary.write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
 
 
 def _load_annotation(path: Path) -> NDArray[np.float64]:

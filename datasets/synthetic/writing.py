@@ -14,8 +14,8 @@ import numpy as np
 from datasets.synthetic.pictures import ATTRIBUTES, SyntheticFaces
 from datasets.synthetic.videos import FPS, SyntheticVideo
 from datasets.wflw import write_list
+from datasets.wflw_v import write_clip, write_ids
 from ldeq.files import remove_temporaries, written_whole
-from utils.video import VideoWriter
 
 #: Pictures that a worker makes before it reports.
 _CHUNK = 16
@@ -105,8 +105,7 @@ def write_videos(
     )
     for _ in _in_processes(write, numbers, workers):
         yield 1
-    with written_whole(root / f"{split}_video_IDs.txt") as temporary:
-        temporary.write_text("".join(f"{_id(split, seed, number)}\n" for number in numbers), encoding="utf-8")
+    write_ids(root, split, (_id(split, seed, number) for number in numbers))
 
 
 def _in_processes(work: Callable[[Any], None], items: Sequence[Any], workers: int) -> Iterator[Any]:
@@ -158,17 +157,5 @@ def _draw_pictures(indices: range, *, folder: Path, parts: Path, arguments: dict
 
 def _write_video(number: int, *, root: Path, split: str, seed: int, n_frames: int, hardness: float, crf: int) -> None:
     id = _id(split, seed, number)
-    # Landmarks are written last, so that a video with them is complete.
-    if (root / "landmarks" / f"{id}.npy").exists():
-        return
-    video = SyntheticVideo(seed, number, n_frames, hardness)
-    writer = VideoWriter(root / "videos" / f"{id}.mp4", FPS, crf=crf)
-    landmarks, boxes = [], []
-    for frame in video:
-        writer.write(frame.image)
-        landmarks.append(frame.landmarks)
-        boxes.append(frame.bbox)
-    writer.close()
-    for folder, values in (("bboxes", boxes), ("landmarks", landmarks)):
-        with written_whole(root / folder / f"{id}.npy") as temporary:
-            np.save(temporary, np.array(values))
+    if not (root / "landmarks" / f"{id}.npy").exists():
+        write_clip(root, id, SyntheticVideo(seed, number, n_frames, hardness), fps=FPS, crf=crf)
