@@ -15,7 +15,10 @@ from ldeq.fields import check, check_types
 #: Spread of the guessed heatmaps, as a fraction of the crop's side.
 _NARROWEST, _WIDEST = 0.012, 0.04
 #: Share of the guesses that are far off, as when a face was lost, and how many times farther than the others.
-_LOST, _FARTHER = 0.1, 5.0
+_LOST, _FARTHER = 0.05, 5.0
+#: Errors relative to the shift's: a box that jitters moves and resizes the crop, and the face in it hardly turns or
+#: changes from one frame to the next.
+_ZOOM, _TURN, _WAVE, _POINT = 2.0, 0.5, 0.3, 0.1
 #: Waves of the smooth displacement, and the most of them across a crop.
 _N_WAVES, _HIGHEST = 3, 3.0
 
@@ -30,8 +33,8 @@ class WarmStartConfig:
 
     #: Share of the faces whose iterations start at a guess of the landmarks instead of zeros.
     warm_starts: float = 0.0
-    #: Typical error of a guess, as a fraction of the crop's side.
-    warm_start_error: float = 0.02
+    #: Typical shift of a guess, as a fraction of the crop's side; other errors are in proportion.
+    warm_start_error: float = 0.012
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -49,16 +52,16 @@ def draw_start(
     """
     if rng.random() >= config.warm_starts:
         return np.full((len(landmarks), 3), np.nan, dtype=np.float32)
-    error = config.warm_start_error * np.exp(rng.normal(0, 0.7)) * (_FARTHER if rng.random() < _LOST else 1.0)
+    error = config.warm_start_error * np.exp(rng.normal(0, 0.5)) * (_FARTHER if rng.random() < _LOST else 1.0)
     points = landmarks.astype(np.float64)
     centre = points.mean(axis=0)
-    zoom, turn = np.exp(rng.normal(0, error)), rng.normal(0, error)
+    zoom, turn = np.exp(rng.normal(0, _ZOOM * error)), rng.normal(0, _TURN * error)
     rotation = zoom * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     guess = (points - centre) @ rotation.T + centre + rng.normal(0, error, 2)
     for _ in range(_N_WAVES):
         angle, cycles, phase = rng.uniform(0, 2 * np.pi), rng.uniform(0, _HIGHEST), rng.uniform(0, 2 * np.pi)
         across = points @ [np.cos(angle), np.sin(angle)]
-        guess += rng.normal(0, 0.4 * error, 2) * np.cos(2 * np.pi * cycles * across + phase)[:, None]
-    guess += rng.normal(0, 0.15 * error, guess.shape)
+        guess += rng.normal(0, _WAVE * error, 2) * np.cos(2 * np.pi * cycles * across + phase)[:, None]
+    guess += rng.normal(0, _POINT * error, guess.shape)
     spread = np.exp(rng.uniform(np.log(_NARROWEST), np.log(_WIDEST)))
     return np.column_stack([guess, np.full(len(guess), spread)]).astype(np.float32)
