@@ -7,8 +7,10 @@ import weakref
 import pytest
 import torch
 
-from ldeq import LDEQ, GradientConfig, InputError, ModelConfig, SolverConfig
+from datasets.wflw import WFLWDataset
+from ldeq import LDEQ, GradientConfig, InputError, ModelConfig, SolverConfig, load_checkpoint
 from ldeq.gradients import BackwardSolve, solve_backward
+from utils import bundled
 
 TINY = {
     "injection_width": 4,
@@ -141,6 +143,31 @@ def test_where_the_backward_solve_fails_the_jacobian_free_gradient_stands_in():
 def test_jfb_points_the_same_way(variant):
     model = tiny_model(**VARIANTS[variant])
     assert gradients(model, JFB) @ gradients(model, IMPLICIT) > 0
+
+
+@pytest.mark.slow
+def test_jfb_points_the_same_way_on_the_trained_network():
+    """And that has an equilibrium to differentiate, which plain steps find as well."""
+    model = load_checkpoint(bundled.WEIGHTS).eval()
+    faces = WFLWDataset(bundled.WFLW, "test")
+    pictures, truth = zip(*(faces[index] for index in (1, 6)), strict=True)
+    solver = SolverConfig(max_iters=30, rel_diff_target=1e-4)
+
+    def gradient_of(gradient: GradientConfig) -> torch.Tensor:
+        model.zero_grad()
+        output = model(torch.stack(pictures), solver_config=solver, gradient=gradient)
+        assert (output.stats.rel_error < 1e-3).all()
+        torch.nn.functional.l1_loss(output.keypoints, torch.stack(truth)).backward()
+        if gradient.gradient == "implicit":
+            assert not output.attached.backward.replaced.any()
+        return torch.cat([weight.grad.flatten() for weight in model.parameters()])
+
+    jfb, implicit = gradient_of(JFB), gradient_of(GradientConfig(backward_max_iters=30))
+    assert torch.cosine_similarity(jfb, implicit, dim=0) > 0.5
+    with torch.no_grad():
+        plain = model(torch.stack(pictures), solver_config=SolverConfig(solver="fpi", max_iters=60))
+        solved = model(torch.stack(pictures), solver_config=solver)
+    torch.testing.assert_close(plain.keypoints, solved.keypoints, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("last_step", [True, False])

@@ -78,7 +78,7 @@ def test_wflw_without_arguments_has_the_bundled_weights(wflw_run, tmp_path):
         assert Image.open(folder / name).width > 300
     assert len(rows(folder, "images.csv")) == sum(figures["n_images"] for figures in found["splits"].values())
     with np.load(folder / "predictions.npz") as predictions:
-        assert predictions["test"].shape == (6, 98, 2)
+        assert predictions["test"].shape == (18, 98, 2)
 
 
 def test_splits_and_worker_processes(wflw_run, tmp_path):
