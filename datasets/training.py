@@ -53,6 +53,8 @@ class DataConfig:
     synthetic_share: float = 0.5
     #: Pictures in a row that show the same synthetic person: more are drawn faster, and teach a little less each.
     pictures_per_person: int = 1
+    #: Share of the synthetic faces in training that are as blurred, noisy, dark and occluded as hard videos get.
+    hard_pictures: float = 0.0
     #: Split of WFLW to validate on; if empty, ``test``, or synthetic faces where there is no ``dataset_path``.
     validation_split: str = ""
     #: Faces to validate on at most.
@@ -62,6 +64,7 @@ class DataConfig:
         check_types(self)
         check(self, "synthetic_share", 0 <= self.synthetic_share <= 1, "from 0 to 1")
         check(self, "pictures_per_person", self.pictures_per_person >= 1, "at least 1")
+        check(self, "hard_pictures", 0 <= self.hard_pictures <= 1, "from 0 to 1")
         check(self, "validation_images", self.validation_images >= 0, "at least 0")
         if not self.dataset_path and not self.synthetic:
             raise InputError("there is nothing to train on, expected --dataset_path (WFLW), --synthetic, or both")
@@ -78,8 +81,8 @@ class Source(Protocol):
 class _Synthetic:
     """Synthetic faces, whose generator is made in the process that draws them, when it first does."""
 
-    def __init__(self, seed: int, im_size: int, pictures_per_person: int = 1) -> None:
-        self._seed, self._im_size, self._per_person = seed, im_size, pictures_per_person
+    def __init__(self, seed: int, im_size: int, pictures_per_person: int = 1, hard: float = 0.0) -> None:
+        self._seed, self._im_size, self._per_person, self._hard = seed, im_size, pictures_per_person, hard
         self._faces: SyntheticFaces | None = None
 
     def draw(self, index: int) -> Face:
@@ -88,7 +91,9 @@ class _Synthetic:
                 from datasets.synthetic import SyntheticFaces
             except ImportError as error:
                 raise InputError(f"--synthetic: {error}, expected the packages of requirements.txt") from None
-            self._faces = SyntheticFaces(self._seed, self._im_size, pictures_per_person=self._per_person)
+            self._faces = SyntheticFaces(
+                self._seed, self._im_size, pictures_per_person=self._per_person, hard=self._hard
+            )
         picture = self._faces.draw(index)
         return picture.image, picture.landmarks
 
@@ -128,7 +133,7 @@ class TrainingFaces(Dataset[Example | InputError]):
         self._seed, self._im_size = seed, im_size
         self._warm_starts = warm_starts or WarmStartConfig()
         self._share = data.synthetic_share if data.dataset_path and data.synthetic else float(data.synthetic)
-        self._synthetic = _Synthetic(seed, im_size, data.pictures_per_person)
+        self._synthetic = _Synthetic(seed, im_size, data.pictures_per_person, data.hard_pictures)
         self._wflw = None
         if data.dataset_path:
             self._wflw = _WFLW(WFLWDataset(data.dataset_path, data.train_split), augmentation, seed)

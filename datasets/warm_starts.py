@@ -18,7 +18,7 @@ _NARROWEST, _WIDEST = 0.012, 0.04
 _LOST, _FARTHER = 0.05, 5.0
 #: Errors relative to the shift's: a box that jitters moves and resizes the crop, and the face in it hardly turns or
 #: changes from one frame to the next.
-_ZOOM, _TURN, _WAVE, _POINT = 2.0, 0.5, 0.3, 0.1
+_ZOOM, _TURN, _WAVE, _POINT = 1.5, 0.7, 0.4, 0.15
 #: Waves of the smooth displacement, and the most of them across a crop.
 _N_WAVES, _HIGHEST = 3, 3.0
 
@@ -34,7 +34,7 @@ class WarmStartConfig:
     #: Share of the faces whose iterations start at a guess of the landmarks instead of zeros.
     warm_starts: float = 0.0
     #: Typical shift of a guess, as a fraction of the crop's side; other errors are in proportion.
-    warm_start_error: float = 0.012
+    warm_start_error: float = 0.015
 
     def __post_init__(self) -> None:
         check_types(self)

@@ -100,6 +100,13 @@ def random_faults(rng: np.random.Generator, severity: float) -> Faults:
     )
 
 
+def worst_faults(rng: np.random.Generator, base: Faults) -> Faults:
+    """The faults of a hard video's worst moments: blurred, noisy and dark, by the camera that has ``base`` else."""
+    bad = random_faults(rng, 1.0)
+    return replace(bad, blur=max(bad.blur, 2.0), noise=max(bad.noise, 8.0), saturation=base.saturation,
+                   exposure=min(bad.exposure, -0.5), quality=min(bad.quality, base.quality))  # fmt: skip
+
+
 def exposure(scene: Floats, points: NDArray[np.floating]) -> np.float32:
     """The gain of a camera's automatic exposure, which brings a face most of the way to medium brightness.
 

@@ -11,7 +11,7 @@ from datasets.synthetic.expression import random_expression
 from datasets.synthetic.head import load_head
 from datasets.synthetic.landmarks import LandmarkModel, Projection
 from datasets.synthetic.person import Person, Phenotype, draw_person, draw_phenotypes
-from datasets.synthetic.photography import exposure, photograph, random_faults, random_light
+from datasets.synthetic.photography import exposure, photograph, random_faults, random_light, worst_faults
 from datasets.synthetic.scene import Pose, landmarks, pose_face, render
 from datasets.synthetic.surroundings import occlude, random_background
 
@@ -20,7 +20,7 @@ _OVERSAMPLING = 1.45
 #: People whose shapes are prepared together.
 _BLOCK = 128
 # Streams of random numbers.
-_PICTURE, _PERSON, _PHENOTYPES = range(3)
+_PICTURE, _PERSON, _PHENOTYPES, _HARD = range(4)
 
 
 class FacePicture(NamedTuple):
@@ -49,9 +49,13 @@ class SyntheticFaces:
         crop_jitter: how loosely crops sit on faces, 1 as a detector's and 0 as WFLW's.
         pictures_per_person: how many pictures in a row show the same person, each in another pose, expression and
             light. More than one is faster, as making a person up takes half the time of a picture.
+        hard: share of the pictures that are as bad as a hard video's worst moments: blurred, noisy, dark, occluded.
     """
 
-    def __init__(self, seed: int, size: int = 256, crop_jitter: float = 1.0, pictures_per_person: int = 1) -> None:
+    def __init__(
+        self, seed: int, size: int = 256, crop_jitter: float = 1.0, pictures_per_person: int = 1, hard: float = 0.0
+    ) -> None:
+        self._hard = hard
         self._seed, self._size, self._jitter, self._per_person = seed, size, crop_jitter, pictures_per_person
         self._head = load_head()
         self._landmarks = LandmarkModel(self._head)
@@ -85,10 +89,15 @@ class SyntheticFaces:
         picture = np.where(seen[..., None], picture, background)
         shown = project.scale * points + project.shift
         severity = float(rng.beta(0.7, 2.0))
-        n_occluders = occlude(picture, rng, shown, brightness, 0.3)
+        hard_rng = np.random.default_rng((self._seed, index, _HARD))
+        hard = hard_rng.random() < self._hard
+        n_occluders = occlude(picture, rng, shown, brightness, 1.0 if hard else 0.3)
         picture = f32(cv2.resize(picture, (self._size, self._size), interpolation=cv2.INTER_AREA))
         picture = picture * exposure(picture, shown * (self._size / render_size))
-        faults = random_faults(rng, severity).scaled(self._size / 256)
+        faults = random_faults(rng, severity)
+        if hard:
+            faults = faults.blend(worst_faults(hard_rng, faults), hard_rng.uniform(0.2, 1.0))
+        faults = faults.scaled(self._size / 256)
         image = photograph(picture, faults, rng)
         fractions = (shown + 0.5) / render_size
         has = {

@@ -13,7 +13,7 @@ from datasets.synthetic.expression import Actions, random_expression
 from datasets.synthetic.head import load_head
 from datasets.synthetic.landmarks import LandmarkModel, Projection
 from datasets.synthetic.person import draw_person, draw_phenotypes
-from datasets.synthetic.photography import exposure, photograph, random_faults, random_light
+from datasets.synthetic.photography import exposure, photograph, random_faults, random_light, worst_faults
 from datasets.synthetic.scene import Pose, landmarks, pose_face, render
 from datasets.synthetic.shading import Light
 from datasets.synthetic.surroundings import occlude, random_background
@@ -68,9 +68,7 @@ class SyntheticVideo:
             random_background(rng, round(size[1] * 1.5), round(size[0] * 1.5)) * brightness * rng.uniform(0.6, 1.3)
         )
         base = random_faults(rng, 0.15 + 0.25 * self._hardness)
-        bad = random_faults(rng, 1.0)
-        bad = replace(bad, blur=max(bad.blur, 2.0), noise=max(bad.noise, 8.0), saturation=base.saturation,
-                      exposure=min(bad.exposure, -0.5), quality=min(bad.quality, base.quality))  # fmt: skip
+        bad = worst_faults(rng, base)
         occluder_seed = int(rng.integers(2**31))
         # The exposure is set once, as if the camera had locked it.
         gain: np.float32 | None = None
