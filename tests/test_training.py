@@ -95,6 +95,7 @@ def test_iteration_counts_are_drawn_evenly():
     assert sorted(set(drawn)) == [1, 2, 3, 4, 5]
     assert min(np.bincount(drawn)[1:]) > 60
     assert TrainingConfig().max_iters_at(3, 5) == 5
+    assert TrainingConfig(train_iters=2).max_iters_at(3, 5) == 2
 
 
 # -- faces -------------------------------------------------------------------------------------------------------------

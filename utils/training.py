@@ -57,7 +57,10 @@ class TrainingConfig:
     clip_norm: float = 1.0
     #: Decay a step of the average of the weights, which is what is validated and published.
     ema_decay: float = 0.999
-    #: Draw each step's number of iterations evenly from 1 to ``max_iters``.
+    #: Iterations of solves in training at most; 0 for the solver's own ``max_iters``, which validation and the
+    #: checkpoints have in any case.
+    train_iters: int = 0
+    #: Draw each step's number of iterations evenly from 1 to the most.
     stochastic_max_iters: bool = False
     #: Factor on the random first weights of the cell's last convolution: with 1 the cell is no contraction, and its
     #: solves do not converge until it has been trained for long.
@@ -77,7 +80,7 @@ class TrainingConfig:
         check_types(self)
         for name in ("steps", "batch_size", "accumulate", "log_every", "validate_every", "save_every"):
             check(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("final_lr", "warmup_steps", "weight_decay", "clip_norm", "seed"):
+        for name in ("final_lr", "warmup_steps", "train_iters", "weight_decay", "clip_norm", "seed"):
             check(self, name, getattr(self, name) >= 0, "at least 0")
         check(self, "lr", self.lr > 0, "more than 0")
         check(self, "head_scale", self.head_scale > 0, "more than 0")
@@ -92,7 +95,8 @@ class TrainingConfig:
         return self.final_lr + (self.lr - self.final_lr) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
     def max_iters_at(self, step: int, max_iters: int) -> int:
-        """Iterations of step ``step``, the same in every process."""
+        """Iterations of step ``step``, the same in every process; ``max_iters`` is the solver's own."""
+        max_iters = self.train_iters or max_iters
         if not self.stochastic_max_iters:
             return max_iters
         return int(np.random.default_rng([self.seed, 3, step]).integers(1, max_iters + 1))
