@@ -16,9 +16,10 @@ from ldeq.fields import check, check_types
 _NARROWEST, _WIDEST = 0.012, 0.04
 #: Share of the guesses that are far off, as when a face was lost, and how many times farther than the others.
 _LOST, _FARTHER = 0.05, 5.0
-#: Errors relative to the shift's: a box that jitters moves and resizes the crop, and the face in it hardly turns or
-#: changes from one frame to the next.
-_ZOOM, _TURN, _WAVE, _POINT = 1.5, 0.7, 0.4, 0.15
+#: Errors relative to the shift's. The smooth displacement has to be as large as what a network gets wrong on bad frames
+#: and what a turning head moves by from one frame to the next: networks that met better guesses rely on their own, and
+#: lag.
+_ZOOM, _TURN, _WAVE, _POINT = 1.5, 0.7, 0.9, 0.2
 #: Waves of the smooth displacement, and the most of them across a crop.
 _N_WAVES, _HIGHEST = 3, 3.0
 
@@ -52,7 +53,7 @@ def draw_start(
     """
     if rng.random() >= config.warm_starts:
         return np.full((len(landmarks), 3), np.nan, dtype=np.float32)
-    error = config.warm_start_error * np.exp(rng.normal(0, 0.5)) * (_FARTHER if rng.random() < _LOST else 1.0)
+    error = config.warm_start_error * np.exp(rng.normal(0, 0.6)) * (_FARTHER if rng.random() < _LOST else 1.0)
     points = landmarks.astype(np.float64)
     centre = points.mean(axis=0)
     zoom, turn = np.exp(rng.normal(0, _ZOOM * error)), rng.normal(0, _TURN * error)
