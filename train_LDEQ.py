@@ -15,7 +15,6 @@ import torch
 
 from datasets.augmentation import AugmentationConfig
 from datasets.training import DataConfig, TrainingFaces, ValidationFaces, training_batches
-from datasets.warm_starts import WarmStartConfig
 from ldeq import LDEQ, GradientConfig, InputError, ModelConfig, SolverConfig, load_checkpoint
 from ldeq.config import CELL_NORMS, MODEL_MODES, SOLVERS, STOP_CRITERIA, STOP_MODES
 from ldeq.gradients import GRADIENTS
@@ -50,7 +49,6 @@ class Settings:
 
     data: DataConfig
     augmentation: AugmentationConfig
-    warm_start: WarmStartConfig
     training: TrainingConfig
     loss: LossConfig
     gradient: GradientConfig
@@ -60,6 +58,11 @@ class Settings:
     def __post_init__(self) -> None:
         if self.model.n_keypoints != N_LANDMARKS:
             raise InputError(f"n_keypoints = {self.model.n_keypoints}, expected {N_LANDMARKS} as the data has")
+        if bool(self.training.follow_views) != (self.data.views > 1):
+            raise InputError(
+                f"follow_views = {self.training.follow_views} with views = {self.data.views}, expected both: more than "
+                "one view of a face, and a share of the steps that goes through them"
+            )
         unrolled = self.model.model_mode == "explicit" or self.gradient.gradient == "unrolled"
         if self.loss.correction_weight and not self.gradient.n_corrections and not unrolled:
             raise InputError("correction_weight without iterates to correct, expected --n_corrections of at least 1")
@@ -102,9 +105,7 @@ def train(flags: argparse.Namespace, world: World) -> None:
     if config.batch_size % (world.size * config.accumulate):
         parts = f"{world.size} processes times {config.accumulate} parts (--accumulate)"
         raise InputError(f"batch_size = {config.batch_size}, expected a multiple of {parts}")
-    faces = TrainingFaces(
-        settings.data, settings.augmentation, config.seed, settings.model.im_size, settings.warm_start
-    )
+    faces = TrainingFaces(settings.data, settings.augmentation, config.seed, settings.model.im_size)
     trainer = make_trainer(settings, flags.init_weights, world)
 
     def open_run() -> TrainingRun:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.motion import move_picture, move_points, random_motion
 from ldeq.fields import check, check_types
 from utils.landmarks98 import MIRRORED
 
@@ -70,9 +71,30 @@ def augment(
     Returns:
         Both in the same units. Landmarks that leave the crop are clipped to it.
     """
+    return augment_views(picture, landmarks, config, rng, 1)[0]
+
+
+def augment_views(
+    picture: Picture, landmarks: Points, config: AugmentationConfig, rng: np.random.Generator, count: int
+) -> list[tuple[Picture, Points]]:
+    """As :func:`augment`, ``count`` moments in a row: the face moves a little, and what spoils the picture changes.
+
+    The last one is what :func:`augment` gives.
+    """
+    moved = _move(picture, landmarks, config, rng) if config.augment else (picture, landmarks)
+    views = [(_spoil(moved[0], config, rng), moved[1])]
+    motions = []
+    for _ in range(count - 1):
+        motions.append(random_motion(rng))
+        points = move_points(moved[1], motions).clip(0, 1).astype(np.float32)
+        views.append((_spoil(move_picture(moved[0], motions), config, rng), points))
+    return views[::-1]
+
+
+def _spoil(picture: Picture, config: AugmentationConfig, rng: np.random.Generator) -> Picture:
     if not config.augment:
-        return picture, landmarks
-    picture, landmarks = _move(picture, landmarks, config, rng)
+        return picture
+    picture = picture.copy()
     # In the order in which a camera would: what is in front of the face, light, lens, sensor, file.
     if rng.random() < config.occlusion:
         _occlude(picture, rng)
@@ -86,7 +108,7 @@ def augment(
         picture = _noise(picture, rng)
     if rng.random() < config.jpeg:
         picture = _compress(picture, rng)
-    return picture, landmarks
+    return picture
 
 
 def _move(

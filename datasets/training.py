@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from datasets.augmentation import AugmentationConfig, augment
-from datasets.warm_starts import WarmStartConfig, draw_start
+from datasets.augmentation import AugmentationConfig, augment_views
 from datasets.wflw import WFLWDataset
 from ldeq import InputError
 from ldeq.fields import check, check_types
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from datasets.synthetic import SyntheticFaces
 
 Face = tuple[NDArray[np.uint8], NDArray[np.float32]]
-#: A face and the guess that its iterations start at (:func:`datasets.warm_starts.draw_start`).
-Example = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
 
 #: Seed of the synthetic faces that a network is validated on; no run may train on it.
 VALIDATION_SEED = 1_000_000_007
@@ -55,6 +52,8 @@ class DataConfig:
     pictures_per_person: int = 1
     #: Share of the synthetic faces in training that are as blurred, noisy, dark and occluded as hard videos get.
     hard_pictures: float = 0.0
+    #: Moments that each face is shown in, one after the other as in a video; the network is trained on the last.
+    views: int = 1
     #: Split of WFLW to validate on; if empty, ``test``, or synthetic faces where there is no ``dataset_path``.
     validation_split: str = ""
     #: Faces to validate on at most.
@@ -65,6 +64,7 @@ class DataConfig:
         check(self, "synthetic_share", 0 <= self.synthetic_share <= 1, "from 0 to 1")
         check(self, "pictures_per_person", self.pictures_per_person >= 1, "at least 1")
         check(self, "hard_pictures", 0 <= self.hard_pictures <= 1, "from 0 to 1")
+        check(self, "views", self.views >= 1, "at least 1")
         check(self, "validation_images", self.validation_images >= 0, "at least 0")
         if not self.dataset_path and not self.synthetic:
             raise InputError("there is nothing to train on, expected --dataset_path (WFLW), --synthetic, or both")
@@ -73,9 +73,11 @@ class DataConfig:
 
 
 class Source(Protocol):
-    """An endless source of faces: picture (256, 256, 3) uint8 RGB, landmarks (98, 2) as fractions of its side."""
+    """An endless source of faces: pictures (S, S, 3) uint8 RGB, landmarks (98, 2) as fractions of the side."""
 
-    def draw(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]: ...
+    def draw(self, index: int, views: int = 1) -> list[Face]:
+        """The views of a face, the last of which is its own picture."""
+        ...
 
 
 class _Synthetic:
@@ -85,7 +87,7 @@ class _Synthetic:
         self._seed, self._im_size, self._per_person, self._hard = seed, im_size, pictures_per_person, hard
         self._faces: SyntheticFaces | None = None
 
-    def draw(self, index: int) -> Face:
+    def draw(self, index: int, views: int = 1) -> list[Face]:
         if self._faces is None:
             try:
                 from datasets.synthetic import SyntheticFaces
@@ -94,8 +96,7 @@ class _Synthetic:
             self._faces = SyntheticFaces(
                 self._seed, self._im_size, pictures_per_person=self._per_person, hard=self._hard
             )
-        picture = self._faces.draw(index)
-        return picture.image, picture.landmarks
+        return [(view.image, view.landmarks) for view in self._faces.draw_views(index, views)]
 
 
 class _WFLW:
@@ -107,46 +108,38 @@ class _WFLW:
         self._seed = seed
         self._order: tuple[int, NDArray[np.int64]] | None = None
 
-    def draw(self, index: int) -> Face:
+    def draw(self, index: int, views: int = 1) -> list[Face]:
         epoch, position = divmod(index, len(self._dataset))
         if self._order is None or self._order[0] != epoch:
             self._order = epoch, np.random.default_rng([self._seed, 1, epoch]).permutation(len(self._dataset))
         picture, landmarks = self._dataset.face(int(self._order[1][position]))
-        return augment(picture, landmarks, self._config, np.random.default_rng([self._seed, 2, index]))
+        rng = np.random.default_rng([self._seed, 2, index])
+        return augment_views(picture, landmarks, self._config, rng, views)
 
 
-class TrainingFaces(Dataset[Example | InputError]):
-    """Example i of a run: picture (S, S, 3) uint8 RGB with S = ``im_size``, landmarks (98, 2) float32 in [0, 1], and
-    where its iterations start, (98, 3) float32.
+class TrainingFaces(Dataset[Face | InputError]):
+    """Example i of a run: its views (V, S, S, 3) uint8 RGB with S = ``im_size``, and the landmarks (98, 2) float32 in
+    [0, 1] of the last.
 
     What is wrong with an example's file is returned and not raised, so that it comes through a worker as it is.
     """
 
-    def __init__(
-        self,
-        data: DataConfig,
-        augmentation: AugmentationConfig,
-        seed: int,
-        im_size: int,
-        warm_starts: WarmStartConfig | None = None,
-    ) -> None:
-        self._seed, self._im_size = seed, im_size
-        self._warm_starts = warm_starts or WarmStartConfig()
+    def __init__(self, data: DataConfig, augmentation: AugmentationConfig, seed: int, im_size: int) -> None:
+        self._seed, self._im_size, self._views = seed, im_size, data.views
         self._share = data.synthetic_share if data.dataset_path and data.synthetic else float(data.synthetic)
         self._synthetic = _Synthetic(seed, im_size, data.pictures_per_person, data.hard_pictures)
         self._wflw = None
         if data.dataset_path:
             self._wflw = _WFLW(WFLWDataset(data.dataset_path, data.train_split), augmentation, seed)
 
-    def __getitem__(self, index: int) -> Example | InputError:
+    def __getitem__(self, index: int) -> Face | InputError:
         try:
             drawn = np.random.default_rng([self._seed, 0, index]).random() < self._share
             source: Source = self._synthetic if drawn or self._wflw is None else self._wflw
-            picture, landmarks = _sized(source.draw(index), self._im_size)
+            views = [_sized(view, self._im_size) for view in source.draw(index, self._views)]
         except InputError as error:
             return error
-        start = draw_start(landmarks, self._warm_starts, np.random.default_rng([self._seed, 4, index]))
-        return picture, landmarks, start
+        return np.stack([picture for picture, _ in views]), views[-1][1]
 
 
 class ValidationFaces(Dataset[tuple[Tensor, Tensor]]):
@@ -182,8 +175,8 @@ class _Unchanged:
     def __init__(self, dataset: WFLWDataset) -> None:
         self._dataset = dataset
 
-    def draw(self, index: int) -> Face:
-        return self._dataset.face(index)
+    def draw(self, index: int, views: int = 1) -> list[Face]:
+        return [self._dataset.face(index)] * views
 
 
 class _Chosen(Dataset[Face | InputError]):
@@ -192,7 +185,7 @@ class _Chosen(Dataset[Face | InputError]):
 
     def __getitem__(self, index: int) -> Face | InputError:
         try:
-            return _sized(self._source.draw(index), self._im_size)
+            return _sized(self._source.draw(index)[-1], self._im_size)
         except InputError as error:
             return error
 
@@ -207,8 +200,8 @@ def training_batches(
     rank: int = 0,
     size: int = 1,
     workers: int = 0,
-) -> Iterator[Example]:
-    """Pictures (b, S, S, 3), landmarks (b, 98, 2) and starts (b, 98, 3) of each step's ``parts``, for one process.
+) -> Iterator[Face]:
+    """Views (b, V, S, S, 3) and landmarks (b, 98, 2) of each step's ``parts``, for one process.
 
     Step s (from 0) is made of the examples s·B … (s + 1)·B − 1, B = ``batch_size``, whoever takes which, and
     b = B / (parts·size).

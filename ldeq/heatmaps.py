@@ -53,15 +53,3 @@ def read_keypoints(heatmaps: Tensor) -> Keypoints:
     variance_y = (along_y * (grid - mean_y[..., None]) ** 2).sum(dim=-1)
     position = torch.stack([mean_x, mean_y], dim=-1) / side
     return Keypoints(position, ((variance_x + variance_y) / 2).sqrt() / side)
-
-
-def log_gaussians(position: Tensor, spread: Tensor, side: int) -> Tensor:
-    """Logarithms of Gaussians that are 1 at their centres: (B, K, 2), (B, K) → (B, K, ``side``, ``side``).
-
-    Args:
-        position: order (x, y), fractions of the side, counted as :func:`read_keypoints` does.
-        spread: standard deviations, fractions of the side, above 0.
-    """
-    grid = torch.arange(side, device=position.device, dtype=position.dtype)
-    squared = ((grid - side * position[..., None]) / (side * spread[..., None, None])) ** 2
-    return -(squared[..., 0, None, :] + squared[..., 1, :, None]) / 2

@@ -107,19 +107,6 @@ class LDEQ(nn.Module):
             equilibrium.attached,
         )
 
-    def start_at(self, position: Tensor, spread: Tensor) -> Tensor:
-        """A z0 (B, z_width, S, S) whose heatmaps are Gaussians at guessed landmarks; latent channels are 0.
-
-        Args:
-            position: (B, n_keypoints, 2), order (x, y), fractions of the crop's side.
-            spread: (B, n_keypoints), standard deviations as fractions of the crop's side, above 0.
-        """
-        maps = heatmaps.log_gaussians(position, spread, self.config.heatmap_size)
-        raw = self.config.cell_norm == "None"
-        maps = maps / self.config.cell_softargmax_beta if raw else maps.exp()
-        latent = maps.new_zeros(len(maps), self.config.z_width - self.config.n_keypoints, *maps.shape[2:])
-        return torch.cat([maps, latent], dim=1)
-
     def normalised_heatmaps(self, z: Tensor) -> Tensor:
         """Normalised heatmaps (B, n_keypoints, S, S), at least 0, of an equilibrium z (B, z_width, S, S)."""
         maps = z[:, : self.config.n_keypoints]

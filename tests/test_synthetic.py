@@ -137,6 +137,18 @@ def test_the_same_person_in_several_pictures():
     assert not np.array_equal(faces.draw(0).landmarks, faces.draw(1).landmarks)
 
 
+def test_views_of_a_face_lead_to_its_picture():
+    faces = SyntheticFaces(1, 96, hard=0.5)
+    for index in range(3):
+        picture = faces.draw(index)
+        views = faces.draw_views(index, 3)
+        assert np.array_equal(views[-1].image, picture.image)
+        assert np.array_equal(views[-1].landmarks, picture.landmarks)
+        moved = [np.abs(a.landmarks - b.landmarks).mean() for a, b in itertools.pairwise(views)]
+        assert 0 < max(moved) < 0.1
+        assert not np.array_equal(views[0].image, views[1].image)
+
+
 def test_people_differ(head):
     shapes = [SyntheticFaces(9)._person(number).neutral for number in range(6)]
     assert min(np.abs(a - b).max() for i, a in enumerate(shapes) for b in shapes[:i]) > 0.2

@@ -19,15 +19,17 @@ import torch
 import test_LDEQ_WFLW
 import train_LDEQ
 from datasets.augmentation import AugmentationConfig, augment
+from datasets.motion import move_picture, move_points, random_motion
 from datasets.synthetic import FacePicture
 from datasets.training import DataConfig, TrainingFaces, training_batches
-from datasets.warm_starts import WarmStartConfig
-from ldeq import LDEQ, ModelConfig, load_checkpoint
-from tests.conftest import SMALL
+from ldeq import GradientConfig, VideoTracker, load_checkpoint
+from ldeq.images import normalise
+from tests.conftest import make_small_model
 from utils import bundled
+from utils.distributed import World
 from utils.landmarks98 import MIRRORED
-from utils.losses import face_weights, heatmap_divergence
-from utils.training import TrainingConfig
+from utils.losses import LossConfig, face_weights, heatmap_divergence
+from utils.training import Trainer, TrainingConfig
 
 ROOT = Path(__file__).parent.parent
 
@@ -160,12 +162,11 @@ def test_faces_do_not_depend_on_who_makes_them(faces):
         list(training_batches(source, first_step=0, last_step=3, batch_size=4, parts=2, rank=rank, size=2))
         for rank in (0, 1)
     ]
-    for step, (pictures, landmarks, starts) in enumerate(whole):
+    for step, (pictures, landmarks) in enumerate(whole):
         in_order = [shares[rank][2 * step + part] for part in (0, 1) for rank in (0, 1)]
         assert np.array_equal(np.concatenate([share[0] for share in in_order]), pictures)
         assert np.array_equal(np.concatenate([share[1] for share in in_order]), landmarks)
-        assert np.array_equal(np.concatenate([share[2] for share in in_order]), starts, equal_nan=True)
-    assert len({picture.tobytes() for pictures, _, _ in whole for picture in pictures}) == 12
+    assert len({picture.tobytes() for pictures, _ in whole for picture in pictures}) == 12
     other = TrainingFaces(DataConfig(dataset_path=str(faces)), AugmentationConfig(), seed=4, im_size=64)
     assert not np.array_equal(other[0][0], source[0][0])
 
@@ -181,6 +182,9 @@ def test_synthetic_faces_are_mixed_in_by_their_share(faces, monkeypatch):
             picture = np.full((256, 256, 3), 7, dtype=np.uint8)
             return FacePicture(picture, np.full((98, 2), index / 1000, dtype=np.float32), frozenset())
 
+        def draw_views(self, index, count):
+            return [self.draw(index)] * count
+
     monkeypatch.setitem(sys.modules, "datasets.synthetic", types.SimpleNamespace(SyntheticFaces=Plain))
     data = DataConfig(dataset_path=str(faces), synthetic=True, synthetic_share=0.25)
     source = TrainingFaces(data, AugmentationConfig(augment=False), seed=0, im_size=64)
@@ -191,36 +195,65 @@ def test_synthetic_faces_are_mixed_in_by_their_share(faces, monkeypatch):
     assert all((alone[index][0] == 7).all() for index in range(5))
 
 
-def test_starts_are_guesses_of_the_truth(faces):
-    def starts(config):
-        source = TrainingFaces(DataConfig(dataset_path=str(faces)), AugmentationConfig(), 3, 64, config)
-        landmarks, guesses = zip(*(source[index][1:] for index in range(60)), strict=True)
-        return np.stack(landmarks), np.stack(guesses)
+def test_views_lead_to_the_face_itself(faces):
+    def source(views, **changes):
+        config = AugmentationConfig(**changes)
+        return TrainingFaces(DataConfig(dataset_path=str(faces), views=views), config, seed=3, im_size=64)
 
-    landmarks, guesses = starts(WarmStartConfig(warm_starts=0.5, warm_start_error=0.01))
-    warm = ~np.isnan(guesses).any(axis=(1, 2))
-    assert np.isnan(guesses[~warm]).all()
-    assert 18 < warm.sum() < 42
-    errors = np.linalg.norm(guesses[warm, :, :2] - landmarks[warm], axis=-1).mean(axis=1)
-    _, farther = starts(WarmStartConfig(warm_starts=0.5, warm_start_error=0.02))
-    doubled = np.linalg.norm(farther[warm, :, :2] - landmarks[warm], axis=-1).mean(axis=1)
-    assert 0.005 < np.median(errors) < 0.03
-    np.testing.assert_allclose(doubled, 2 * errors, rtol=0.2)
-    assert np.isnan(starts(WarmStartConfig())[1]).all()
+    for index in range(3):
+        (alone,), landmarks = source(1)[index]
+        views, same = source(3)[index]
+        assert views.shape == (3, 64, 64, 3)
+        assert np.array_equal(views[-1], alone)
+        assert np.array_equal(same, landmarks)
+        assert len({view.tobytes() for view in views}) == 3
+    # Nothing but the motion: a face moves by a few percent of the crop from one view to the next.
+    still = dict.fromkeys(("colour", "grey", "blur", "noise", "jpeg", "occlusion"), 0.0)
+    changes = [np.abs(np.diff(source(2, **still)[index][0].astype(float), axis=0)).mean() for index in range(8)]
+    assert 1 < np.median(changes) < 30
 
 
-@pytest.mark.parametrize("cell_norm", ["softargmax", "linear", "None"])
-def test_a_guess_is_read_out_as_it_went_in(cell_norm):
-    config = ModelConfig(**SMALL, n_keypoints=98, z_width=101, heatmap_size=64, im_size=256, cell_norm=cell_norm)
+def test_landmarks_follow_a_motion():
     rng = np.random.default_rng(0)
-    position = torch.from_numpy(rng.uniform(0.2, 0.8, (2, 98, 2)).astype(np.float32))
-    spread = torch.from_numpy(rng.uniform(0.015, 0.04, (2, 98)).astype(np.float32))
-    model = LDEQ(config)
-    z0 = model.start_at(position, spread)
-    assert z0.shape == (2, *model.z_shape)
-    keypoints = model.read_out(z0)
-    torch.testing.assert_close(keypoints.position, position, atol=2e-3, rtol=0)
-    torch.testing.assert_close(keypoints.uncertainty, spread, atol=1e-3, rtol=0.05)
+    points = rng.uniform(0.3, 0.7, (4, 2))
+    for seed in range(6):
+        motions = [random_motion(np.random.default_rng([seed, step])) for step in range(2)]
+        moved = move_points(points, motions)
+        assert 0 < np.linalg.norm(moved - points, axis=1).mean() < 0.2
+        for before, after in zip(points, moved, strict=True):
+            picture = move_picture(marked(before[None]), motions)[..., 0].astype(float)
+            found = [float((picture * axis).sum() / picture.sum()) for axis in np.mgrid[:256, :256][::-1]]
+            assert np.linalg.norm(after * 256 - found) < 0.5
+
+
+def test_views_are_followed_as_rwr_follows_frames(faces, monkeypatch):
+    data = DataConfig(dataset_path=str(faces), views=3)
+    model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
+    source = TrainingFaces(data, AugmentationConfig(), seed=3, im_size=64)
+    (batch,) = training_batches(source, first_step=0, last_step=1, batch_size=2)
+    starts = []
+    forward = model.forward
+
+    def watched(images, z0=None, *arguments, **options):
+        starts.append(z0)
+        return forward(images, z0, *arguments, **options)
+
+    monkeypatch.setattr(model, "forward", watched)
+    for share in (0.0, 1.0):
+        starts.clear()
+        config = TrainingConfig(follow_views=share, lr=1e-9, warmup_steps=0)
+        trainer = Trainer(model, config, GradientConfig(gradient="jfb"), LossConfig(), World(0, 1, torch.device("cpu")))
+        trainer.advance([batch])
+        assert len(starts) == (3 if share else 1)
+        assert starts[0] is None
+    assert all(z0 is not None and not z0.requires_grad for z0 in starts[1:])
+    tracker = VideoTracker(model.train())
+    with torch.no_grad():
+        expected = [tracker.step(normalise(batch[0][:, index]), ["a", "b"]).z_star for index in range(2)]
+    torch.testing.assert_close(starts[1], expected[0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(starts[2], expected[1], atol=1e-5, rtol=1e-4)
+    shares = [TrainingConfig(follow_views=0.3).follows_views_at(step) for step in range(400)]
+    assert 85 < sum(shares) < 160
 
 
 def test_weights_of_faces_follow_nme():
@@ -323,6 +356,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(faces, tmp_path, run_sc
 @pytest.mark.slow
 def test_two_processes_train_as_one(faces, tmp_path):
     options = ["--steps", 5, "--validate_every", 5, "--head_scale", 0.01, "--clip_norm", 0]
+    options += ["--views", 2, "--follow_views", 0.5]
     one, two = tmp_path / "one", tmp_path / "two"
     alone = train(faces, one, *options)
     _, err = alone.communicate(timeout=600)
@@ -348,6 +382,7 @@ BAD = {
     "validation": (["--synthetic", "--validation_split", "test"], "expected --dataset_path"),
     "weights": (["--dataset_path", "{faces}", "--init_weights", "{faces}/none"], "no such file"),
     "other weights": (["--dataset_path", "{faces}", "--init_weights", str(bundled.WEIGHTS)], "another shape"),
+    "no views": (["--dataset_path", "{faces}", "--follow_views", 0.5], "views = 1, expected both"),
     "nothing to resume": (["--resume"], "expected the folder of a training run"),
 }
 

@@ -23,9 +23,8 @@ from utils.device import PRECISIONS, autocast
 from utils.distributed import World
 from utils.losses import PARTS, LossConfig, training_loss
 
-#: Pictures (b, S, S, 3) uint8 RGB, landmarks (b, 98, 2) float32 as fractions of S, and guesses of them that iterations
-#: start at, (b, 98, 3) float32: x, y and spread, NaN where they start at zeros.
-Batch = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
+#: Views (b, V, S, S, 3) uint8 RGB of faces, and the landmarks (b, 98, 2) float32 of the last, as fractions of S.
+Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
 
 #: Steps in a row that may be skipped for gradients that are not finite; fp16 skips some until it has found its scale.
 _MOST_SKIPPED = 30
@@ -62,6 +61,8 @@ class TrainingConfig:
     train_iters: int = 0
     #: Draw each step's number of iterations evenly from 1 to the most.
     stochastic_max_iters: bool = False
+    #: Share of the steps whose solves start where RwR is after the faces' earlier ``views``, and not at zeros.
+    follow_views: float = 0.0
     #: Factor on the random first weights of the cell's last convolution: with 1 the cell is no contraction, and its
     #: solves do not converge until it has been trained for long.
     head_scale: float = 0.1
@@ -82,6 +83,7 @@ class TrainingConfig:
             check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("final_lr", "warmup_steps", "train_iters", "weight_decay", "clip_norm", "seed"):
             check(self, name, getattr(self, name) >= 0, "at least 0")
+        check(self, "follow_views", 0 <= self.follow_views <= 1, "from 0 to 1")
         check(self, "lr", self.lr > 0, "more than 0")
         check(self, "head_scale", self.head_scale > 0, "more than 0")
         check(self, "ema_decay", 0 <= self.ema_decay < 1, "from 0 to less than 1")
@@ -100,6 +102,10 @@ class TrainingConfig:
         if not self.stochastic_max_iters:
             return max_iters
         return int(np.random.default_rng([self.seed, 3, step]).integers(1, max_iters + 1))
+
+    def follows_views_at(self, step: int) -> bool:
+        """Whether step ``step`` goes through the faces' earlier views first, the same in every process."""
+        return bool(np.random.default_rng([self.seed, 5, step]).random() < self.follow_views)
 
 
 class Trainer:
@@ -167,22 +173,23 @@ class Trainer:
         shared = self.world.mean(
             torch.tensor([*mean.values(), float(interrupted)], dtype=torch.float64, device=self.world.device)
         ).tolist()
-        n_faces = sum(len(pictures) for pictures, _, _ in parts) * self.world.size
+        n_faces = sum(len(pictures) for pictures, _ in parts) * self.world.size
         self.meter.add(dict(zip(mean, shared, strict=False)) | {"gradient_norm": float(norm)}, n_faces, finite)
         self.step += 1
         return bool(shared[-1] > 0)
 
     def _backward(self, batch: Batch, share: float) -> dict[str, float]:
-        pictures, landmarks, starts = batch
+        views, landmarks = batch
         device = self.world.device
-        images = normalise(pictures, device)
+        images = normalise(views[:, -1], device)
         truth = torch.from_numpy(landmarks).to(device)
         config = self.model.solver_config
         max_iters = self.config.max_iters_at(self.step, config.max_iters)
         with autocast(device, self.config.precision):
+            z0 = self._follow(views[:, :-1]) if self.config.follows_views_at(self.step) else None
             output: LDEQOutput = self.model(
                 images,
-                self._z0(torch.from_numpy(starts).to(device)),
+                z0,
                 dataclasses.replace(config, max_iters=max_iters),
                 gradient=self._gradient,
             )
@@ -190,13 +197,14 @@ class Trainer:
         torch.autograd.backward(self._scaler.scale(losses["loss"] * share))
         return {**{name: float(losses[name].detach()) for name in PARTS}, **_solver_figures(output)}
 
-    def _z0(self, starts: Tensor) -> Tensor | None:
-        guessed = ~torch.isnan(starts).any(dim=(1, 2))
-        if not bool(guessed.any()):
-            return None
-        z0 = torch.zeros(len(starts), *self.model.z_shape, device=starts.device)
-        z0[guessed] = self.model.start_at(starts[guessed, :, :2], starts[guessed, :, 2])
-        return z0
+    @torch.no_grad()
+    def _follow(self, views: NDArray[np.uint8]) -> Tensor | None:
+        """Where RwR is after the views (b, V, S, S, 3), an iteration and the evaluation after it on each."""
+        short = dataclasses.replace(self.model.solver_config, max_iters=1, take_one_less_inference_step=False)
+        z: Tensor | None = None
+        for index in range(views.shape[1]):
+            z = self.model(normalise(views[:, index], self.world.device), z, short).z_star
+        return z
 
     def _count_skipped(self, finite: bool) -> None:
         self._n_skipped = 0 if finite else self._n_skipped + 1

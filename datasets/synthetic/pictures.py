@@ -1,11 +1,13 @@
 """Endless synthetic face crops with their 98 landmarks."""
 
+import copy
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.motion import move_picture, move_points, random_motion
 from datasets.synthetic.colour import f32
 from datasets.synthetic.expression import random_expression
 from datasets.synthetic.head import load_head
@@ -20,7 +22,7 @@ _OVERSAMPLING = 1.45
 #: People whose shapes are prepared together.
 _BLOCK = 128
 # Streams of random numbers.
-_PICTURE, _PERSON, _PHENOTYPES, _HARD = range(4)
+_PICTURE, _PERSON, _PHENOTYPES, _HARD, _VIEWS = range(5)
 
 
 class FacePicture(NamedTuple):
@@ -64,6 +66,14 @@ class SyntheticFaces:
 
     def draw(self, index: int) -> FacePicture:
         """The picture at an index, 0 or more."""
+        return self.draw_views(index, 1)[0]
+
+    def draw_views(self, index: int, count: int) -> list[FacePicture]:
+        """A face as ``count`` moments of a video might show it, the last of which is the picture at ``index``.
+
+        From one to the next the face moves a little, what hides it moves on or away, the camera's faults come and go,
+        and the noise is another. The scene is one still picture's.
+        """
         person = self._person(index // self._per_person)
         rng = np.random.default_rng((self._seed, index, _PICTURE))
         pose = random_pose(rng)
@@ -91,14 +101,19 @@ class SyntheticFaces:
         severity = float(rng.beta(0.7, 2.0))
         hard_rng = np.random.default_rng((self._seed, index, _HARD))
         hard = hard_rng.random() < self._hard
-        n_occluders = occlude(picture, rng, shown, brightness, 1.0 if hard else 0.3)
+        clear, same_things = picture, copy.deepcopy(rng)
+        picture = picture.copy() if count > 1 else picture
+        amount = 1.0 if hard else 0.3
+        n_occluders = occlude(picture, rng, shown, brightness, amount)
         picture = f32(cv2.resize(picture, (self._size, self._size), interpolation=cv2.INTER_AREA))
-        picture = picture * exposure(picture, shown * (self._size / render_size))
-        faults = random_faults(rng, severity)
+        gain = exposure(picture, shown * (self._size / render_size))
+        good = random_faults(rng, severity)
+        worst, badness = good, 0.0
         if hard:
-            faults = faults.blend(worst_faults(hard_rng, faults), hard_rng.uniform(0.2, 1.0))
+            worst, badness = worst_faults(hard_rng, good), float(hard_rng.uniform(0.2, 1.0))
+        faults = good.blend(worst, badness) if hard else good
         faults = faults.scaled(self._size / 256)
-        image = photograph(picture, faults, rng)
+        image = photograph(picture * gain, faults, rng)
         fractions = (shown + 0.5) / render_size
         has = {
             "largepose": max(abs(pose.yaw) / 40, abs(pose.pitch) / 25, abs(pose.roll) / 35) > 1,
@@ -109,7 +124,25 @@ class SyntheticFaces:
             "blur": max(faults.blur / 1.8, faults.motion / 5, 0.5 / faults.resolution) * 256 / self._size > 1,
         }
         attributes = frozenset(name for name, present in has.items() if present)
-        return FacePicture(image, fractions.astype(np.float32), attributes)
+        views = [FacePicture(image, fractions.astype(np.float32), attributes)]
+        # Earlier moments, from the last back to the first.
+        views_rng = np.random.default_rng((self._seed, index, _VIEWS))
+        motions = []
+        for _ in range(count - 1):
+            motions.append(random_motion(views_rng))
+            earlier = move_picture(clear, motions)
+            points = move_points((shown + 0.5) / render_size, motions)
+            if views_rng.random() < 0.8:
+                aside = views_rng.normal(0, 0.1, 2) * np.ptp(shown, axis=0).max()
+                things = copy.deepcopy(same_things)
+                occlude(earlier, things, points * render_size - 0.5 + aside, brightness, amount)
+            earlier = f32(cv2.resize(earlier, (self._size, self._size), interpolation=cv2.INTER_AREA))
+            if hard:
+                badness = float(np.clip(badness + views_rng.normal(0, 0.2), 0, 1))
+                faults = good.blend(worst, badness).scaled(self._size / 256)
+            image = photograph(earlier * gain, faults, views_rng)
+            views.append(FacePicture(image, points.astype(np.float32), attributes))
+        return views[::-1]
 
     def _person(self, number: int) -> Person:
         if self._last[0] != number or self._last[1] is None:

@@ -1,0 +1,73 @@
+"""Small smooth motions of a face, such as lie between two frames of a video."""
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Points = NDArray[np.float64]
+PixelT = TypeVar("PixelT", bound=np.generic)
+
+#: Typical shift, as a fraction of the picture's side: a detector's boxes jitter as much. Zoom and turn (radians).
+_SHIFT, _ZOOM, _TURN = 0.01, 0.015, 0.01
+#: Smooth displacement as of an expression or a turning head: waves, their size, and the most of them across a picture.
+_N_WAVES, _WAVE, _HIGHEST = 3, 0.004, 3.0
+#: Points of the grid, in each direction, on which a displacement is computed for a picture.
+_GRID = 24
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A displacement of every point of a picture, in fractions of its side."""
+
+    shift: Points
+    #: (2, 2), of the position relative to the picture's centre.
+    linear: Points
+    #: (W, 2) sizes, (W, 2) cycles across the picture, and (W,) phases of waves.
+    sizes: Points
+    cycles: Points
+    phases: Points
+
+    def displacement(self, points: Points) -> Points:
+        """Of points (N, 2), fractions of the side: (N, 2)."""
+        waves = np.cos(2 * np.pi * points @ self.cycles.T + self.phases) @ self.sizes
+        moved: Points = self.shift + (points - 0.5) @ self.linear.T + waves
+        return moved
+
+
+def random_motion(rng: np.random.Generator) -> Motion:
+    """From hardly any to a fast one."""
+    pace = float(np.exp(rng.normal(0, 0.6)))
+    zoom, turn = rng.normal(0, pace * _ZOOM), rng.normal(0, pace * _TURN)
+    angles = rng.uniform(0, 2 * np.pi, _N_WAVES)
+    return Motion(
+        shift=rng.normal(0, pace * _SHIFT, 2),
+        linear=np.array([[zoom, -turn], [turn, zoom]]),
+        sizes=rng.normal(0, pace * _WAVE, (_N_WAVES, 2)),
+        cycles=rng.uniform(0, _HIGHEST, (_N_WAVES, 1)) * np.column_stack([np.cos(angles), np.sin(angles)]),
+        phases=rng.uniform(0, 2 * np.pi, _N_WAVES),
+    )
+
+
+def move_points(points: NDArray[np.floating], motions: list[Motion]) -> Points:
+    """Points (N, 2), fractions of the side, displaced by all of the motions."""
+    start = np.asarray(points, dtype=np.float64)
+    return start + sum((motion.displacement(start) for motion in motions), np.zeros_like(start))
+
+
+def move_picture(picture: NDArray[PixelT], motions: list[Motion]) -> NDArray[PixelT]:
+    """A square picture (S, S, 3) displaced by all of the motions; what comes in from outside is mirrored."""
+    side = len(picture)
+    ticks = (np.arange(_GRID) + 0.5) / _GRID
+    grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
+    # What arrives at a point has left from where the displacement leads to it: a fixed point.
+    back = grid
+    for _ in range(5):
+        back = grid - (move_points(back, motions) - back)
+    coarse = (back - grid).reshape(_GRID, _GRID, 2).astype(np.float32) * side
+    field: NDArray[Any] = np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC))
+    field += np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).astype(np.float32)
+    moved = cv2.remap(picture, field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)  # type: ignore[call-overload]
+    return np.asarray(moved, dtype=picture.dtype)
