@@ -91,7 +91,8 @@ def face_weights(landmarks: Tensor, power: float) -> Tensor:
         return landmarks.new_ones(len(landmarks))
     left, right = OUTER_EYE_CORNERS
     interocular = torch.linalg.vector_norm(landmarks[:, left] - landmarks[:, right], dim=-1)
-    return (_USUAL / interocular.clamp_min(_SHORTEST)) ** power
+    weights: Tensor = (_USUAL / interocular.clamp_min(_SHORTEST)) ** power
+    return weights
 
 
 def heatmap_divergence(heatmaps: Tensor, landmarks: Tensor, sigma: float) -> Tensor:
