@@ -127,6 +127,7 @@ def train(flags: argparse.Namespace, world: World) -> None:
         rank=world.rank,
         size=world.size,
         workers=flags.workers,
+        with_views=config.follows_views_at,
     )
     if training_run is not None:
         training_run.begin(describe(flags, world), trainer.step)

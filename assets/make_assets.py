@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from datasets.synthetic import FacePicture, SyntheticFaces, SyntheticVideo
 from datasets.synthetic.__main__ import HELD_OUT
-from datasets.synthetic.pictures import ATTRIBUTES
-from datasets.wflw import write_list
+from datasets.wflw import ATTRIBUTES, write_list
 from datasets.wflw_v import write_clip, write_ids
 from ldeq.files import written_whole
 from utils import bundled

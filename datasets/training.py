@@ -5,7 +5,7 @@ interrupted before it.
 """
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -119,24 +119,25 @@ class _WFLW:
 
 class TrainingFaces(Dataset[Face | InputError]):
     """Example i of a run: its views (V, S, S, 3) uint8 RGB with S = ``im_size``, and the landmarks (98, 2) float32 in
-    [0, 1] of the last.
+    [0, 1] of the last. Key ``(i, v)`` asks for the last v of its views only.
 
     What is wrong with an example's file is returned and not raised, so that it comes through a worker as it is.
     """
 
     def __init__(self, data: DataConfig, augmentation: AugmentationConfig, seed: int, im_size: int) -> None:
-        self._seed, self._im_size, self._views = seed, im_size, data.views
+        self._seed, self._im_size, self.views = seed, im_size, data.views
         self._share = data.synthetic_share if data.dataset_path and data.synthetic else float(data.synthetic)
         self._synthetic = _Synthetic(seed, im_size, data.pictures_per_person, data.hard_pictures)
         self._wflw = None
         if data.dataset_path:
             self._wflw = _WFLW(WFLWDataset(data.dataset_path, data.train_split), augmentation, seed)
 
-    def __getitem__(self, index: int) -> Face | InputError:
+    def __getitem__(self, key: int | tuple[int, int]) -> Face | InputError:
+        index, n_views = key if isinstance(key, tuple) else (key, self.views)
         try:
             drawn = np.random.default_rng([self._seed, 0, index]).random() < self._share
             source: Source = self._synthetic if drawn or self._wflw is None else self._wflw
-            views = [_sized(view, self._im_size) for view in source.draw(index, self._views)]
+            views = [_sized(view, self._im_size) for view in source.draw(index, n_views)]
         except InputError as error:
             return error
         return np.stack([picture for picture, _ in views]), views[-1][1]
@@ -200,27 +201,29 @@ def training_batches(
     rank: int = 0,
     size: int = 1,
     workers: int = 0,
+    with_views: Callable[[int], bool] = lambda step: True,
 ) -> Iterator[Face]:
     """Views (b, V, S, S, 3) and landmarks (b, 98, 2) of each step's ``parts``, for one process.
 
     Step s (from 0) is made of the examples s·B … (s + 1)·B − 1, B = ``batch_size``, whoever takes which, and
-    b = B / (parts·size).
+    b = B / (parts·size). V is 1 at steps for which ``with_views`` says that they do without the earlier views.
 
     Raises:
         InputError: where an example's file cannot be read.
     """
     each = batch_size // (parts * size)
 
-    def indices() -> Iterator[list[int]]:
+    def keys() -> Iterator[list[tuple[int, int]]]:
         for step in range(first_step, last_step):
+            n_views = faces.views if with_views(step) else 1
             for part in range(parts):
                 start = step * batch_size + (part * size + rank) * each
-                yield list(range(start, start + each))
+                yield [(index, n_views) for index in range(start, start + each)]
 
-    return _loader(faces, indices(), workers)
+    return _loader(faces, keys(), workers)
 
 
-def _loader(dataset: Dataset[Any], batches: Iterator[list[int]], workers: int) -> Iterator[Any]:
+def _loader(dataset: Dataset[Any], batches: Iterator[list[Any]], workers: int) -> Iterator[Any]:
     sampler: Any = _Once(batches)
     loader: DataLoader[Any] = DataLoader(
         dataset,
@@ -237,12 +240,12 @@ def _loader(dataset: Dataset[Any], batches: Iterator[list[int]], workers: int) -
 
 
 class _Once:
-    """Lists of indices, once."""
+    """Lists of keys, once."""
 
-    def __init__(self, batches: Iterator[list[int]]) -> None:
+    def __init__(self, batches: Iterator[list[Any]]) -> None:
         self._batches = batches
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[Any]]:
         return self._batches
 
 

@@ -20,15 +20,9 @@ from utils.landmarks98 import CROP_SIZE, N_LANDMARKS, OUTER_EYE_CORNERS
 
 Points = NDArray[np.float64]
 
-SPLITS = (
-    "test",
-    "test_largepose",
-    "test_expression",
-    "test_illumination",
-    "test_makeup",
-    "test_occlusion",
-    "test_blur",
-)
+#: What makes a face difficult, in the order of the original annotations; each has a subset of the test split.
+ATTRIBUTES = ("largepose", "expression", "illumination", "makeup", "occlusion", "blur")
+SPLITS = ("test", *(f"test_{attribute}" for attribute in ATTRIBUTES))
 #: Landmarks may overflow the crop by half a pixel before it is padded.
 _TOLERANCE = 0.5 / CROP_SIZE
 #: How far from its centre, in sides of the crop, a landmark can be; farther ones are in pixels, or slips.

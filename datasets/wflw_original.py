@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.wflw import write_list
+from datasets.wflw import ATTRIBUTES, write_list
 from ldeq import InputError
 from ldeq.files import cannot_be_written, written_whole
 from utils.landmarks98 import CROP_SIZE, N_LANDMARKS
@@ -17,8 +17,6 @@ from utils.landmarks98 import CROP_SIZE, N_LANDMARKS
 Points = NDArray[np.float64]
 
 TRAIN = "train"
-#: A line's six attributes, in its order, by the names that the pre-cropped data set gives to their test splits.
-ATTRIBUTES = ("largepose", "expression", "illumination", "makeup", "occlusion", "blur")
 #: Side of the square around a face, in parts of the larger side of its points' box.
 _SCALE = 1.2
 #: No face's square is as many times larger than its image.

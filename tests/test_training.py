@@ -239,12 +239,12 @@ def test_views_are_followed_as_rwr_follows_frames(faces, monkeypatch):
         return forward(images, z0, *arguments, **options)
 
     monkeypatch.setattr(model, "forward", watched)
-    for share in (0.0, 1.0):
+    config = TrainingConfig(lr=1e-9, warmup_steps=0)
+    trainer = Trainer(model, config, GradientConfig(gradient="jfb"), LossConfig(), World(0, 1, torch.device("cpu")))
+    for n_views in (1, 3):
         starts.clear()
-        config = TrainingConfig(follow_views=share, lr=1e-9, warmup_steps=0)
-        trainer = Trainer(model, config, GradientConfig(gradient="jfb"), LossConfig(), World(0, 1, torch.device("cpu")))
-        trainer.advance([batch])
-        assert len(starts) == (3 if share else 1)
+        trainer.advance([(batch[0][:, -n_views:], batch[1])])
+        assert len(starts) == n_views
         assert starts[0] is None
     assert all(z0 is not None and not z0.requires_grad for z0 in starts[1:])
     tracker = VideoTracker(model.train())
@@ -252,8 +252,21 @@ def test_views_are_followed_as_rwr_follows_frames(faces, monkeypatch):
         expected = [tracker.step(normalise(batch[0][:, index]), ["a", "b"]).z_star for index in range(2)]
     torch.testing.assert_close(starts[1], expected[0], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(starts[2], expected[1], atol=1e-5, rtol=1e-4)
-    shares = [TrainingConfig(follow_views=0.3).follows_views_at(step) for step in range(400)]
-    assert 85 < sum(shares) < 160
+
+
+def test_only_steps_that_follow_views_have_them(faces):
+    config = TrainingConfig(follow_views=0.3)
+    follows = [config.follows_views_at(step) for step in range(400)]
+    assert 85 < sum(follows) < 160
+    data = DataConfig(dataset_path=str(faces), views=3)
+    source = TrainingFaces(data, AugmentationConfig(), seed=3, im_size=64)
+    all_views = list(training_batches(source, first_step=0, last_step=8, batch_size=2))
+    some = list(training_batches(source, first_step=0, last_step=8, batch_size=2, with_views=config.follows_views_at))
+    assert {views.shape[1] for views, _ in some} == {1, 3}
+    for step, (views, landmarks) in enumerate(some):
+        assert views.shape[1] == (3 if follows[step] else 1)
+        np.testing.assert_array_equal(views, all_views[step][0][:, -views.shape[1] :])
+        np.testing.assert_array_equal(landmarks, all_views[step][1])
 
 
 def test_weights_of_faces_follow_nme():

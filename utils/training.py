@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ldeq import LDEQ, GradientConfig, InputError, LDEQOutput
+from ldeq import LDEQ, GradientConfig, InputError, LDEQOutput, VideoTracker
 from ldeq.fields import check, check_choice, check_types
 from ldeq.images import normalise
 from utils.averaging import averaged
@@ -186,7 +186,7 @@ class Trainer:
         config = self.model.solver_config
         max_iters = self.config.max_iters_at(self.step, config.max_iters)
         with autocast(device, self.config.precision):
-            z0 = self._follow(views[:, :-1]) if self.config.follows_views_at(self.step) else None
+            z0 = self._follow(views[:, :-1])
             output: LDEQOutput = self.model(
                 images,
                 z0,
@@ -197,13 +197,12 @@ class Trainer:
         torch.autograd.backward(self._scaler.scale(losses["loss"] * share))
         return {**{name: float(losses[name].detach()) for name in PARTS}, **_solver_figures(output)}
 
-    @torch.no_grad()
     def _follow(self, views: NDArray[np.uint8]) -> Tensor | None:
-        """Where RwR is after the views (b, V, S, S, 3), an iteration and the evaluation after it on each."""
-        short = dataclasses.replace(self.model.solver_config, max_iters=1, take_one_less_inference_step=False)
+        """Where RwR, at its default settings, is after the views (b, V, S, S, 3)."""
+        tracker = VideoTracker(self.model)
         z: Tensor | None = None
         for index in range(views.shape[1]):
-            z = self.model(normalise(views[:, index], self.world.device), z, short).z_star
+            z = tracker.step(normalise(views[:, index], self.world.device), range(len(views))).z_star
         return z
 
     def _count_skipped(self, finite: bool) -> None:

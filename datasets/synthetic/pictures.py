@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.motion import move_picture, move_points, random_motion
-from datasets.synthetic.colour import f32
+from datasets.synthetic.colour import Floats, f32
 from datasets.synthetic.expression import random_expression
 from datasets.synthetic.head import load_head
 from datasets.synthetic.landmarks import LandmarkModel, Projection
@@ -32,12 +32,31 @@ class FacePicture(NamedTuple):
     image: NDArray[np.uint8]
     #: (98, 2), x and y as fractions of the crop's side; beside [0, 1] where the crop cuts the face.
     landmarks: NDArray[np.float32]
-    #: Which of WFLW's attributes it has: of :data:`ATTRIBUTES`.
+    #: Which of WFLW's attributes it has: of :data:`datasets.wflw.ATTRIBUTES`.
     attributes: frozenset[str]
 
 
-#: WFLW's subsets of difficult faces.
-ATTRIBUTES = ("largepose", "expression", "illumination", "makeup", "occlusion", "blur")
+class _Scene(NamedTuple):
+    """What a camera is held up to."""
+
+    #: (S, S, 3) linear RGB, where S is :attr:`side`.
+    picture: Floats
+    #: (98, 2), the landmarks in its pixels.
+    points: NDArray[np.float64]
+    brightness: float
+    #: Which of WFLW's attributes it has already, and has not.
+    has: dict[str, bool]
+
+    @property
+    def side(self) -> int:
+        return len(self.picture)
+
+    def occluded(
+        self, picture: Floats, points: NDArray[np.float64], rng: np.random.Generator, amount: float
+    ) -> tuple[Floats, int]:
+        """A copy of a picture of it with things before the face, and how many they are."""
+        copied = picture.copy()
+        return copied, occlude(copied, rng, points, self.brightness, amount)
 
 
 class SyntheticFaces:
@@ -74,75 +93,82 @@ class SyntheticFaces:
         From one to the next the face moves a little, what hides it moves on or away, the camera's faults come and go,
         and the noise is another. The scene is one still picture's.
         """
+        rng, hard_rng, views_rng = (np.random.default_rng((self._seed, index, s)) for s in (_PICTURE, _HARD, _VIEWS))
+        scene = self._stage(index, rng)
+        severity = float(rng.beta(0.7, 2.0))
+        hard = hard_rng.random() < self._hard
+        n_things = 1.0 if hard else 0.3
+        same_things = copy.deepcopy(rng)
+        picture, n_occluders = scene.occluded(scene.picture, scene.points, rng, n_things)
+        picture = self._reduced(picture)
+        to_crop = self._size / scene.side
+        gain = exposure(picture, scene.points * to_crop)
+        good = random_faults(rng, severity)
+        worst, badness = good, 0.0
+        if hard:
+            worst, badness = worst_faults(hard_rng, good), float(hard_rng.uniform(0.2, 1.0))
+        faults = good.blend(worst, badness) if hard else good
+        has = {
+            **scene.has,
+            "illumination": abs(faults.exposure) > 0.9 or scene.has["illumination"],
+            "occlusion": n_occluders > 0 or scene.has["occlusion"],
+            "blur": max(faults.blur / 1.8, faults.motion / 5, 0.5 / faults.resolution) > 1,
+        }
+        attributes = frozenset(name for name, present in has.items() if present)
+        fractions = (scene.points + 0.5) / scene.side
+        image = photograph(picture * gain, faults.scaled(self._size / 256), rng)
+        views = [FacePicture(image, fractions.astype(np.float32), attributes)]
+        # Earlier moments, from the last back to the first.
+        motions = []
+        for _ in range(count - 1):
+            motions.append(random_motion(views_rng))
+            picture, points = move_picture(scene.picture, motions), move_points(fractions, motions)
+            if views_rng.random() < 0.8:
+                aside = views_rng.normal(0, 0.1, 2) * np.ptp(scene.points, axis=0).max()
+                things = copy.deepcopy(same_things)
+                picture, _ = scene.occluded(picture, points * scene.side - 0.5 + aside, things, n_things)
+            if hard:
+                badness = float(np.clip(badness + views_rng.normal(0, 0.2), 0, 1))
+                faults = good.blend(worst, badness)
+            image = photograph(self._reduced(picture) * gain, faults.scaled(self._size / 256), views_rng)
+            views.append(FacePicture(image, points.astype(np.float32), attributes))
+        return views[::-1]
+
+    def _stage(self, index: int, rng: np.random.Generator) -> _Scene:
+        """Someone somewhere, before anything is in front of the face and any camera has spoilt it."""
         person = self._person(index // self._per_person)
-        rng = np.random.default_rng((self._seed, index, _PICTURE))
         pose = random_pose(rng)
         expression = random_expression(rng)
         face = pose_face(self._head, person, expression, pose)
         # Where the face is in the picture of a camera of focal length 1 decides on the crop.
         points = landmarks(self._landmarks, face, Projection(1.0, np.zeros(2)))
         low, high = points.min(0), points.max(0)
-        side = 1.2 * float((high - low).max())
+        extent = 1.2 * float((high - low).max())
         centre = (low + high) / 2
         if self._jitter:
-            side *= float(
+            extent *= float(
                 np.exp(self._jitter * (rng.normal(0.02, 0.08) + (rng.uniform(-0.12, 0.3) if rng.random() < 0.2 else 0)))
             )
-            centre = centre + side * self._jitter * rng.normal(0, 0.035, 2)
-        render_size = round(self._size * _OVERSAMPLING)
-        scale = render_size / side
-        project = Projection(scale, render_size / 2 - 0.5 - centre * scale)
+            centre = centre + extent * self._jitter * rng.normal(0, 0.035, 2)
+        side = round(self._size * _OVERSAMPLING)
+        scale = side / extent
+        project = Projection(scale, side / 2 - 0.5 - centre * scale)
         light = random_light(rng)
-        picture, seen, _ = render(self._head, face, light, project, render_size, render_size)
-        brightness = light.brightness
-        background = random_background(rng, render_size, render_size) * brightness * rng.uniform(0.5, 1.5)
-        picture = np.where(seen[..., None], picture, background)
-        shown = project.scale * points + project.shift
-        severity = float(rng.beta(0.7, 2.0))
-        hard_rng = np.random.default_rng((self._seed, index, _HARD))
-        hard = hard_rng.random() < self._hard
-        clear, same_things = picture, copy.deepcopy(rng)
-        picture = picture.copy() if count > 1 else picture
-        amount = 1.0 if hard else 0.3
-        n_occluders = occlude(picture, rng, shown, brightness, amount)
-        picture = f32(cv2.resize(picture, (self._size, self._size), interpolation=cv2.INTER_AREA))
-        gain = exposure(picture, shown * (self._size / render_size))
-        good = random_faults(rng, severity)
-        worst, badness = good, 0.0
-        if hard:
-            worst, badness = worst_faults(hard_rng, good), float(hard_rng.uniform(0.2, 1.0))
-        faults = good.blend(worst, badness) if hard else good
-        faults = faults.scaled(self._size / 256)
-        image = photograph(picture * gain, faults, rng)
-        fractions = (shown + 0.5) / render_size
+        picture, seen, _ = render(self._head, face, light, project, side, side)
+        background = random_background(rng, side, side) * light.brightness * rng.uniform(0.5, 1.5)
         has = {
             "largepose": max(abs(pose.yaw) / 40, abs(pose.pitch) / 25, abs(pose.roll) / 35) > 1,
             "expression": sum(expression.values()) > 3,
-            "illumination": abs(faults.exposure) > 0.9 or light.direction[2] > 0 or light.direction[1] > 0,
+            "illumination": light.direction[2] > 0 or light.direction[1] > 0,
             "makeup": person.made_up,
-            "occlusion": n_occluders > 0 or (person.glasses is not None and person.glasses.lens_opacity > 0.5),
-            "blur": max(faults.blur / 1.8, faults.motion / 5, 0.5 / faults.resolution) * 256 / self._size > 1,
+            "occlusion": person.glasses is not None and person.glasses.lens_opacity > 0.5,
         }
-        attributes = frozenset(name for name, present in has.items() if present)
-        views = [FacePicture(image, fractions.astype(np.float32), attributes)]
-        # Earlier moments, from the last back to the first.
-        views_rng = np.random.default_rng((self._seed, index, _VIEWS))
-        motions = []
-        for _ in range(count - 1):
-            motions.append(random_motion(views_rng))
-            earlier = move_picture(clear, motions)
-            points = move_points((shown + 0.5) / render_size, motions)
-            if views_rng.random() < 0.8:
-                aside = views_rng.normal(0, 0.1, 2) * np.ptp(shown, axis=0).max()
-                things = copy.deepcopy(same_things)
-                occlude(earlier, things, points * render_size - 0.5 + aside, brightness, amount)
-            earlier = f32(cv2.resize(earlier, (self._size, self._size), interpolation=cv2.INTER_AREA))
-            if hard:
-                badness = float(np.clip(badness + views_rng.normal(0, 0.2), 0, 1))
-                faults = good.blend(worst, badness).scaled(self._size / 256)
-            image = photograph(earlier * gain, faults, views_rng)
-            views.append(FacePicture(image, points.astype(np.float32), attributes))
-        return views[::-1]
+        shown = project.scale * points + project.shift
+        return _Scene(np.where(seen[..., None], picture, background), shown, light.brightness, has)
+
+    def _reduced(self, picture: Floats) -> Floats:
+        """A rendered picture at the crops' size."""
+        return f32(cv2.resize(picture, (self._size, self._size), interpolation=cv2.INTER_AREA))
 
     def _person(self, number: int) -> Person:
         if self._last[0] != number or self._last[1] is None:

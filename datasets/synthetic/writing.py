@@ -11,9 +11,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from datasets.synthetic.pictures import ATTRIBUTES, SyntheticFaces
+from datasets.synthetic.pictures import SyntheticFaces
 from datasets.synthetic.videos import FPS, SyntheticVideo
-from datasets.wflw import write_list
+from datasets.wflw import ATTRIBUTES, write_list
 from datasets.wflw_v import write_clip, write_ids
 from ldeq.files import remove_temporaries, written_whole
 
