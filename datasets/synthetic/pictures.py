@@ -16,6 +16,7 @@ from datasets.synthetic.person import Person, Phenotype, draw_person, draw_pheno
 from datasets.synthetic.photography import exposure, photograph, random_faults, random_light, worst_faults
 from datasets.synthetic.scene import Pose, landmarks, pose_face, render
 from datasets.synthetic.surroundings import occlude, random_background
+from utils.landmarks98 import CROP_SIZE
 
 #: Rendered pixels a pixel of the picture, in each direction.
 _OVERSAMPLING = 1.45
@@ -30,7 +31,8 @@ class FacePicture(NamedTuple):
 
     #: (size, size, 3), RGB
     image: NDArray[np.uint8]
-    #: (98, 2), x and y as fractions of the crop's side; beside [0, 1] where the crop cuts the face.
+    #: (98, 2), x and y as fractions of the crop's side; beside [0, 1] where the crop cuts the face. As in WFLW, times
+    #: 256 they are pixels of a crop of that size whose first pixel has its centre at 0.
     landmarks: NDArray[np.float32]
     #: Which of WFLW's attributes it has: of :data:`datasets.wflw.ATTRIBUTES`.
     attributes: frozenset[str]
@@ -115,14 +117,14 @@ class SyntheticFaces:
             "blur": max(faults.blur / 1.8, faults.motion / 5, 0.5 / faults.resolution) > 1,
         }
         attributes = frozenset(name for name, present in has.items() if present)
-        fractions = (scene.points + 0.5) / scene.side
+        centred = (scene.points + 0.5) / scene.side
         image = photograph(picture * gain, faults.scaled(self._size / 256), rng)
-        views = [FacePicture(image, fractions.astype(np.float32), attributes)]
+        views = [FacePicture(image, _as_wflw(centred), attributes)]
         # Earlier moments, from the last back to the first.
         motions = []
         for _ in range(count - 1):
             motions.append(random_motion(views_rng))
-            picture, points = move_picture(scene.picture, motions), move_points(fractions, motions)
+            picture, points = move_picture(scene.picture, motions), move_points(centred, motions)
             if views_rng.random() < 0.8:
                 aside = views_rng.normal(0, 0.1, 2) * np.ptp(scene.points, axis=0).max()
                 things = copy.deepcopy(same_things)
@@ -131,7 +133,7 @@ class SyntheticFaces:
                 badness = float(np.clip(badness + views_rng.normal(0, 0.2), 0, 1))
                 faults = good.blend(worst, badness)
             image = photograph(self._reduced(picture) * gain, faults.scaled(self._size / 256), views_rng)
-            views.append(FacePicture(image, points.astype(np.float32), attributes))
+            views.append(FacePicture(image, _as_wflw(points), attributes))
         return views[::-1]
 
     def _stage(self, index: int, rng: np.random.Generator) -> _Scene:
@@ -180,6 +182,14 @@ class SyntheticFaces:
             self._last = number, draw_person(self._head, self._block[1][within], rng)
         assert self._last[1] is not None
         return self._last[1]
+
+
+def _as_wflw(points: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Points in fractions of the side, from its left or upper edge, as WFLW has them: from its first pixel's centre.
+
+    WFLW's crops have 256 pixels a side, so at any other size it is the same half of such a pixel.
+    """
+    return (points - 0.5 / CROP_SIZE).astype(np.float32)
 
 
 def random_pose(rng: np.random.Generator) -> Pose:

@@ -1,0 +1,56 @@
+"""Draws ``weights/training/curves.png``: how the error of the bundled weights fell, from the logs of their stages.
+
+python -m assets.plot_training
+"""
+
+import csv
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from utils import plots
+
+LOGS = Path(__file__).parent / "weights" / "training"
+#: Faces a step of each stage, in their order; names end in the side of the crops in pixels.
+BATCH_SIZES = {
+    "s64": 16, "s128": 12, "s256": 8, "a128": 16, "b128": 16, "c128": 16, "d128": 16, "e128": 16, "f256": 12,
+    "g128": 16, "h256": 12,
+}  # fmt: skip
+#: The stage that another one than the one before it goes on from.
+STARTS = {"g128": "e128"}
+
+
+def validations(stage: str) -> list[tuple[int, float]]:
+    """Faces seen in the stage, and NME in percent, at each validation."""
+    with (LOGS / f"{stage}.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["validation_NME"]]
+    return [(int(row["step"]) * BATCH_SIZES[stage], float(row["validation_NME"])) for row in rows]
+
+
+def draw() -> Figure:
+    figure = Figure(figsize=(8.5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    ends = {"": 0}
+    last = ""
+    named: set[int] = set()
+    for stage in BATCH_SIZES:
+        start = ends[STARTS.get(stage, last)]
+        points = validations(stage)
+        side = int(stage[1:])
+        label = None if side in named else f"{side} pixels"
+        named.add(side)
+        x, y = [(start + seen) / 1000 for seen, _ in points], [nme for _, nme in points]
+        axes.plot(x, y, "o-", markersize=4, color=f"C{(64, 128, 256).index(side)}", label=label)
+        axes.annotate(stage[0], (x[-1], y[-1]), textcoords="offset points", xytext=(0, 7), ha="center", fontsize=8)
+        ends[stage] = start + points[-1][0]
+        last = stage
+    axes.set(xlabel="synthetic faces seen, thousands", ylabel="NME of held-out crops, %", yscale="log")
+    axes.set_yticks([5, 6, 8, 10, 15, 20], labels=["5", "6", "8", "10", "15", "20"])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+if __name__ == "__main__":
+    plots.save(draw(), LOGS / "curves.png")
