@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from datasets.augmentation import AugmentationConfig
-from datasets.training import DataConfig, TrainingFaces, ValidationFaces, training_batches
+from datasets.training import HELD_OUT, DataConfig, TrainingFaces, ValidationFaces, training_batches
 from ldeq import LDEQ, GradientConfig, InputError, ModelConfig, SolverConfig, load_checkpoint
 from ldeq.config import CELL_NORMS, MODEL_MODES, SOLVERS, STOP_CRITERIA, STOP_MODES
 from ldeq.gradients import GRADIENTS
 from utils import report, results
-from utils.cli import ArgumentParser, add_boolean, at_least, run
+from utils.cli import ArgumentParser, add_boolean, at_least, checkpoint, run
 from utils.config_flags import add_config_flags, config_from_flags
 from utils.device import PRECISIONS, autocast, prepare, slow_precision_note
 from utils.distributed import World, joined, share_batch_norm
@@ -63,8 +63,12 @@ class Settings:
                 f"follow_views = {self.training.follow_views} with views = {self.data.views}, expected both: more than "
                 "one view of a face, and a share of the steps that goes through them"
             )
+        if self.data.synthetic and self.training.seed >= HELD_OUT:
+            raise InputError(
+                f"seed = {self.training.seed}, expected less than {HELD_OUT}: from there on people are held out"
+            )
         unrolled = self.model.model_mode == "explicit" or self.gradient.gradient == "unrolled"
-        if self.loss.correction_weight and not self.gradient.n_corrections and not unrolled:
+        if self.loss.correction_weight and not self.gradient.n_corrections:
             raise InputError("correction_weight without iterates to correct, expected --n_corrections of at least 1")
         if self.loss.jacobian_weight and (unrolled or not self.gradient.n_probes):
             raise InputError(
@@ -79,9 +83,11 @@ def make_parser() -> ArgumentParser:
     add_boolean(parser, "--resume", "go on with the run in --output_dir (the newest if not given), with its settings")
     parser.add_argument(
         "--init_weights",
+        type=checkpoint,
         metavar="FILE",
-        help="checkpoint to start from; its settings, sizes apart, become the defaults",
+        help="checkpoint to start from, or the name of a published one; its settings become the defaults",
     )
+    add_boolean(parser, "--trust_pickle", "load an --init_weights that holds other classes than tensors")
     parser.add_argument("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps")
     parser.add_argument("--workers", type=at_least(0), default=4, help="processes that make faces, for each process")
     for field in dataclasses.fields(Settings):
@@ -106,7 +112,7 @@ def train(flags: argparse.Namespace, world: World) -> None:
         parts = f"{world.size} processes times {config.accumulate} parts (--accumulate)"
         raise InputError(f"batch_size = {config.batch_size}, expected a multiple of {parts}")
     faces = TrainingFaces(settings.data, settings.augmentation, config.seed, settings.model.im_size)
-    trainer = make_trainer(settings, flags.init_weights, world)
+    trainer = make_trainer(settings, flags, world)
 
     def open_run() -> TrainingRun:
         folder = results.make_output_folder(flags.output_dir, SCRIPT)
@@ -116,7 +122,7 @@ def train(flags: argparse.Namespace, world: World) -> None:
     if flags.resume:
         state = world.from_main(lambda: training_run.load_state() if training_run and training_run.begun else None)
         if state:
-            trainer.load_state(state)
+            load_state(trainer, state, flags.output_dir)
     validation = ValidationFaces(settings.data, settings.model.im_size, flags.workers, world.rank, world.size)
     batches = training_batches(
         faces,
@@ -130,12 +136,15 @@ def train(flags: argparse.Namespace, world: World) -> None:
         with_views=config.follows_views_at,
     )
     if training_run is not None:
+        if not training_run.begun:
+            training_run.save_state(trainer.state())  # with what --init_weights gave
         training_run.begin(describe(flags, world), trainer.step)
         note = slow_precision_note(world.device, config.precision)
         n_weights = sum(weight.numel() for weight in trainer.model.parameters())
         head = [f"network  {n_weights:,} weights", f"run      {training_run.folder}", note]
         report.print_lines(report.console(), head)
-    figures = fit(trainer, steps_of(batches, config.accumulate), validation, training_run)
+    with closing(batches), training_run or nullcontext():
+        figures = fit(trainer, steps_of(batches, config.accumulate), validation, training_run)
     if training_run is not None:
         last = f"NME {figures['validation_NME']:.3f} %. " if figures else ""
         lines = [f"{config.steps} steps. {last}Weights are {training_run.folder / 'final.pth.tar'}"]
@@ -158,28 +167,38 @@ def read_flags(flags: argparse.Namespace, world: World) -> Settings:
     if flags.resume:
         base = world.from_main(lambda: read_settings(Path(flags.output_dir)))
     elif flags.init_weights:
-        start = load_checkpoint(flags.init_weights)
+        start = load_checkpoint(flags.init_weights, trust_pickle=flags.trust_pickle)
         base = {"model": dataclasses.asdict(start.config), "solver": dataclasses.asdict(start.solver_config)}
     parts = {field.name: field.type for field in dataclasses.fields(Settings)}
     return Settings(**{name: config_from_flags(cls, flags, base.get(name)) for name, cls in parts.items()})  # type: ignore[arg-type]
 
 
-def make_trainer(settings: Settings, init_weights: str | None, world: World) -> Trainer:
+def make_trainer(settings: Settings, flags: argparse.Namespace, world: World) -> Trainer:
     torch.manual_seed(settings.training.seed)
     model = LDEQ(settings.model, settings.solver)
     with torch.no_grad():
         model.cell.head.conv.weight *= settings.training.head_scale
-    if init_weights:
-        start = load_checkpoint(init_weights).state_dict()
-        shapes = {key: value.shape for key, value in start.items()}
-        different = [key for key, value in model.state_dict().items() if shapes.get(key) != value.shape]
+    if flags.init_weights:
+        start = load_checkpoint(flags.init_weights, trust_pickle=flags.trust_pickle).state_dict()
+        here, there = ({key: value.shape for key, value in state.items()} for state in (model.state_dict(), start))
+        different = [key for key in (here | there) if here.get(key) != there.get(key)]
         if different:
-            raise InputError(f"{init_weights}: {different[0]} has another shape, expected weights of the same network")
+            raise InputError(f"{flags.init_weights}: {different[0]} differs, expected weights of the same network")
         model.load_state_dict(start)
     if world.size > 1:
         share_batch_norm(model)
     prepare(model, world.device, settings.training.precision)
     return Trainer(model, settings.training, settings.gradient, settings.loss, world)
+
+
+def load_state(trainer: Trainer, state: dict[str, Any], folder: str) -> None:
+    try:
+        trainer.load_state(state)
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".:")
+        raise InputError(
+            f"{folder}: its state does not fit its settings ({reason}), expected one of this run"
+        ) from None
 
 
 def fit(
@@ -240,12 +259,13 @@ def publish(training_run: TrainingRun, trainer: Trainer, row: dict[str, float], 
     if nme is not None and nme < trainer.best_nme:
         trainer.best_nme = nme
         training_run.save_weights("best", trainer.averaged_model, step)
+    # Before the state, from which a run that has its last step does nothing more.
+    if step == config.steps:
+        training_run.save_weights("final", trainer.averaged_model, step)
     if due["save"]:
         training_run.save_state(trainer.state())
     if due["validate"]:
         training_run.plot()
-    if step == config.steps:
-        training_run.save_weights("final", trainer.averaged_model, step)
 
 
 def validate(trainer: Trainer, faces: ValidationFaces) -> dict[str, float]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.synthetic import FacePicture, SyntheticFaces, SyntheticVideo
-from datasets.synthetic.__main__ import HELD_OUT
+from datasets.training import HELD_OUT
 from datasets.wflw import ATTRIBUTES, write_list
 from datasets.wflw_v import write_clip, write_ids
 from ldeq.files import written_whole

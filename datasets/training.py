@@ -5,7 +5,7 @@ interrupted before it.
 """
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 Face = tuple[NDArray[np.uint8], NDArray[np.float32]]
 
-#: Seed of the synthetic faces that a network is validated on; no run may train on it.
+#: Seeds of synthetic people from here on are of held-out ones, which no run trains on.
+HELD_OUT = 10_000_000
+#: Seed of the synthetic faces that a network is validated on.
 VALIDATION_SEED = 1_000_000_007
 
 
@@ -50,6 +52,8 @@ class DataConfig:
     synthetic_share: float = 0.5
     #: Pictures in a row that show the same synthetic person: more are drawn faster, and teach a little less each.
     pictures_per_person: int = 1
+    #: How loosely the crops of synthetic faces in training sit on them, 1 as a detector's.
+    crop_jitter: float = 1.0
     #: Share of the synthetic faces in training that are as blurred, noisy, dark and occluded as hard videos get.
     hard_pictures: float = 0.0
     #: Moments that each face is shown in, one after the other as in a video; the network is trained on the last.
@@ -63,6 +67,7 @@ class DataConfig:
         check_types(self)
         check(self, "synthetic_share", 0 <= self.synthetic_share <= 1, "from 0 to 1")
         check(self, "pictures_per_person", self.pictures_per_person >= 1, "at least 1")
+        check(self, "crop_jitter", self.crop_jitter >= 0, "at least 0")
         check(self, "hard_pictures", 0 <= self.hard_pictures <= 1, "from 0 to 1")
         check(self, "views", self.views >= 1, "at least 1")
         check(self, "validation_images", self.validation_images >= 0, "at least 0")
@@ -83,19 +88,25 @@ class Source(Protocol):
 class _Synthetic:
     """Synthetic faces, whose generator is made in the process that draws them, when it first does."""
 
-    def __init__(self, seed: int, im_size: int, pictures_per_person: int = 1, hard: float = 0.0) -> None:
-        self._seed, self._im_size, self._per_person, self._hard = seed, im_size, pictures_per_person, hard
+    def __init__(self, seed: int, im_size: int, data: DataConfig | None = None) -> None:
+        self._seed, self._im_size = seed, im_size
+        self._options: dict[str, Any] = {}
+        if data is not None:
+            self._options = {
+                "crop_jitter": data.crop_jitter,
+                "pictures_per_person": data.pictures_per_person,
+                "hard": data.hard_pictures,
+            }
         self._faces: SyntheticFaces | None = None
 
     def draw(self, index: int, views: int = 1) -> list[Face]:
         if self._faces is None:
             try:
                 from datasets.synthetic import SyntheticFaces
+
+                self._faces = SyntheticFaces(self._seed, self._im_size, **self._options)
             except ImportError as error:
                 raise InputError(f"--synthetic: {error}, expected the packages of requirements.txt") from None
-            self._faces = SyntheticFaces(
-                self._seed, self._im_size, pictures_per_person=self._per_person, hard=self._hard
-            )
         return [(view.image, view.landmarks) for view in self._faces.draw_views(index, views)]
 
 
@@ -127,7 +138,7 @@ class TrainingFaces(Dataset[Face | InputError]):
     def __init__(self, data: DataConfig, augmentation: AugmentationConfig, seed: int, im_size: int) -> None:
         self._seed, self._im_size, self.views = seed, im_size, data.views
         self._share = data.synthetic_share if data.dataset_path and data.synthetic else float(data.synthetic)
-        self._synthetic = _Synthetic(seed, im_size, data.pictures_per_person, data.hard_pictures)
+        self._synthetic = _Synthetic(seed, im_size, data)
         self._wflw = None
         if data.dataset_path:
             self._wflw = _WFLW(WFLWDataset(data.dataset_path, data.train_split), augmentation, seed)
@@ -202,7 +213,7 @@ def training_batches(
     size: int = 1,
     workers: int = 0,
     with_views: Callable[[int], bool] = lambda step: True,
-) -> Iterator[Face]:
+) -> Generator[Face, None, None]:
     """Views (b, V, S, S, 3) and landmarks (b, 98, 2) of each step's ``parts``, for one process.
 
     Step s (from 0) is made of the examples s·B … (s + 1)·B − 1, B = ``batch_size``, whoever takes which, and
@@ -223,7 +234,7 @@ def training_batches(
     return _loader(faces, keys(), workers)
 
 
-def _loader(dataset: Dataset[Any], batches: Iterator[list[Any]], workers: int) -> Iterator[Any]:
+def _loader(dataset: Dataset[Any], batches: Iterator[list[Any]], workers: int) -> Generator[Any, None, None]:
     sampler: Any = _Once(batches)
     loader: DataLoader[Any] = DataLoader(
         dataset,

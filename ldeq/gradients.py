@@ -39,7 +39,8 @@ class GradientConfig:
     backward_max_iters: int = 12
     #: Relative error below which a sample's backward solve has converged.
     backward_tolerance: float = 1e-3
-    #: Iterates on the way to the equilibrium that a correction loss is taken at, evenly spread; ``unrolled`` gives all.
+    #: Iterates on the way to the equilibrium that a correction loss is taken at, evenly spread; ``unrolled`` gives
+    #: all unless this is 0.
     n_corrections: int = 0
     #: Random probes that estimate the size of the cell's Jacobian at the equilibrium; 0 for none.
     n_probes: int = 0

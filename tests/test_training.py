@@ -394,7 +394,15 @@ BAD = {
     "no number": (["--dataset_path", "{faces}", "--lr", "nan"], "'nan' is not a finite number"),
     "validation": (["--synthetic", "--validation_split", "test"], "expected --dataset_path"),
     "weights": (["--dataset_path", "{faces}", "--init_weights", "{faces}/none"], "no such file"),
-    "other weights": (["--dataset_path", "{faces}", "--init_weights", str(bundled.WEIGHTS)], "another shape"),
+    "other weights": (
+        ["--dataset_path", "{faces}", "--init_weights", str(bundled.WEIGHTS)],
+        "expected weights of the same network",
+    ),
+    "held-out people": (["--synthetic", "--seed", 10_000_000], "expected less than 10000000"),
+    "unrolled corrections": (
+        ["--dataset_path", "{faces}", "--gradient", "unrolled", "--correction_weight", 1],
+        "--n_corrections",
+    ),
     "no views": (["--dataset_path", "{faces}", "--follow_views", 0.5], "views = 1, expected both"),
     "nothing to resume": (["--resume"], "expected the folder of a training run"),
 }
@@ -465,3 +473,48 @@ def test_training_goes_on_from_weights_at_another_size(faces, tmp_path, run_scri
     assert status == 0, err
     config = load_checkpoint(second / "final.pth.tar").config
     assert (config.injection_width, config.im_size) == (8, 128)
+
+
+def test_a_run_that_ends_before_its_first_state_keeps_the_weights_it_started_from(
+    faces, tmp_path, run_script, monkeypatch
+):
+    first, whole, killed = tmp_path / "first", tmp_path / "whole", tmp_path / "killed"
+    data = ["--dataset_path", faces, "--steps", 2]
+    assert run_script(train_LDEQ.main, *TINY, *data, "--output_dir", first)[0] == 0
+    start = [*TINY, *data, "--init_weights", first / "final.pth.tar", "--seed", 1]
+    assert run_script(train_LDEQ.main, *start, "--output_dir", whole)[0] == 0
+
+    def full_disk(*arguments):
+        raise OSError(28, "No space left on device", "disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "advance", full_disk)
+        assert run_script(train_LDEQ.main, *start, "--output_dir", killed)[0] == 2
+    (first / "final.pth.tar").unlink()
+    assert run_script(train_LDEQ.main, "--resume", "--output_dir", killed)[0] == 0
+    assert log_of(killed) == log_of(whole)
+    description = json.loads((killed / "run.json").read_text())
+    assert description["init_weights"] == str(first / "final.pth.tar")
+    assert len(description["resumed"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "sentence"),
+    [
+        ("run.json", "[]", "is no object"),
+        ("run.json", '{"settings": null}', "has no settings"),
+        ("run.json", '{"settings": {"data": {"warmth": 1}}}', "warmth is no setting of DataConfig"),
+        ("last.pth.tar", {"step": 1}, "does not fit its settings"),
+    ],
+)
+def test_a_damaged_run_is_refused_in_one_sentence(file, content, sentence, faces, tmp_path, run_script):
+    out = tmp_path / "run"
+    assert run_script(train_LDEQ.main, *TINY, "--dataset_path", faces, "--steps", 1, "--output_dir", out)[0] == 0
+    if isinstance(content, str):
+        (out / file).write_text(content)
+    else:
+        torch.save(content, out / file)
+    status, _, err = run_script(train_LDEQ.main, "--resume", "--output_dir", out)
+    assert status == 2
+    assert sentence in err
+    assert len(err.splitlines()) == 1

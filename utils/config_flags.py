@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from ldeq import InputError
 from ldeq.fields import kind
 from utils.cli import boolean
 
@@ -42,8 +43,12 @@ def config_from_flags(cls: type[ConfigT], flags: argparse.Namespace, base: Mappi
     """The dataclass of the flags that were given, then of ``base``, then of its defaults.
 
     Raises:
-        InputError: where a value is refused.
+        InputError: where a value is refused, or ``base`` has what the dataclass has not.
     """
+    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(base or {}) - names)
+    if unknown:
+        raise InputError(f"{unknown[0]} is no setting of {cls.__name__}, expected those of a run of this version")
     return cls(**{**(base or {}), **given(cls, flags)})
 
 

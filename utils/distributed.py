@@ -29,6 +29,11 @@ class World:
         """Whether this process writes and prints."""
         return self.rank == 0
 
+    @property
+    def shared_device(self) -> torch.device:
+        """Where figures are for :meth:`mean`: what one process has by itself need not go to its device."""
+        return self.device if self.size > 1 else torch.device("cpu")
+
     def mean(self, values: Tensor) -> Tensor:
         """The mean over processes, on each of them."""
         if self.size > 1:

@@ -61,7 +61,9 @@ def latest_folder(script: str) -> str:
     Raises:
         InputError: where there is none.
     """
-    folders = sorted((RESULTS / script).glob("*/"), key=lambda folder: folder.stat().st_mtime)
+    # A run that was refused may have left an empty one.
+    folders = [folder for folder in (RESULTS / script).glob("*/") if any(folder.iterdir())]
+    folders.sort(key=lambda folder: folder.stat().st_mtime)
     if not folders:
         raise InputError(f"{RESULTS / script}: has no earlier run, expected one to --resume (or name its --output_dir)")
     unfinished = [folder for folder in folders if not (folder / "results.json").is_file()]

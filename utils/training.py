@@ -83,6 +83,7 @@ class TrainingConfig:
             check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("final_lr", "warmup_steps", "train_iters", "weight_decay", "clip_norm", "seed"):
             check(self, name, getattr(self, name) >= 0, "at least 0")
+        check(self, "seed", self.seed < 2**31, "less than 2**31")
         check(self, "follow_views", 0 <= self.follow_views <= 1, "from 0 to 1")
         check(self, "lr", self.lr > 0, "more than 0")
         check(self, "head_scale", self.head_scale > 0, "more than 0")
@@ -171,7 +172,7 @@ class Trainer:
         self._count_skipped(finite)
         mean = {name: sum(f[name] for f in figures) / len(figures) for name in figures[0]}
         shared = self.world.mean(
-            torch.tensor([*mean.values(), float(interrupted)], dtype=torch.float64, device=self.world.device)
+            torch.tensor([*mean.values(), float(interrupted)], dtype=torch.float64, device=self.world.shared_device)
         ).tolist()
         n_faces = sum(len(pictures) for pictures, _ in parts) * self.world.size
         self.meter.add(dict(zip(mean, shared, strict=False)) | {"gradient_norm": float(norm)}, n_faces, finite)

@@ -74,10 +74,15 @@ class TrainingRun:
 
     def begin(self, description: Mapping[str, Any], step: int) -> None:
         """Before step ``step``: rows of the log past it, which a killed run left, are taken back."""
-        write_json(self.folder / "run.json", {"settings": self._settings, **description})
+        path = self.folder / "run.json"
+        content = {"settings": self._settings, **description}
+        if path.is_file():
+            before = _read(path)
+            content = {**before, "settings": self._settings, "resumed": [*before.get("resumed", []), description]}
+        write_json(path, content)
         rows = [row for row in self.rows() if int(row["step"]) <= step]
         with written_whole(self._log) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)
         try:
@@ -140,14 +145,18 @@ class TrainingRun:
         columns: dict[str, tuple[list[int], list[float]]] = {}
         for row in self.rows():
             for name in COLUMNS[1:]:
-                if row[name]:
+                if row.get(name):
                     steps, values = columns.setdefault(name, ([], []))
                     steps.append(int(row["step"]))
                     values.append(float(row[name]))
         if columns:
             plots.save(plots.training_curves(columns), self.folder / "curves.png")
 
-    def close(self) -> None:
+    def __enter__(self) -> "TrainingRun":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """TensorBoard's last rows wait in a thread until they are told to go."""
         if self._events is not None:
             self._events.close()
 
@@ -175,8 +184,17 @@ def read_settings(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / "run.json"
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected the folder of a training run to --resume (--output_dir)")
-    try:
-        settings: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["settings"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}), expected the settings of the run to resume") from None
+    settings = _read(path).get("settings")
+    if not isinstance(settings, dict) or not all(isinstance(group, dict) for group in settings.values()):
+        raise InputError(f"{path}: has no settings, expected those of the run to resume")
     return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}), expected the settings of the run to resume") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: is no object, expected the settings of the run to resume")
+    return content

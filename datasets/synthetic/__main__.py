@@ -4,12 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from datasets.synthetic.writing import write_pictures, write_videos
+from datasets.training import HELD_OUT
 from ldeq import InputError
 from utils import report
 from utils.cli import ArgumentParser, at_least, run
-
-#: Added to the seed for what is held out, so that its people are in no training set of a smaller seed.
-HELD_OUT = 10_000_000
 
 
 def make_parser() -> ArgumentParser:
