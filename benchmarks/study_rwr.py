@@ -2,16 +2,19 @@
 
     python -m benchmarks.study_rwr --WFLW_V_dataset_path synthetic/WFLW_V --output_dir results/study
 
-Every network setting runs over every video once, and its landmarks are kept in the output folder, from which a run
-that was interrupted goes on. Filters then run over the frame-by-frame landmarks for a whole grid of parameters, on the
-very videos that they are scored on: their front is the best that tuning could find.
+Every network setting runs over every video once, and its landmarks are kept in the output folder, from which the same
+command goes on where it was interrupted. Filters then run over the frame-by-frame landmarks for a whole grid of
+parameters, on the very videos that they are scored on: their front is the best that tuning could find.
 """
 
+import hashlib
 import itertools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -19,11 +22,11 @@ from numpy.typing import NDArray
 
 from benchmarks.common import describe_machine
 from datasets.wflw_v import Clip, WFLWVDataset
-from ldeq import LDEQ, VideoTracker
+from ldeq import LDEQ, InputError, VideoTracker
 from ldeq.files import written_whole
 from utils import plots, report, results
-from utils.cli import ArgumentParser, add_common_flags, at_least, run
-from utils.device import load_model, resolve_device
+from utils.cli import ArgumentParser, add_network_flags, at_least, run
+from utils.device import autocast, load_model, resolve_device
 from utils.evaluation import track_videos
 from utils.filters import exponential_average, one_euro, savitzky_golay
 from utils.metrics import video_nme, video_nmf
@@ -75,16 +78,31 @@ def landmarks_of(
     tracker: VideoTracker, clips: Sequence[Clip], folder: Path, name: str, batch_size: int, workers: int
 ) -> Videos:
     """Landmarks (frames, 98, 2) of each clip, read from the folder where an earlier run has left them there."""
-    missing = [clip for clip in clips if not (folder / f"{clip.id}.npy").exists()]
+    paths = {clip.id: folder / f"{clip.id}.npy" for clip in clips}
+    missing = [clip for clip in clips if not paths[clip.id].exists()]
     if missing:
         with report.progress(len(missing), "video", name) as bar:
             for video in track_videos(tracker, missing, batch_size=batch_size, workers=workers):
                 if video.failure is not None:
                     raise video.failure
-                with written_whole(folder / f"{video.clip.id}.npy") as temporary:
+                with written_whole(paths[video.clip.id]) as temporary:
                     np.save(temporary, np.array(video.landmarks))
                 bar.update()
-    return {clip.id: np.load(folder / f"{clip.id}.npy") for clip in clips}
+    return {id: np.load(path) for id, path in paths.items()}
+
+
+def check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Refuses a folder with landmarks of other weights or other videos, which would stand beside new ones.
+
+    Raises:
+        InputError: where it has them.
+    """
+    path = folder / "run.json"
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != identity:
+        raise InputError(
+            f"{folder}: holds a study of other weights, videos or precision, expected another --output_dir"
+        )
+    results.write_json(path, identity)
 
 
 def score(split: str, method: str, setting: str, found: Mapping[str, Array], truth: Mapping[str, Array]) -> Row:
@@ -135,7 +153,7 @@ def plot(rows: Sequence[Row], splits: Sequence[str]) -> Figure:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = ArgumentParser(__doc__.splitlines()[0])
-    add_common_flags(parser, SCRIPT)
+    add_network_flags(parser, SCRIPT)
     parser.add_argument("--WFLW_V_dataset_path", required=True, metavar="DIR", help="videos in WFLW-V's layout")
     parser.add_argument("--splits", nargs="+", default=["easy", "hard"], metavar="SPLIT", help="id lists of it")
     parser.add_argument("--iterations", nargs="+", type=at_least(1), default=[1, 2, 3, 5], metavar="N", help="of RwR")
@@ -144,15 +162,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = parser.parse(arguments)
     device = resolve_device(flags.device)
     model = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
-    folder = Path(flags.output_dir or f"results/{SCRIPT}")
+    datasets = {split: WFLWVDataset(flags.WFLW_V_dataset_path, split) for split in flags.splits}
+    folder = results.make_output_folder(flags.output_dir, SCRIPT)
+    truths = [clip.landmarks for dataset in datasets.values() for clip in dataset.clips]
+    weights = Path(flags.landmark_model_weights).read_bytes()
+    identity = {
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "landmarks_sha256": hashlib.sha256(b"".join(truth.tobytes() for truth in truths)).hexdigest(),
+        "precision": flags.precision,
+    }
+    check_identity(folder, identity)
     rows: list[Row] = []
-    for split in flags.splits:
-        dataset = WFLWVDataset(flags.WFLW_V_dataset_path, split)
+    for split, dataset in datasets.items():
         truth = {clip.id: clip.landmarks for clip in dataset.clips}
         for name, tracker in rwr_trackers(model, flags.iterations).items():
-            found = landmarks_of(
-                tracker, dataset.clips, folder / "landmarks" / name, f"{split}, {name}", flags.batch_size, flags.workers
-            )
+            where = folder / "landmarks" / name
+            with autocast(device, flags.precision):
+                found = landmarks_of(tracker, dataset.clips, where, f"{split}, {name}", flags.batch_size, flags.workers)
             method, _, setting = name.partition(", ")
             rows.append(score(split, method, setting, found, truth))
             if name == FRAME_BY_FRAME:

@@ -89,3 +89,7 @@ def test_the_study_scores_as_the_metrics_do_and_goes_on(tmp_path, run_script):
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "landmarks").rglob("*.npy")}
     assert run_script(study_rwr.main, *arguments)[0] == 0
     assert before == {path: path.stat().st_mtime_ns for path in before}
+    save_checkpoint(weights, make_small_model(seed=1, solver={"max_iters": 3}))
+    status, _, err = run_script(study_rwr.main, *arguments)
+    assert status == 2
+    assert "holds a study of other weights" in err

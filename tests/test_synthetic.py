@@ -1,13 +1,12 @@
 """Synthetic faces: landmarks that are where the picture shows them, the same from a seed, and data sets of them."""
 
 import itertools
-import shutil
 
 import cv2
 import numpy as np
 import pytest
 
-from datasets.synthetic import SyntheticFaces, SyntheticVideo
+from datasets.synthetic import SyntheticFaces, SyntheticVideo, writing
 from datasets.synthetic import __main__ as writer
 from datasets.synthetic.brows import Brow
 from datasets.synthetic.head import PHENOTYPES, Sphere, load_head
@@ -192,12 +191,33 @@ def test_data_sets_are_read_as_the_real_ones(tmp_path, run_script):
     assert len(frames) == 5
     assert not list(tmp_path.rglob(".*"))
 
-    # A run that was killed before its lists were written goes on: what there is is not drawn again.
-    picture = tmp_path / "WFLW" / "test" / "000000.jpg"
-    before = picture.stat().st_mtime_ns
-    shutil.rmtree(tmp_path / "WFLW" / "train")
-    assert run_script(writer.main, "--output_dir", tmp_path, "--hard", 1, "--frames", 5, "--workers", 1)[0] == 0
-    assert picture.stat().st_mtime_ns == before
+    # Longer videos of the same ids are other videos.
+    assert run_script(writer.main, "--output_dir", tmp_path, "--hard", 1, "--frames", 6, "--workers", 1)[0] == 0
+    assert [clip.check_annotations() for clip in WFLWVDataset(tmp_path / "WFLW_V", "hard").clips] == [6]
+
+
+def test_an_interrupted_data_set_goes_on_and_never_mixes_two(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "_CHUNK", 2)
+
+    def write(seed):
+        return writing.write_pictures(tmp_path, "train", seed, 4)
+
+    def begin(seed):
+        work = write(seed)
+        next(work)
+        work.close()
+
+    picture = tmp_path / "train" / "000000.jpg"
+    begin(3)
+    drawn = picture.stat().st_mtime_ns
+    assert sum(write(3)) == 4
+    assert picture.stat().st_mtime_ns == drawn
+    assert len(WFLWDataset(tmp_path, "train")) == 4
+    begin(4)
+    assert not (tmp_path / "train.txt").exists()
+    drawn = picture.stat().st_mtime_ns
+    assert sum(write(3)) == 4
+    assert picture.stat().st_mtime_ns > drawn
 
 
 def test_nothing_to_write_is_refused(tmp_path, run_script):

@@ -128,8 +128,8 @@ def add_boolean(parser: argparse.ArgumentParser, flag: str, help: str, default: 
     parser.add_argument(flag, type=boolean, nargs="?", const=True, default=default, metavar="{true,false}", help=help)
 
 
-def add_common_flags(parser: argparse.ArgumentParser, script: str) -> None:
-    """The flags that both evaluation scripts have."""
+def add_network_flags(parser: argparse.ArgumentParser, script: str) -> None:
+    """Which network runs where, and where results go."""
     parser.add_argument(
         "--landmark_model_weights",
         type=checkpoint,
@@ -138,20 +138,25 @@ def add_common_flags(parser: argparse.ArgumentParser, script: str) -> None:
         help="checkpoint in the published format (final.pth.tar), or the name of a published one that "
         f"utils/download_weights.py has downloaded ({', '.join(weights.NAMES)}); a bundled one if not given",
     )
-    add_boolean(parser, "--verbose_solver", "print how the solver did on each batch")
     parser.add_argument("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps")
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="fp32", help="of the network's convolutions")
+    parser.add_argument("--output_dir", metavar="DIR", help=f"where results go; if not given, results/{script}/<time>")
+    add_boolean(
+        parser, "--trust_pickle", "load checkpoints that hold other classes than tensors; their code can run anything"
+    )
+
+
+def add_common_flags(parser: argparse.ArgumentParser, script: str) -> None:
+    """The flags that both evaluation scripts have."""
+    add_network_flags(parser, script)
     parser.add_argument(
         "--stop_criterion",
         choices=STOP_CRITERIA,
         default="sample",
         help="sample: each sample stops by its own error; batch: by the batch's mean, as the published code does",
     )
-    parser.add_argument("--output_dir", metavar="DIR", help=f"where results go; if not given, results/{script}/<time>")
+    add_boolean(parser, "--verbose_solver", "print how the solver did on each batch")
     add_boolean(parser, "--summary", "print the network's layers, parameters and operations")
-    add_boolean(
-        parser, "--trust_pickle", "load checkpoints that hold other classes than tensors; their code can run anything"
-    )
 
 
 def run(script: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> NoReturn:

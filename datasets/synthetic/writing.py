@@ -54,7 +54,13 @@ def write_pictures(
     arguments = {"seed": seed, "crop_jitter": crop_jitter, "pictures_per_person": pictures_per_person}
     # Parts of other settings would be another data set's.
     parts = parts / "-".join(str(value) for value in (*arguments.values(), quality, count))
+    for other in parts.parent.glob("*/"):
+        if other != parts:
+            shutil.rmtree(other)
     parts.mkdir(parents=True, exist_ok=True)
+    # A list would have the landmarks of the pictures that are overwritten from here on.
+    for old in (split, *(f"{split}_{attribute}" for attribute in ATTRIBUTES)):
+        (root / f"{old}.txt").unlink(missing_ok=True)
     chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     draw = functools.partial(_draw_pictures, folder=folder, parts=parts, arguments=arguments, quality=quality)
     for chunk in _in_processes(draw, chunks, workers):
@@ -81,7 +87,7 @@ def write_videos(
 ) -> Iterator[int]:
     """Writes ``<root>/<split>_video_IDs.txt`` and videos, landmarks and boxes under their ids.
 
-    Videos that are complete are kept; the list is written last.
+    Videos that are complete, and as long, are kept; the list is written last.
 
     Args:
         root: folder of the data set.
@@ -148,7 +154,8 @@ def _draw_pictures(indices: range, *, folder: Path, parts: Path, arguments: dict
     for index in indices:
         picture = faces.draw(index)
         with written_whole(folder / _name(index)) as temporary:
-            cv2.imwrite(str(temporary), picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+            _, coded = cv2.imencode(".jpg", picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+            temporary.write_bytes(coded.tobytes())
         landmarks.append(picture.landmarks)
         attributes.append([name in picture.attributes for name in ATTRIBUTES])
     with written_whole(done) as temporary:
@@ -157,5 +164,6 @@ def _draw_pictures(indices: range, *, folder: Path, parts: Path, arguments: dict
 
 def _write_video(number: int, *, root: Path, split: str, seed: int, n_frames: int, hardness: float, crf: int) -> None:
     id = _id(split, seed, number)
-    if not (root / "landmarks" / f"{id}.npy").exists():
+    landmarks = root / "landmarks" / f"{id}.npy"
+    if not landmarks.exists() or len(np.load(landmarks)) != n_frames:
         write_clip(root, id, SyntheticVideo(seed, number, n_frames, hardness), fps=FPS, crf=crf)
