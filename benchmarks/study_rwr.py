@@ -7,6 +7,8 @@ command goes on where it was interrupted. Filters then run over the frame-by-fra
 parameters, on the very videos that they are scored on: their front is the best that tuning could find.
 """
 
+import copy
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -71,6 +73,11 @@ def rwr_trackers(model: LDEQ, iterations: Sequence[int]) -> dict[str, VideoTrack
     for less, max_iters in itertools.product((False, True), iterations):
         name = f"RwR, {max_iters} iteration{'s' * (max_iters > 1)}, {'without' if less else 'with'} the last step"
         trackers[name] = VideoTracker(model, max_iters=max_iters, take_one_less_inference_step=less)
+    # What of RwR's effect is that it stops early, and not where it starts.
+    for max_iters in iterations:
+        early = copy.copy(model)
+        early.solver_config = dataclasses.replace(model.solver_config, max_iters=max_iters)
+        trackers[f"{FRAME_BY_FRAME}, {max_iters} iteration{'s' * (max_iters > 1)}"] = VideoTracker(early, rwr=False)
     return trackers
 
 
@@ -141,8 +148,11 @@ def plot(rows: Sequence[Row], splits: Sequence[str]) -> Figure:
                 n_iters = row.setting.split()[0]
                 axes.annotate(n_iters, (row.NMF, row.NME), textcoords="offset points", xytext=(5, 4), fontsize=8)
         base = next(row for row in here if row.method == FRAME_BY_FRAME)
-        axes.plot(base.NMF, base.NME, "*", color="C3", markersize=14, label="frame by frame, full solve")
-        limit = max([base.NME, *(row.NME for row in here if row.method == "RwR")])
+        axes.plot(base.NMF, base.NME, "*", color="k", markersize=14, label="frame by frame, full solve")
+        early = [row for row in here if row.method == FRAME_BY_FRAME and row is not base]
+        x, y = zip(*((row.NMF, row.NME) for row in early), strict=True)
+        axes.plot(x, y, "x", color="k", label="frame by frame, stopped early")
+        limit = max(row.NME for row in here if row.method in (FRAME_BY_FRAME, "RwR"))
         low = min(row.NME for row in here)
         axes.set_ylim(low - 0.08 * (limit - low + 0.1), limit + 0.6 * (limit - low + 0.1))
         axes.set(xlabel="NMF", ylabel="NME, %", title=f"{split} videos")
@@ -200,7 +210,7 @@ def print_split(split: str, rows: Sequence[Row]) -> None:
     base = next(row for row in rows if row.method == FRAME_BY_FRAME)
     rwr = [row for row in rows if row.method == "RwR"]
     filters = [row for row in rows if row.method not in (FRAME_BY_FRAME, "RwR")]
-    shown = [base, *rwr]
+    shown = [base, *rwr, *(row for row in rows if row.method == FRAME_BY_FRAME and row is not base)]
     for family in dict.fromkeys(row.method for row in filters):
         shown.append(min((row for row in filters if row.method == family), key=lambda row: row.NME))
         steady = [row for row in filters if row.method == family and min(row.NMF for row in rwr) >= row.NMF]
