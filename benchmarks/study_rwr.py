@@ -68,17 +68,25 @@ def filter_settings(fps: float) -> Mapping[str, Mapping[str, Callable[[Array], A
 
 
 def rwr_trackers(model: LDEQ, iterations: Sequence[int]) -> dict[str, VideoTracker]:
-    """A tracker for each network setting of the study."""
+    """A tracker for each network setting of the study.
+
+    Fixed-point iterations without the last step are one iteration fewer with it, and are not made twice.
+    """
     trackers = {FRAME_BY_FRAME: VideoTracker(model, rwr=False)}
     for less, max_iters in itertools.product((False, True), iterations):
-        name = f"RwR, {max_iters} iteration{'s' * (max_iters > 1)}, {'without' if less else 'with'} the last step"
+        if less and model.solver_config.solver == "fpi" and max_iters - 1 in iterations:
+            continue
+        name = f"RwR, {_iterations(max_iters)}, {'without' if less else 'with'} the last step"
         trackers[name] = VideoTracker(model, max_iters=max_iters, take_one_less_inference_step=less)
     # What of RwR's effect is that it stops early, and not where it starts.
-    for max_iters in iterations:
-        early = copy.copy(model)
-        early.solver_config = dataclasses.replace(model.solver_config, max_iters=max_iters)
-        trackers[f"{FRAME_BY_FRAME}, {max_iters} iteration{'s' * (max_iters > 1)}"] = VideoTracker(early, rwr=False)
+    early = copy.copy(model)
+    early.solver_config = dataclasses.replace(model.solver_config, max_iters=iterations[0])
+    trackers[f"{FRAME_BY_FRAME}, {_iterations(iterations[0])}"] = VideoTracker(early, rwr=False)
     return trackers
+
+
+def _iterations(count: int) -> str:
+    return f"{count} iteration{'s' * (count > 1)}"
 
 
 def landmarks_of(

@@ -4,11 +4,12 @@ import csv
 
 import numpy as np
 import pytest
+import torch
 from scipy.signal import lfilter
 
 from benchmarks import study_rwr
-from ldeq import save_checkpoint
-from tests.conftest import GOLDEN, make_small_model
+from ldeq import VideoTracker, save_checkpoint
+from tests.conftest import GOLDEN, make_small_model, random_images
 from utils.filters import exponential_average, one_euro, savitzky_golay
 from utils.metrics import video_nme, video_nmf
 
@@ -63,6 +64,16 @@ def test_the_front_has_what_nothing_beats():
     assert [row.setting for row in study_rwr.front(rows)] == ["0", "1", "3"]
 
 
+def test_fixed_point_iterations_without_the_last_step_are_not_made_twice():
+    names = list(study_rwr.rwr_trackers(make_small_model(solver={"solver": "fpi"}), [1, 2, 3]))
+    assert [name for name in names if "without" in name] == ["RwR, 1 iteration, without the last step"]
+    model = make_small_model(solver={"solver": "fpi"})
+    one, two = VideoTracker(model, max_iters=1), VideoTracker(model, max_iters=2, take_one_less_inference_step=True)
+    for frame in random_images(6).split(2):
+        found, same = (tracker.step(frame, ["a", "b"]).keypoints for tracker in (one, two))
+        torch.testing.assert_close(found, same, atol=1e-6, rtol=0)
+
+
 @pytest.mark.slow
 def test_the_study_scores_as_the_metrics_do_and_goes_on(tmp_path, run_script):
     weights = tmp_path / "small.pth.tar"
@@ -80,7 +91,7 @@ def test_the_study_scores_as_the_metrics_do_and_goes_on(tmp_path, run_script):
     settings = {(row["method"], row["setting"]) for row in rows}
     assert len(settings) == len(rows) > 50
     base, *early = [row for row in rows if row["method"] == "frame by frame"]
-    assert [row["setting"] for row in early] == ["1 iteration", "2 iterations"]
+    assert [row["setting"] for row in early] == ["1 iteration"]
     folder = tmp_path / "out" / "landmarks" / "frame by frame"
     ids = [path.stem for path in folder.glob("*.npy")]
     truth = {id: np.load(GOLDEN / "WFLW_V" / "landmarks" / f"{id}.npy") for id in ids}
