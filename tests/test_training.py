@@ -491,7 +491,7 @@ def test_a_run_that_ends_before_its_first_state_keeps_the_weights_it_started_fro
         patch.setattr(Trainer, "advance", full_disk)
         assert run_script(train_LDEQ.main, *start, "--output_dir", killed)[0] == 2
     (first / "final.pth.tar").unlink()
-    assert run_script(train_LDEQ.main, "--resume", "--output_dir", killed)[0] == 0
+    assert run_script(train_LDEQ.main, "--resume", "--workers", 0, "--output_dir", killed)[0] == 0
     assert log_of(killed) == log_of(whole)
     description = json.loads((killed / "run.json").read_text())
     assert description["init_weights"] == str(first / "final.pth.tar")
