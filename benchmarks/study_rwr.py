@@ -137,6 +137,11 @@ def front(rows: Sequence[Row]) -> list[Row]:
     return sorted(kept, key=lambda row: row.NMF)
 
 
+def _points(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
+    """Their x and y in the plot."""
+    return [row.NMF for row in rows], [row.NME for row in rows]
+
+
 def plot(rows: Sequence[Row], splits: Sequence[str]) -> Figure:
     """Error against flicker, a panel a split."""
     figure = Figure(figsize=(6.5 * len(splits), 5.5), layout="constrained")
@@ -144,22 +149,17 @@ def plot(rows: Sequence[Row], splits: Sequence[str]) -> Figure:
         here = [row for row in rows if row.split == split]
         for index, family in enumerate(filter_settings(25)):
             members = [row for row in here if row.method == family]
-            x, y = zip(*((row.NMF, row.NME) for row in front(members)), strict=True)
-            axes.plot(x, y, "-", color=f"C{index + 2}", label=f"{family}, tuned")
-            x, y = zip(*((row.NMF, row.NME) for row in members), strict=True)
-            axes.plot(x, y, ".", color=f"C{index + 2}", alpha=0.25)
+            axes.plot(*_points(front(members)), "-", color=f"C{index + 2}", label=f"{family}, tuned")
+            axes.plot(*_points(members), ".", color=f"C{index + 2}", alpha=0.25)
         for word, style in (("with", "o-"), ("without", "s--")):
             members = [row for row in here if row.method == "RwR" and word in row.setting.split()]
-            x, y = zip(*((row.NMF, row.NME) for row in members), strict=True)
-            axes.plot(x, y, style, color="C0", label=f"RwR, {word} the last step")
+            axes.plot(*_points(members), style, color="C0", label=f"RwR, {word} the last step")
             for row in members:
                 n_iters = row.setting.split()[0]
                 axes.annotate(n_iters, (row.NMF, row.NME), textcoords="offset points", xytext=(5, 4), fontsize=8)
-        base = next(row for row in here if row.method == FRAME_BY_FRAME)
-        axes.plot(base.NMF, base.NME, "*", color="k", markersize=14, label="frame by frame, full solve")
-        early = [row for row in here if row.method == FRAME_BY_FRAME and row is not base]
-        x, y = zip(*((row.NMF, row.NME) for row in early), strict=True)
-        axes.plot(x, y, "x", color="k", label="frame by frame, stopped early")
+        base, *early = (row for row in here if row.method == FRAME_BY_FRAME)
+        axes.plot(*_points([base]), "*", color="k", markersize=14, label="frame by frame, full solve")
+        axes.plot(*_points(early), "x", color="k", label="frame by frame, stopped early")
         limit = max(row.NME for row in here if row.method in (FRAME_BY_FRAME, "RwR"))
         low = min(row.NME for row in here)
         axes.set_ylim(low - 0.08 * (limit - low + 0.1), limit + 0.6 * (limit - low + 0.1))
@@ -215,10 +215,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def print_split(split: str, rows: Sequence[Row]) -> None:
     """The table of a split: RwR and frame by frame, the filters' fronts, and whether a filter beats RwR in both."""
-    base = next(row for row in rows if row.method == FRAME_BY_FRAME)
+    base, *early = (row for row in rows if row.method == FRAME_BY_FRAME)
     rwr = [row for row in rows if row.method == "RwR"]
     filters = [row for row in rows if row.method not in (FRAME_BY_FRAME, "RwR")]
-    shown = [base, *rwr, *(row for row in rows if row.method == FRAME_BY_FRAME and row is not base)]
+    shown = [base, *rwr, *early]
     for family in dict.fromkeys(row.method for row in filters):
         shown.append(min((row for row in filters if row.method == family), key=lambda row: row.NME))
         steady = [row for row in filters if row.method == family and min(row.NMF for row in rwr) >= row.NMF]
