@@ -88,15 +88,8 @@ class Source(Protocol):
 class _Synthetic:
     """Synthetic faces, whose generator is made in the process that draws them, when it first does."""
 
-    def __init__(self, seed: int, im_size: int, data: DataConfig | None = None) -> None:
-        self._seed, self._im_size = seed, im_size
-        self._options: dict[str, Any] = {}
-        if data is not None:
-            self._options = {
-                "crop_jitter": data.crop_jitter,
-                "pictures_per_person": data.pictures_per_person,
-                "hard": data.hard_pictures,
-            }
+    def __init__(self, seed: int, im_size: int, **options: Any) -> None:
+        self._seed, self._im_size, self._options = seed, im_size, options
         self._faces: SyntheticFaces | None = None
 
     def draw(self, index: int, views: int = 1) -> list[Face]:
@@ -138,7 +131,13 @@ class TrainingFaces(Dataset[Face | InputError]):
     def __init__(self, data: DataConfig, augmentation: AugmentationConfig, seed: int, im_size: int) -> None:
         self._seed, self._im_size, self.views = seed, im_size, data.views
         self._share = data.synthetic_share if data.dataset_path and data.synthetic else float(data.synthetic)
-        self._synthetic = _Synthetic(seed, im_size, data)
+        self._synthetic = _Synthetic(
+            seed,
+            im_size,
+            crop_jitter=data.crop_jitter,
+            pictures_per_person=data.pictures_per_person,
+            hard=data.hard_pictures,
+        )
         self._wflw = None
         if data.dataset_path:
             self._wflw = _WFLW(WFLWDataset(data.dataset_path, data.train_split), augmentation, seed)
