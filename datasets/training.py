@@ -56,6 +56,8 @@ class DataConfig:
     crop_jitter: float = 1.0
     #: Share of the synthetic faces in training that are as blurred, noisy, dark and occluded as hard videos get.
     hard_pictures: float = 0.0
+    #: Share of the synthetic faces in training with heads turned by 40° to 75°, beside those that are in any case.
+    turned_heads: float = 0.0
     #: Moments that each face is shown in, one after the other as in a video; the network is trained on the last.
     views: int = 1
     #: Split of WFLW to validate on; if empty, ``test``, or synthetic faces where there is no ``dataset_path``.
@@ -69,6 +71,7 @@ class DataConfig:
         check(self, "pictures_per_person", self.pictures_per_person >= 1, "at least 1")
         check(self, "crop_jitter", self.crop_jitter >= 0, "at least 0")
         check(self, "hard_pictures", 0 <= self.hard_pictures <= 1, "from 0 to 1")
+        check(self, "turned_heads", 0 <= self.turned_heads <= 1, "from 0 to 1")
         check(self, "views", self.views >= 1, "at least 1")
         check(self, "validation_images", self.validation_images >= 0, "at least 0")
         if not self.dataset_path and not self.synthetic:
@@ -137,6 +140,7 @@ class TrainingFaces(Dataset[Face | InputError]):
             crop_jitter=data.crop_jitter,
             pictures_per_person=data.pictures_per_person,
             hard=data.hard_pictures,
+            turned=data.turned_heads,
         )
         self._wflw = None
         if data.dataset_path:

@@ -1,6 +1,7 @@
 """Endless synthetic face crops with their 98 landmarks."""
 
 import copy
+import dataclasses
 from typing import NamedTuple
 
 import cv2
@@ -23,7 +24,7 @@ _OVERSAMPLING = 1.45
 #: People whose shapes are prepared together.
 _BLOCK = 128
 # Streams of random numbers.
-_PICTURE, _PERSON, _PHENOTYPES, _HARD, _VIEWS = range(5)
+_PICTURE, _PERSON, _PHENOTYPES, _HARD, _VIEWS, _TURN = range(6)
 
 
 class FacePicture(NamedTuple):
@@ -73,12 +74,19 @@ class SyntheticFaces:
         pictures_per_person: how many pictures in a row show the same person, each in another pose, expression and
             light. More than one is faster, as making a person up takes half the time of a picture.
         hard: share of the pictures that are as bad as a hard video's worst moments: blurred, noisy, dark, occluded.
+        turned: share of the pictures whose heads are turned by 40° to 75° to a side, beside those that are in any case.
     """
 
     def __init__(
-        self, seed: int, size: int = 256, crop_jitter: float = 1.0, pictures_per_person: int = 1, hard: float = 0.0
+        self,
+        seed: int,
+        size: int = 256,
+        crop_jitter: float = 1.0,
+        pictures_per_person: int = 1,
+        hard: float = 0.0,
+        turned: float = 0.0,
     ) -> None:
-        self._hard = hard
+        self._hard, self._turned = hard, turned
         self._seed, self._size, self._jitter, self._per_person = seed, size, crop_jitter, pictures_per_person
         self._head = load_head()
         self._landmarks = LandmarkModel(self._head)
@@ -140,6 +148,9 @@ class SyntheticFaces:
         """Someone somewhere, before anything is in front of the face and any camera has spoilt it."""
         person = self._person(index // self._per_person)
         pose = random_pose(rng)
+        turn_rng = np.random.default_rng((self._seed, index, _TURN))
+        if turn_rng.random() < self._turned:
+            pose = turned_aside(pose, turn_rng)
         expression = random_expression(rng)
         face = pose_face(self._head, person, expression, pose)
         # Where the face is in the picture of a camera of focal length 1 decides on the crop.
@@ -207,3 +218,9 @@ def random_pose(rng: np.random.Generator) -> Pose:
         torso_yaw=yaw * float(rng.uniform(0.1, 0.9)),
         gaze=(float(np.clip(rng.normal(0, 13), -35, 35)), float(np.clip(rng.normal(0, 8), -22, 25))),
     )
+
+
+def turned_aside(pose: Pose, rng: np.random.Generator) -> Pose:
+    """The same but for a turn of 40° to 75° to a side."""
+    yaw = float(rng.uniform(40, 75) * rng.choice((-1, 1)))
+    return dataclasses.replace(pose, yaw=yaw, torso_yaw=yaw * float(rng.uniform(0.1, 0.9)))
