@@ -106,13 +106,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def train(flags: argparse.Namespace, world: World) -> None:
     if flags.resume and not flags.output_dir:
         flags.output_dir = world.from_main(lambda: results.latest_folder(SCRIPT))
-    settings = read_flags(flags, world)
+    start = load_checkpoint(flags.init_weights, trust_pickle=flags.trust_pickle) if flags.init_weights else None
+    settings = read_flags(flags, start, world)
     config = settings.training
     if config.batch_size % (world.size * config.accumulate):
         parts = f"{world.size} processes times {config.accumulate} parts (--accumulate)"
         raise InputError(f"batch_size = {config.batch_size}, expected a multiple of {parts}")
     faces = TrainingFaces(settings.data, settings.augmentation, config.seed, settings.model.im_size)
-    trainer = make_trainer(settings, flags, world)
+    trainer = make_trainer(settings, start, world)
 
     def open_run() -> TrainingRun:
         folder = results.make_output_folder(flags.output_dir, SCRIPT)
@@ -161,30 +162,28 @@ def describe(flags: argparse.Namespace, world: World) -> dict[str, Any]:
     }
 
 
-def read_flags(flags: argparse.Namespace, world: World) -> Settings:
-    """The settings: of the flags that were given, then of the run to resume or the weights to start from."""
+def read_flags(flags: argparse.Namespace, start: LDEQ | None, world: World) -> Settings:
+    """The settings: of the flags that were given, then of the run to resume or the network to start from."""
     base: dict[str, dict[str, Any]] = {}
     if flags.resume:
         base = world.from_main(lambda: read_settings(Path(flags.output_dir)))
-    elif flags.init_weights:
-        start = load_checkpoint(flags.init_weights, trust_pickle=flags.trust_pickle)
+    elif start is not None:
         base = {"model": dataclasses.asdict(start.config), "solver": dataclasses.asdict(start.solver_config)}
     parts = {field.name: field.type for field in dataclasses.fields(Settings)}
     return Settings(**{name: config_from_flags(cls, flags, base.get(name)) for name, cls in parts.items()})  # type: ignore[arg-type]
 
 
-def make_trainer(settings: Settings, flags: argparse.Namespace, world: World) -> Trainer:
+def make_trainer(settings: Settings, start: LDEQ | None, world: World) -> Trainer:
     torch.manual_seed(settings.training.seed)
     model = LDEQ(settings.model, settings.solver)
     with torch.no_grad():
         model.cell.head.conv.weight *= settings.training.head_scale
-    if flags.init_weights:
-        start = load_checkpoint(flags.init_weights, trust_pickle=flags.trust_pickle).state_dict()
-        here, there = ({key: value.shape for key, value in state.items()} for state in (model.state_dict(), start))
+    if start is not None:
+        here, there = ({key: value.shape for key, value in net.state_dict().items()} for net in (model, start))
         different = [key for key in (here | there) if here.get(key) != there.get(key)]
         if different:
-            raise InputError(f"{flags.init_weights}: {different[0]} differs, expected weights of the same network")
-        model.load_state_dict(start)
+            raise InputError(f"--init_weights: {different[0]} differs, expected weights of the same network")
+        model.load_state_dict(start.state_dict())
     if world.size > 1:
         share_batch_norm(model)
     prepare(model, world.device, settings.training.precision)

@@ -11,7 +11,6 @@ import copy
 import dataclasses
 import hashlib
 import itertools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from benchmarks.common import describe_machine
 from datasets.wflw_v import Clip, WFLWVDataset
 from ldeq import LDEQ, InputError, VideoTracker
-from ldeq.files import written_whole
+from ldeq.files import read_json_object, written_whole
 from utils import plots, report, results
 from utils.cli import ArgumentParser, add_network_flags, at_least, run
 from utils.device import autocast, load_model, resolve_device
@@ -110,10 +109,10 @@ def check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
     """Refuses a folder with landmarks of other weights or other videos, which would stand beside new ones.
 
     Raises:
-        InputError: where it has them.
+        InputError: where it has them, or a file that does not say.
     """
     path = folder / "run.json"
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != identity:
+    if path.is_file() and read_json_object(path, "expected a study's, or another --output_dir") != identity:
         raise InputError(
             f"{folder}: holds a study of other weights, videos or precision, expected another --output_dir"
         )

@@ -1,11 +1,13 @@
-"""Writing files whole or not at all."""
+"""Files written whole or not at all, and read with a sentence about what is wrong with them."""
 
+import json
 import os
 import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ldeq.errors import InputError
 
@@ -64,6 +66,26 @@ def cannot_be_written(path: str | Path, error: OSError) -> InputError:
     return InputError(
         f"{path}: cannot be written ({error.strerror or error}), expected a disk with space and permission"
     )
+
+
+def read_json_object(path: str | Path, expected: str) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Args:
+        expected: what a message says is wanted, "expected …".
+
+    Raises:
+        InputError: where there is no file, or another thing in it.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file, {expected}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read ({error}), {expected}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: is no object but a {type(content).__name__}, {expected}")
+    return content
 
 
 def remove_temporaries(folder: Path, deep: bool = True) -> None:

@@ -105,3 +105,7 @@ def test_the_study_scores_as_the_metrics_do_and_goes_on(tmp_path, run_script):
     status, _, err = run_script(study_rwr.main, *arguments)
     assert status == 2
     assert "holds a study of other weights" in err
+    (tmp_path / "out" / "run.json").write_text("{")
+    status, _, err = run_script(study_rwr.main, *arguments)
+    assert status == 2
+    assert "run.json: cannot be read" in err

@@ -148,6 +148,22 @@ def test_views_of_a_face_lead_to_its_picture():
         assert not np.array_equal(views[0].image, views[1].image)
 
 
+def test_a_share_of_heads_is_turned_aside():
+    plain, some, all_of_them = (SyntheticFaces(4, 64, turned=share) for share in (0.0, 0.5, 1.0))
+    noses = []
+    n_same = 0
+    for index in range(8):
+        before, after, turned_face = (faces.draw(index) for faces in (plain, some, all_of_them))
+        n_same += np.array_equal(before.image, after.image)
+        assert "largepose" in turned_face.attributes
+        x = turned_face.landmarks[:, 0]
+        # The nose's tip against the middle of the face's outline.
+        noses.append((x[54] - (x[:33].min() + x[:33].max()) / 2) / np.ptp(x[:33]))
+    assert 0 < n_same < 8
+    assert np.abs(noses).min() > 0.25
+    assert min(noses) < 0 < max(noses)
+
+
 def test_people_differ(head):
     shapes = [SyntheticFaces(9)._person(number).neutral for number in range(6)]
     assert min(np.abs(a - b).max() for i, a in enumerate(shapes) for b in shapes[:i]) > 0.2

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from ldeq import LDEQ, InputError
-from ldeq.files import remove_temporaries, written_whole
+from ldeq.files import read_json_object, remove_temporaries, written_whole
 from utils.device import describe_device
 
 RESULTS = Path("results")
@@ -210,12 +210,8 @@ class VideoRun:
         self._begun = True
 
     def _check_identity(self) -> None:
-        try:
-            before = json.loads(self._marker.read_text(encoding="utf-8"))
-            different = [key for key in self._identity if before.get(key) != self._identity[key]]
-        except (OSError, ValueError, AttributeError) as error:
-            reason = f"cannot be read ({error}), expected the settings of the run to resume"
-            raise InputError(f"{self._marker}: {reason}") from None
+        before = read_json_object(self._marker, "expected the settings of the run to resume")
+        different = [key for key in self._identity if before.get(key) != self._identity[key]]
         if different:
             changes = ", ".join(f"{key} (then {before.get(key)!r}, now {self._identity[key]!r})" for key in different)
             raise InputError(f"{self._marker}: the run to resume differs in {changes}, expected the same settings")

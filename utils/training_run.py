@@ -17,11 +17,12 @@ from typing import Any
 import torch
 
 from ldeq import LDEQ, InputError, save_checkpoint
-from ldeq.files import cannot_be_written, written_whole
+from ldeq.files import cannot_be_written, read_json_object, written_whole
 from utils import plots
 from utils.losses import PARTS
 from utils.results import write_json
 
+_EXPECTED = "expected the folder of a training run to --resume (--output_dir) with its settings"
 COLUMNS = (
     "step",
     *PARTS,
@@ -77,7 +78,7 @@ class TrainingRun:
         path = self.folder / "run.json"
         content = {"settings": self._settings, **description}
         if path.is_file():
-            before = _read(path)
+            before = read_json_object(path, _EXPECTED)
             content = {**before, "settings": self._settings, "resumed": [*before.get("resumed", []), description]}
         write_json(path, content)
         rows = [row for row in self.rows() if int(row["step"]) <= step]
@@ -182,19 +183,7 @@ def read_settings(folder: Path) -> dict[str, dict[str, Any]]:
         InputError: where there is none.
     """
     path = folder / "run.json"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file, expected the folder of a training run to --resume (--output_dir)")
-    settings = _read(path).get("settings")
+    settings = read_json_object(path, _EXPECTED).get("settings")
     if not isinstance(settings, dict) or not all(isinstance(group, dict) for group in settings.values()):
-        raise InputError(f"{path}: has no settings, expected those of the run to resume")
+        raise InputError(f"{path}: has no settings, {_EXPECTED}")
     return settings
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}), expected the settings of the run to resume") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: is no object, expected the settings of the run to resume")
-    return content

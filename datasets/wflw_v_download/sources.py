@@ -1,6 +1,5 @@
 """Where WFLW-V is published, and how to name other places that have it."""
 
-import json
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ldeq import InputError
+from ldeq.files import read_json_object
 
 RANGES = "download_ranges.txt"
 _LISTS = "https://raw.githubusercontent.com/polo5/LDEQ_RwR/c9710751d1c20ca51fffd8d2dda6c6807c74f23b/datasets/WFLW_V/"
@@ -52,16 +52,8 @@ def read_sources(path: str | Path) -> Sources:
     Raises:
         InputError: where it cannot be read or has something else in it.
     """
-    path = Path(path)
     expected = "expected a JSON object with some of lists, bboxes, landmarks, archive and video"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file, {expected}") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}), {expected}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a {type(content).__name__}, {expected}")
+    content = read_json_object(path, expected)
     places = {key: value for key, value in content.items() if key != "lists"}
     for key, value in places.items():
         if key not in ("bboxes", "landmarks", "archive", "video") or not isinstance(value, str):
@@ -79,7 +71,7 @@ def _has_id(address: str) -> bool:
         return False
 
 
-def _read_lists(path: Path, content: Any) -> dict[str, ListSource]:
+def _read_lists(path: str | Path, content: Any) -> dict[str, ListSource]:
     names = ", ".join(_SHA256)
     if not isinstance(content, dict) or not content.keys() <= _SHA256.keys():
         raise InputError(f"{path}: 'lists' has other keys, expected some of {names}")

@@ -1,12 +1,11 @@
 """Fetching the published checkpoints."""
 
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from ldeq import InputError, load_checkpoint
-from ldeq.files import written_whole
+from ldeq.files import read_json_object, written_whole
 from utils import report
 from utils.download.backend import Connection
 from utils.download.fetch import Patience, fetch, list_drive_folder
@@ -66,12 +65,7 @@ def read_places(path: str | Path) -> Mapping[str, str]:
         InputError: where it is something else.
     """
     expected = f"expected a JSON object of addresses for some of {', '.join(NAMES)}"
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file, {expected}") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}), {expected}") from None
-    if not isinstance(content, dict) or not all(k in NAMES and isinstance(v, str) for k, v in content.items()):
+    content = read_json_object(path, expected)
+    if not all(key in NAMES and isinstance(place, str) for key, place in content.items()):
         raise InputError(f"{path}: holds something else, {expected}")
     return content
