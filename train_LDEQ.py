@@ -99,6 +99,8 @@ def make_parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains as the command line (or ``arguments``) says."""
     flags = make_parser().parse(arguments)
+    if flags.resume and flags.init_weights:
+        raise InputError("--resume with --init_weights: a run goes on from its own weights, expected one of them")
     with joined(flags.device) as world:
         train(flags, world)
 
@@ -121,10 +123,11 @@ def train(flags: argparse.Namespace, world: World) -> None:
 
     training_run = world.from_main(open_run, share=False)
     if flags.resume:
-        state = world.from_main(lambda: training_run.load_state() if training_run and training_run.begun else None)
-        if state:
-            load_state(trainer, state, flags.output_dir)
-    validation = ValidationFaces(settings.data, settings.model.im_size, flags.workers, world.rank, world.size)
+        state = world.from_main(lambda: training_run.load_state() if training_run else {})
+        load_state(trainer, state, flags.output_dir)
+    validation = world.together(
+        lambda: ValidationFaces(settings.data, settings.model.im_size, flags.workers, world.rank, world.size)
+    )
     batches = training_batches(
         faces,
         first_step=trainer.step,
@@ -136,13 +139,23 @@ def train(flags: argparse.Namespace, world: World) -> None:
         workers=flags.workers,
         with_views=config.follows_views_at,
     )
+
+    def begin() -> None:
+        if training_run is not None:
+            if not flags.resume:
+                training_run.save_state(trainer.state())  # with what --init_weights gave
+            training_run.begin(describe(flags, world), trainer.step)
+
+    world.together(begin)
     if training_run is not None:
-        if not training_run.begun:
-            training_run.save_state(trainer.state())  # with what --init_weights gave
-        training_run.begin(describe(flags, world), trainer.step)
         note = slow_precision_note(world.device, config.precision)
         n_weights = sum(weight.numel() for weight in trainer.model.parameters())
-        head = [f"network  {n_weights:,} weights", f"run      {training_run.folder}", note]
+        head = [
+            f"network  {n_weights:,} weights",
+            f"validate {validation.source}",
+            f"run      {training_run.folder}",
+            note,
+        ]
         report.print_lines(report.console(), head)
     with closing(batches), training_run or nullcontext():
         figures = fit(trainer, steps_of(batches, config.accumulate), validation, training_run)
@@ -270,8 +283,9 @@ def publish(training_run: TrainingRun, trainer: Trainer, row: dict[str, float], 
 def validate(trainer: Trainer, faces: ValidationFaces) -> dict[str, float]:
     """NME and FR in percent, AUC and the solver's iterations, of the averaged weights over all processes' faces."""
     tally = SolverTally()
-    batch_size = max(1, trainer.config.batch_size // trainer.world.size)
-    with autocast(trainer.world.device, trainer.config.precision):
+    config = trainer.config
+    batch_size = max(1, config.batch_size // (trainer.world.size * config.accumulate))
+    with autocast(trainer.world.device, config.precision):
         found = predict_pictures(trainer.averaged_model, faces, batch_size=batch_size, workers=0, on_batch=tally.add)
     mine = image_nme(found.predicted, found.truth)
     gathered = trainer.world.gather((mine, tally.n_iters, tally.n_solved))

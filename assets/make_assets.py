@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.synthetic import FacePicture, SyntheticFaces, SyntheticVideo
+from datasets.synthetic.writing import write_jpeg
 from datasets.training import HELD_OUT
 from datasets.wflw import ATTRIBUTES, write_list
 from datasets.wflw_v import write_clip, write_ids
-from ldeq.files import written_whole
 from utils import bundled
 from utils.landmarks98 import CROP_SIZE
 
@@ -33,6 +33,8 @@ N_PICTURES, N_SUBSET, N_CLIPS = 12, 2, 3
 SEED = HELD_OUT + 5_000_000
 #: How much of WFLW's crops the face takes.
 FACE_SHARE = 1 / 1.2
+#: JPEG quality of the pictures.
+QUALITY = 92
 
 
 @dataclass(frozen=True)
@@ -172,12 +174,12 @@ def make_wflw(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
         for index, (view, change) in enumerate(views):
             picture, landmarks = portrait.show(view, (CROP_SIZE, CROP_SIZE))
             name = f"{index}.jpg"
-            _write_jpeg(root / split / name, change(picture, landmarks))
+            write_jpeg(root / split / name, change(picture, landmarks), QUALITY)
             names.append(name)
             annotations.append(landmarks / CROP_SIZE)
         for index, face in synthetic[split].items():
             name = f"synthetic-{index}.jpg"
-            _write_jpeg(root / split / name, face.image)
+            write_jpeg(root / split / name, face.image, QUALITY)
             names.append(name)
             annotations.append(face.landmarks.astype(np.float64))
         write_list(root / f"{split}.txt", names, annotations, digits=6)
@@ -197,11 +199,6 @@ def synthetic_pictures() -> dict[str, dict[int, FacePicture]]:
                 subset[index] = face
         index += 1
     return drawn
-
-
-def _write_jpeg(path: Path, picture: Picture) -> None:
-    with written_whole(path) as temporary:
-        cv2.imwrite(str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
 
 
 # -- WFLW-V ------------------------------------------------------------------------------------------------------------

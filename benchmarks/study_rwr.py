@@ -51,15 +51,26 @@ class Row:
     NMF: float
 
 
-def filter_settings(fps: float) -> Mapping[str, Mapping[str, Callable[[Array], Array]]]:
+#: Landmarks (frames, 98, 2) and frames a second → landmarks (frames, 98, 2).
+Filter = Callable[[Array, float], Array]
+
+
+def filter_settings() -> Mapping[str, Mapping[str, Filter]]:
     """Filters by family and parameters, from hardly any smoothing to far too much."""
-    averages = {f"share {share:.2f}": partial(exponential_average, share=share) for share in np.linspace(0.95, 0.2, 16)}
+
+    def in_frames(smooth: Callable[[Array], Array]) -> Filter:
+        return lambda points, fps: smooth(points)
+
+    averages = {
+        f"share {share:.2f}": in_frames(partial(exponential_average, share=share))
+        for share in np.linspace(0.95, 0.2, 16)
+    }
     euros = {
-        f"min_cutoff {cutoff}, beta {beta}": partial(one_euro, fps=fps, min_cutoff=cutoff, beta=beta)
+        f"min_cutoff {cutoff}, beta {beta}": partial(one_euro, min_cutoff=cutoff, beta=beta)
         for cutoff, beta in itertools.product((0.3, 0.6, 1.0, 2.0, 4.0, 8.0), (0.0, 0.003, 0.01, 0.03, 0.1, 0.3))
     }
     polynomials = {
-        f"window {window}, order {order}": partial(savitzky_golay, window=window, order=order)
+        f"window {window}, order {order}": in_frames(partial(savitzky_golay, window=window, order=order))
         for window, order in itertools.product((3, 5, 7, 9, 11, 15, 21), (1, 2, 3))
         if window > order + 1
     }
@@ -90,33 +101,48 @@ def _iterations(count: int) -> str:
 
 def landmarks_of(
     tracker: VideoTracker, clips: Sequence[Clip], folder: Path, name: str, batch_size: int, workers: int
-) -> Videos:
-    """Landmarks (frames, 98, 2) of each clip, read from the folder where an earlier run has left them there."""
+) -> tuple[Videos, dict[str, str]]:
+    """Landmarks (frames, 98, 2) of each clip, read from the folder where an earlier run has left them there.
+
+    Returns:
+        Them, and why some clips have none: videos vanish from WFLW-V's sources.
+    """
+    failures: dict[str, str] = {}
     paths = {clip.id: folder / f"{clip.id}.npy" for clip in clips}
     missing = [clip for clip in clips if not paths[clip.id].exists()]
     if missing:
         with report.progress(len(missing), "video", name) as bar:
             for video in track_videos(tracker, missing, batch_size=batch_size, workers=workers):
                 if video.failure is not None:
-                    raise video.failure
-                with written_whole(paths[video.clip.id]) as temporary:
-                    np.save(temporary, np.array(video.landmarks))
+                    failures[video.clip.id] = str(video.failure)
+                else:
+                    with written_whole(paths[video.clip.id]) as temporary:
+                        np.save(temporary, np.array(video.landmarks))
                 bar.update()
-    return {id: np.load(path) for id, path in paths.items()}
+    return {id: np.load(path) for id, path in paths.items() if id not in failures}, failures
 
 
-def check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Refuses a folder with landmarks of other weights or other videos, which would stand beside new ones.
+def check_identity(folder: Path, network: Mapping[str, Any], clips: Sequence[Clip]) -> None:
+    """Refuses a folder with landmarks of another network or of other annotations, which would stand beside new ones.
+
+    Args:
+        network: what its landmarks depend on beside the clips.
 
     Raises:
         InputError: where it has them, or a file that does not say.
     """
     path = folder / "run.json"
-    if path.is_file() and read_json_object(path, "expected a study's, or another --output_dir") != identity:
+    annotations = {
+        clip.id: hashlib.sha256(clip.landmarks.tobytes() + clip.bboxes.tobytes()).hexdigest() for clip in clips
+    }
+    before = read_json_object(path, "expected a study's, or another --output_dir") if path.is_file() else {}
+    known = before.get("annotations", {})
+    same = isinstance(known, dict) and all(known.get(id, found) == found for id, found in annotations.items())
+    if before and not (same and all(before.get(name) == value for name, value in network.items())):
         raise InputError(
             f"{folder}: holds a study of other weights, videos or precision, expected another --output_dir"
         )
-    results.write_json(path, identity)
+    results.write_json(path, {**network, "annotations": {**known, **annotations}})
 
 
 def score(split: str, method: str, setting: str, found: Mapping[str, Array], truth: Mapping[str, Array]) -> Row:
@@ -146,7 +172,7 @@ def plot(rows: Sequence[Row], splits: Sequence[str]) -> Figure:
     figure = Figure(figsize=(6.5 * len(splits), 5.5), layout="constrained")
     for axes, split in zip(np.atleast_1d(figure.subplots(1, len(splits))), splits, strict=True):
         here = [row for row in rows if row.split == split]
-        for index, family in enumerate(filter_settings(25)):
+        for index, family in enumerate(filter_settings()):
             members = [row for row in here if row.method == family]
             axes.plot(*_points(front(members)), "-", color=f"C{index + 2}", label=f"{family}, tuned")
             axes.plot(*_points(members), ".", color=f"C{index + 2}", alpha=0.25)
@@ -181,27 +207,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
     datasets = {split: WFLWVDataset(flags.WFLW_V_dataset_path, split) for split in flags.splits}
     folder = results.make_output_folder(flags.output_dir, SCRIPT)
-    truths = [clip.landmarks for dataset in datasets.values() for clip in dataset.clips]
-    weights = Path(flags.landmark_model_weights).read_bytes()
-    identity = {
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        "landmarks_sha256": hashlib.sha256(b"".join(truth.tobytes() for truth in truths)).hexdigest(),
-        "precision": flags.precision,
-    }
-    check_identity(folder, identity)
+    weights = hashlib.sha256(Path(flags.landmark_model_weights).read_bytes()).hexdigest()
+    network = {"weights_sha256": weights, "precision": flags.precision}
+    check_identity(folder, network, [clip for dataset in datasets.values() for clip in dataset.clips])
     rows: list[Row] = []
+    skipped: dict[str, str] = {}
     for split, dataset in datasets.items():
-        truth = {clip.id: clip.landmarks for clip in dataset.clips}
+        clips = dataset.clips
         for name, tracker in rwr_trackers(model, flags.iterations).items():
             where = folder / "landmarks" / name
             with autocast(device, flags.precision):
-                found = landmarks_of(tracker, dataset.clips, where, f"{split}, {name}", flags.batch_size, flags.workers)
+                found, failures = landmarks_of(
+                    tracker, clips, where, f"{split}, {name}", flags.batch_size, flags.workers
+                )
+            skipped |= failures
+            # The first tracker finds out which clips there are to compare the methods on.
+            clips = [clip for clip in clips if clip.id in found]
+            if not clips:
+                raise InputError(
+                    f"{split}: no video can be used ({'; '.join(failures.values())}), expected at least one"
+                )
+            truth = {clip.id: clip.landmarks for clip in clips}
             method, _, setting = name.partition(", ")
             rows.append(score(split, method, setting, found, truth))
             if name == FRAME_BY_FRAME:
-                for family, settings in filter_settings(dataset.clips[0].read_fps()).items():
+                fps = {clip.id: clip.read_fps() for clip in clips}
+                for family, settings in filter_settings().items():
                     for setting, smooth in settings.items():
-                        smoothed = {id: smooth(points) for id, points in found.items()}
+                        smoothed = {id: smooth(points, fps[id]) for id, points in found.items()}
                         rows.append(score(split, family, setting, smoothed, truth))
     results.write_csv(folder / "study.csv", [vars(row) for row in rows])
     with written_whole(folder / "study.png") as temporary:
@@ -210,6 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out.print(describe_machine(device))
     for split in flags.splits:
         print_split(split, [row for row in rows if row.split == split])
+    report.print_lines(out, [f"skipped  {id}: {reason}" for id, reason in skipped.items()])
 
 
 def print_split(split: str, rows: Sequence[Row]) -> None:

@@ -4,6 +4,7 @@ Example i of a run is a function of the run's seed and i alone: not of workers, 
 interrupted before it.
 """
 
+import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class DataConfig:
     turned_heads: float = 0.0
     #: Moments that each face is shown in, one after the other as in a video; the network is trained on the last.
     views: int = 1
-    #: Split of WFLW to validate on; if empty, ``test``, or synthetic faces where there is no ``dataset_path``.
+    #: Split of WFLW to validate on; if empty, ``test``, or synthetic faces where training sees no WFLW.
     validation_split: str = ""
     #: Faces to validate on at most.
     validation_images: int = 500
@@ -160,6 +161,8 @@ class TrainingFaces(Dataset[Face | InputError]):
 class ValidationFaces(Dataset[tuple[Tensor, Tensor]]):
     """The faces that a network is validated on, kept in memory: item i is a normalised image and its landmarks.
 
+    :attr:`source` says in words what they are.
+
     Args:
         rank, size: this process among those that share the work: it has every ``size``-th face.
     """
@@ -172,8 +175,10 @@ class ValidationFaces(Dataset[tuple[Tensor, Tensor]]):
             # Spread over the list, which may be sorted.
             chosen = [index * len(dataset) // count for index in range(count)]
             source = _Unchanged(dataset)
+            self.source = f"{count} of {len(dataset)} pictures of {dataset.root}, {dataset.split}"
         else:
             chosen = list(range(data.validation_images))
+            self.source = f"{data.validation_images} synthetic faces that no run trains on"
             source = _Synthetic(VALIDATION_SEED, im_size)
         loaded = _loader(_Chosen(source, im_size), ([index] for index in chosen[rank::size]), workers)
         self._faces: list[Face] = [(pictures[0], landmarks[0]) for pictures, landmarks in loaded]
@@ -276,9 +281,15 @@ def _collate(examples: Sequence[tuple[NDArray[Any], ...] | InputError]) -> tuple
 
 
 def _start_worker(worker: int) -> None:
-    """One thread a worker; and it is the main process that an interrupt is for."""
+    """One thread a worker; and it is the main process that an interrupt is for.
+
+    In a group of its own a worker does not get what ends a whole group (``timeout``, torchrun, a cluster's scheduler):
+    the main process would lose it before it has saved.
+    """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

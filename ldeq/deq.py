@@ -63,6 +63,10 @@ class DEQLayer(nn.Module):
         n_corrections = gradient.n_corrections if wanted else 0
         with torch.no_grad():
             solution = self._solve(z0, injected, solver_config, return_trajectory or n_corrections > 0)
+        if wanted:
+            # Autocast keeps the halved weights of the solve, which had no graph; up to some PyTorch of 2025 it would
+            # hand them on to the evaluation below, and the weights would get no gradient.
+            torch.clear_autocast_cache()
         z = solution.z.view_as(z0)
         trajectory = solution.trajectory and [iterate.view_as(z0) for iterate in solution.trajectory]
         attached = None

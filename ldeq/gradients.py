@@ -18,7 +18,7 @@ from ldeq.solvers import SolverStats, StopReason, make_solver, solve
 
 GRADIENTS = ("implicit", "jfb", "unrolled")
 
-#: Relative residual of the backward solve above which its solution is not used.
+#: Residual of the backward solve above which its solution is not used, relative to that of the Jacobian-free gradient.
 _USABLE_ERROR = 0.5
 
 
@@ -143,8 +143,8 @@ def solve_backward(
     heatmap is almost 0), and Jᵀ brings it to that of the cell's input. The system is linear, so each sample is scaled
     to a mean square of 1, which makes the solvers' constants mean the same at every size of the loss.
 
-    Where a sample's solve does not come near, u = g (the Jacobian-free gradient, Fung et al. 2022): a Jacobian that is
-    no contraction must not make a gradient explode.
+    Where a sample's solve does not come near, u = g (the Jacobian-free gradient, Fung et al. 2022, which is w = 0 with
+    a residual of ‖Jᵀg‖): a Jacobian that is no contraction must not make a gradient explode.
 
     Args:
         transposed_jacobian: v (B, …) → Jᵀv (B, …).
@@ -174,7 +174,9 @@ def solve_backward(
             args=(source, torch.arange(n_samples, device=gradient.device)),
         )
     stats = solution.stats
-    usable = (stats.stop_reason != StopReason.NON_FINITE) & (stats.rel_error < _USABLE_ERROR)
+    # Not relative to w: what grows by a constant factor has a small change for its size.
+    near = stats.abs_error <= _USABLE_ERROR * torch.linalg.vector_norm(source, dim=1)
+    usable = (stats.stop_reason != StopReason.NON_FINITE) & near
     report.stats, report.replaced = stats, ~usable
     return gradient + torch.where(usable[:, None], solution.z * scale, 0).view(shape)
 

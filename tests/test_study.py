@@ -1,6 +1,7 @@
 """The study of RwR: the filters that it compares with, and the study on a small data set."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -101,6 +102,18 @@ def test_the_study_scores_as_the_metrics_do_and_goes_on(tmp_path, run_script):
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "landmarks").rglob("*.npy")}
     assert run_script(study_rwr.main, *arguments)[0] == 0
     assert before == {path: path.stat().st_mtime_ns for path in before}
+
+    # A video that is gone is left out of all methods, and another split may be added.
+    data = shutil.copytree(GOLDEN / "WFLW_V", tmp_path / "WFLW_V")
+    gone, *rest = ids
+    (data / "videos" / f"{gone}.mp4").unlink()
+    arguments[1] = data
+    shutil.rmtree(tmp_path / "out" / "landmarks")
+    status, out, err = run_script(study_rwr.main, *arguments)
+    assert status == 0, err
+    assert f"skipped  {gone}" in out
+    assert {path.stem for path in (tmp_path / "out" / "landmarks").rglob("*.npy")} == set(rest)
+
     save_checkpoint(weights, make_small_model(seed=1, solver={"max_iters": 3}))
     status, _, err = run_script(study_rwr.main, *arguments)
     assert status == 2

@@ -199,11 +199,12 @@ def test_data_sets_are_read_as_the_real_ones(tmp_path, run_script):
         assert not inside or np.abs(difference).mean() < 4  # JPEG
     test = WFLWDataset(tmp_path / "WFLW", "test")
     names = {test.name(index): test[index][1] for index in range(len(test))}
-    present = [split for split in SPLITS[1:] if (tmp_path / "WFLW" / f"{split}.txt").stat().st_size]
-    assert present
-    for split in present:
+    for split in SPLITS[1:]:
         subset = WFLWDataset(tmp_path / "WFLW", split)
-        assert all(np.array_equal(subset[i][1], names[subset.name(i)]) for i in range(len(subset)))
+        shared = [i for i in range(len(subset)) if subset.name(i) in names]
+        assert all(np.array_equal(subset[i][1], names[subset.name(i)]) for i in shared)
+        # One that none of the pictures belongs to has one of its own.
+        assert len(shared) == len(subset) or len(subset) == 1
     videos = WFLWVDataset(tmp_path / "WFLW_V", "hard")
     assert [clip.check_annotations() for clip in videos.clips] == [5]
     frames = list(videos.clips[0].frames())
@@ -232,6 +233,9 @@ def test_an_interrupted_data_set_goes_on_and_never_mixes_two(tmp_path, monkeypat
     assert sum(write(3)) == 4
     assert picture.stat().st_mtime_ns == drawn
     assert len(WFLWDataset(tmp_path, "train")) == 4
+    assert sum(write(3)) == 4
+    assert picture.stat().st_mtime_ns == drawn  # what is finished stays
+    assert (tmp_path / "train.txt").is_file()
     begin(4)
     assert not (tmp_path / "train.txt").exists()
     drawn = picture.stat().st_mtime_ns
@@ -243,3 +247,10 @@ def test_nothing_to_write_is_refused(tmp_path, run_script):
     status, _, err = run_script(writer.main, "--output_dir", tmp_path)
     assert status == 2
     assert "expected a number for --train, --test, --easy or --hard" in err
+
+
+def test_held_out_people_are_not_for_training(tmp_path, run_script):
+    status, _, err = run_script(writer.main, "--output_dir", tmp_path, "--train", 4, "--seed", 10_000_000)
+    assert status == 2
+    assert "expected less than 10000000" in err
+    assert not list(tmp_path.iterdir())

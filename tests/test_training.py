@@ -254,6 +254,17 @@ def test_views_are_followed_as_rwr_follows_frames(faces, monkeypatch):
     torch.testing.assert_close(starts[2], expected[1], atol=1e-5, rtol=1e-4)
 
 
+def test_in_half_precision_views_leave_every_weight_its_gradient():
+    model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
+    config = TrainingConfig(precision="bf16", follow_views=1.0)
+    trainer = Trainer(model, config, GradientConfig(), LossConfig(), World(0, 1, torch.device("cpu")))
+    rng = np.random.default_rng(0)
+    side = model.config.im_size
+    views = rng.integers(0, 255, (2, 2, side, side, 3), dtype=np.uint8)
+    trainer.advance([(views, rng.random((2, 98, 2), dtype=np.float32))])
+    assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
+
+
 def test_only_steps_that_follow_views_have_them(faces):
     config = TrainingConfig(follow_views=0.3)
     follows = [config.follows_views_at(step) for step in range(400)]
@@ -316,7 +327,13 @@ def train(faces: Path, out: Path, *options: object, launcher: tuple[str, ...] = 
     arguments = map(str, [*TINY, "--dataset_path", faces, "--output_dir", out, *options])
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [*launch, *arguments], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*launch, *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -351,9 +368,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(faces, tmp_path, run_sc
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert len(log_of(killed)) < 24
-    process = train(faces, killed, "--gradient", "implicit", "--resume")
+    process = train(faces, killed, "--gradient", "implicit", "--resume", "--workers", 2)
     wait_for_row(killed, 14, process)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGTERM)  # as timeout and schedulers do
     _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "--resume --output_dir" in err
@@ -405,6 +422,7 @@ BAD = {
     ),
     "no views": (["--dataset_path", "{faces}", "--follow_views", 0.5], "views = 1, expected both"),
     "nothing to resume": (["--resume"], "expected the folder of a training run"),
+    "two starts": (["--resume", "--init_weights", "{faces}"], "expected one of them"),
 }
 
 
@@ -505,12 +523,18 @@ def test_a_run_that_ends_before_its_first_state_keeps_the_weights_it_started_fro
         ("run.json", '{"settings": null}', "has no settings"),
         ("run.json", '{"settings": {"data": {"warmth": 1}}}', "warmth is no setting of DataConfig"),
         ("last.pth.tar", {"step": 1}, "does not fit its settings"),
+        ("last.pth.tar", {}, "does not fit its settings"),
+        ("last.pth.tar", None, "no such file"),
+        ("log.csv", "x\ny\n", "has no column 'step'"),
+        ("log.csv", "step,loss\n1,low\n", "cannot be read"),
     ],
 )
 def test_a_damaged_run_is_refused_in_one_sentence(file, content, sentence, faces, tmp_path, run_script):
     out = tmp_path / "run"
     assert run_script(train_LDEQ.main, *TINY, "--dataset_path", faces, "--steps", 1, "--output_dir", out)[0] == 0
-    if isinstance(content, str):
+    if content is None:
+        (out / file).unlink()
+    elif isinstance(content, str):
         (out / file).write_text(content)
     else:
         torch.save(content, out / file)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -60,6 +60,23 @@ class World:
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values
+
+    def together(self, make: Callable[[], T]) -> T:
+        """What ``make`` gives in each process.
+
+        Raises:
+            InputError: in all of them, where ``make`` raised it in any: none is left waiting for another.
+        """
+        made: T | None = None
+        error = None
+        try:
+            made = make()
+        except InputError as raised:
+            error = str(raised)
+        errors = [message for message in self.gather(error) if message is not None]
+        if errors:
+            raise InputError(errors[0])
+        return cast(T, made)
 
     def from_main(self, make: Callable[[], T], share: bool = True) -> T | Any:
         """What ``make`` gives in the main process, in all of them (None in the others without ``share``).

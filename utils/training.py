@@ -186,8 +186,10 @@ class Trainer:
         truth = torch.from_numpy(landmarks).to(device)
         config = self.model.solver_config
         max_iters = self.config.max_iters_at(self.step, config.max_iters)
+        # By itself, as halved weights that autocast keeps from here would have no gradient.
         with autocast(device, self.config.precision):
             z0 = self._follow(views[:, :-1])
+        with autocast(device, self.config.precision):
             output: LDEQOutput = self.model(
                 images,
                 z0,

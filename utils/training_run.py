@@ -64,11 +64,6 @@ class TrainingRun:
             raise InputError(f"{folder}: holds a training run, expected --resume to go on or another --output_dir")
 
     @property
-    def begun(self) -> bool:
-        """Whether there is a state to go on from."""
-        return self.last.is_file()
-
-    @property
     def last(self) -> Path:
         """The state that an interrupted run goes on from."""
         return self.folder / "last.pth.tar"
@@ -93,14 +88,26 @@ class TrainingRun:
         self._events = SummaryWriter(str(self.folder / "events"), purge_step=step + 1)
 
     def rows(self) -> list[dict[str, str]]:
-        """The log's rows, by their columns."""
+        """The log's rows, by their columns.
+
+        Raises:
+            InputError: where there are others in it.
+        """
         if not self._log.is_file():
             return []
-        text = self._log.read_text(encoding="utf-8")
-        rows = list(csv.DictReader(io.StringIO(text)))
-        # A process that was killed as it wrote leaves a part of a row.
-        whole = [row for row in rows if None not in row.values() and None not in row]
-        return whole if text.endswith("\n") else whole[:-1] if len(whole) == len(rows) else whole
+        try:
+            text = self._log.read_text(encoding="utf-8")
+            rows = list(csv.DictReader(io.StringIO(text)))
+            # A process that was killed as it wrote leaves a part of a row.
+            whole = [row for row in rows if None not in row.values() and None not in row]
+            whole = whole if text.endswith("\n") else whole[:-1] if len(whole) == len(rows) else whole
+            for row in whole:
+                int(row["step"])
+                [float(value) for value in row.values() if value]
+        except (OSError, ValueError, KeyError, csv.Error) as error:
+            reason = f"cannot be read ({error})" if not isinstance(error, KeyError) else f"has no column {error}"
+            raise InputError(f"{self._log}: {reason}, expected the log of the run to resume") from None
+        return whole
 
     def write_row(self, row: Mapping[str, float]) -> None:
         """Adds a row to the log, and to TensorBoard's events where that is installed."""
@@ -128,6 +135,9 @@ class TrainingRun:
         Raises:
             InputError: where it cannot be read.
         """
+        if not self.last.is_file():
+            # It is there before run.json is: training anew would take the place of what has been trained.
+            raise InputError(f"{self.last}: no such file, expected the state of the run to resume")
         try:
             state: dict[str, Any] = torch.load(self.last, map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load raises whatever the damage in the file leads to

@@ -35,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = make_parser().parse(arguments)
     if not (flags.train or flags.test or flags.easy or flags.hard):
         raise InputError("nothing to write, expected a number for --train, --test, --easy or --hard")
+    if flags.train and flags.seed >= HELD_OUT:
+        raise InputError(
+            f"--train with --seed {flags.seed}, expected less than {HELD_OUT}: from there on people are held out"
+        )
     pictures, videos = Path(flags.output_dir) / "WFLW", Path(flags.output_dir) / "WFLW_V"
     seed, workers = flags.seed, flags.workers
     if flags.train:

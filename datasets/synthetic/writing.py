@@ -1,6 +1,7 @@
 """Synthetic data sets on disk, in the layouts of pre-cropped WFLW and of WFLW-V."""
 
 import functools
+import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -10,12 +11,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from datasets.synthetic.pictures import SyntheticFaces
 from datasets.synthetic.videos import FPS, SyntheticVideo
 from datasets.wflw import ATTRIBUTES, write_list
 from datasets.wflw_v import write_clip, write_ids
-from ldeq.files import remove_temporaries, written_whole
+from ldeq.files import read_json_object, remove_temporaries, written_whole
+from utils.results import write_json
 
 #: Pictures that a worker makes before it reports.
 _CHUNK = 16
@@ -34,7 +37,8 @@ def write_pictures(
 ) -> Iterator[int]:
     """Writes ``<root>/<split>.txt`` and ``<root>/<split>/<number>.jpg``; of a split ``test`` also WFLW's six subsets.
 
-    An interrupted call goes on where it was when it is made again; lists are written last.
+    An interrupted call goes on where it was when it is made again, and one that was finished changes nothing; lists are
+    written last. A subset that none of the pictures belongs to has the next one that would.
 
     Args:
         root: folder of the data set.
@@ -48,12 +52,19 @@ def write_pictures(
     Yields:
         How many pictures were finished since the last time.
     """
-    folder, parts = root / split, root / f".{split}.unfinished"
+    folder, parts, finished = root / split, root / f".{split}.unfinished", root / split / "settings.json"
     folder.mkdir(parents=True, exist_ok=True)
     remove_temporaries(folder)
     arguments = {"seed": seed, "crop_jitter": crop_jitter, "pictures_per_person": pictures_per_person}
+    settings = {**arguments, "quality": quality, "count": count}
+    names = [_name(index) for index in range(count)]
+    there = [root / f"{split}.txt", finished, *(folder / name for name in names)]
+    if all(path.is_file() for path in there) and read_json_object(finished, "expected these pictures'") == settings:
+        yield count
+        return
+    finished.unlink(missing_ok=True)
     # Parts of other settings would be another data set's.
-    parts = parts / "-".join(str(value) for value in (*arguments.values(), quality, count))
+    parts = parts / "-".join(str(value) for value in settings.values())
     for other in parts.parent.glob("*/"):
         if other != parts:
             shutil.rmtree(other)
@@ -68,7 +79,6 @@ def write_pictures(
     saved = [np.load(parts / f"{chunk.start}.npz") for chunk in chunks]
     landmarks = np.concatenate([part["landmarks"] for part in saved])
     attributes = np.concatenate([part["attributes"] for part in saved])
-    names = [_name(index) for index in range(count)]
     if split == "test":
         for attribute, present in zip(ATTRIBUTES, attributes.T, strict=True):
             subset = root / f"{split}_{attribute}"
@@ -77,8 +87,18 @@ def write_pictures(
             for index in chosen:
                 with written_whole(subset / names[index]) as temporary:
                     shutil.copyfile(folder / names[index], temporary)
-            write_list(root / f"{split}_{attribute}.txt", [names[index] for index in chosen], landmarks[chosen])
+            names_of, landmarks_of = [names[index] for index in chosen], [landmarks[index] for index in chosen]
+            if not chosen:
+                index, picture = next(
+                    (index, picture)
+                    for index in itertools.count(count)
+                    if attribute in (picture := _faces(**arguments).draw(index)).attributes
+                )
+                write_jpeg(subset / _name(index), picture.image, quality)
+                names_of, landmarks_of = [_name(index)], [picture.landmarks]
+            write_list(root / f"{split}_{attribute}.txt", names_of, landmarks_of)
     write_list(root / f"{split}.txt", names, landmarks)
+    write_json(finished, settings)
     shutil.rmtree(parts.parent)
 
 
@@ -112,6 +132,13 @@ def write_videos(
     for _ in _in_processes(write, numbers, workers):
         yield 1
     write_ids(root, split, (_id(split, seed, number) for number in numbers))
+
+
+def write_jpeg(path: Path, picture: NDArray[np.uint8], quality: int) -> None:
+    """A picture (H, W, 3) RGB; ``quality`` is 1 to 100."""
+    with written_whole(path) as temporary:
+        _, coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+        temporary.write_bytes(coded.tobytes())
 
 
 def _in_processes(work: Callable[[Any], None], items: Sequence[Any], workers: int) -> Iterator[Any]:
@@ -153,9 +180,7 @@ def _draw_pictures(indices: range, *, folder: Path, parts: Path, arguments: dict
     landmarks, attributes = [], []
     for index in indices:
         picture = faces.draw(index)
-        with written_whole(folder / _name(index)) as temporary:
-            _, coded = cv2.imencode(".jpg", picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-            temporary.write_bytes(coded.tobytes())
+        write_jpeg(folder / _name(index), picture.image, quality)
         landmarks.append(picture.landmarks)
         attributes.append([name in picture.attributes for name in ATTRIBUTES])
     with written_whole(done) as temporary:
