@@ -115,7 +115,10 @@ def make_parser() -> ArgumentParser:
         "--yunet_model", metavar="FILE|fetch", help="YuNet's ONNX file; fetch downloads it once, into the user's cache"
     )
     parser.add_argument(
-        "--detector_score", type=float, metavar="SCORE", help="faces below it are left out (dlib 0, YuNet 0.7)"
+        "--detector_score",
+        type=number_within(-1e6, 1e6),
+        metavar="SCORE",
+        help="faces below it are left out (dlib 0, YuNet 0.7)",
     )
     parser.add_argument(
         "--detector_side", type=at_least(64), default=DEFAULT_SIDE, help="frames are scaled to this longer side for it"

@@ -70,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         flags.landmark_model_weights, flags.WFLW_V_dataset_path, model, vars(flags), device
     )
     requested = results.latest_folder(SCRIPT) if flags.resume and not flags.output_dir else flags.output_dir
+    if requested and (Path(requested) / "videos").resolve() == (dataset.root / "videos").resolve():
+        raise InputError(f"--output_dir {requested}: holds the data set's own videos, expected another folder")
     folder = results.make_output_folder(requested, SCRIPT)
     outcome = results.VideoRun(
         folder,

@@ -9,6 +9,7 @@ frame by frame every frame takes all of ``--max_iters``: an upper bound.
 import itertools
 import time
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out.print(describe_machine(device))
     rows = []
     for precision in flags.precisions:
-        model = prepare(network, device, precision)
+        model = prepare(deepcopy(network), device, precision)  # each has its own memory format
         note = slow_precision_note(device, precision)
         if note:
             out.print(note)

@@ -6,6 +6,7 @@ python -m datasets.crop_WFLW --images WFLW_images --annotations WFLW_annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from datasets.wflw import SPLITS
 from datasets.wflw_original import TRAIN, crop_split, find_list, read_list, splits_of
 from ldeq import InputError
 from ldeq.files import remove_temporaries
@@ -40,13 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images, output = Path(flags.images), Path(flags.output_folder)
     if not images.is_dir():
         raise InputError(f"{images}: no such folder, expected WFLW_images")
-    parts = (TRAIN,) if flags.split and set(flags.split) == {TRAIN} else (TRAIN, "test")
+    unknown = [split for split in flags.split or () if split not in (TRAIN, *SPLITS)]
+    if unknown:
+        raise InputError(
+            f"--split: {', '.join(unknown)}: no such split, expected some of {', '.join((TRAIN, *SPLITS))}"
+        )
+    wants = set(flags.split or (TRAIN, *SPLITS))
+    parts = [part for part, members in ((TRAIN, {TRAIN}), ("test", set(SPLITS))) if wants & members]
     faces = {part: read_list(find_list(Path(flags.annotations), part)) for part in parts}
     splits = splits_of(faces)
-    unknown = [split for split in flags.split or () if split not in splits]
-    if unknown:
-        raise InputError(f"--split: {', '.join(unknown)}: no such split, expected some of {', '.join(splits)}")
-    wanted = {split: splits[split] for split in splits if not flags.split or split in flags.split}
+    wanted = {split: splits[split] for split in splits if split in wants}
 
     named = {images / face.image for part in wanted.values() for face in part}
     missing = sorted(str(path) for path in named if not path.is_file())

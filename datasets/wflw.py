@@ -27,6 +27,8 @@ SPLITS = ("test", *(f"test_{attribute}" for attribute in ATTRIBUTES))
 _TOLERANCE = 0.5 / CROP_SIZE
 #: How far from its centre, in sides of the crop, a landmark can be; farther ones are in pixels, or slips.
 _FARTHEST = 2.5
+#: Outer eye corners closer than this, as a fraction of the crop's side, are one point: float32 tells no less apart.
+_CLOSEST = 1e-6
 #: Pixels that a padded border has past the landmark that needed it.
 _MARGIN = 8
 
@@ -163,7 +165,7 @@ def _read_line(line: str, where: str, folder: Path) -> _Face:
     landmarks = numbers.reshape(N_LANDMARKS, 2)
     one, other = OUTER_EYE_CORNERS
     seen = _move_along(landmarks, _border(landmarks))
-    if np.array_equal(seen[one], seen[other]):
+    if np.linalg.norm(seen[one] - seen[other]) < _CLOSEST:
         raise InputError(
             f"{where}: landmarks {one} and {other} coincide, expected two outer eye corners to normalise by"
         )

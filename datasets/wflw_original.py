@@ -13,6 +13,7 @@ from datasets.wflw import ATTRIBUTES, write_list
 from ldeq import InputError
 from ldeq.files import cannot_be_written, written_whole
 from utils.landmarks98 import CROP_SIZE, N_LANDMARKS
+from utils.media import read_picture
 
 Points = NDArray[np.float64]
 
@@ -136,9 +137,11 @@ def crop_split(
         on_faces: is told of faces as they are written.
 
     Raises:
-        InputError: where images cannot be read (all of them are named), or the disk does not take them.
+        InputError: where images cannot be read (all of them are named), the disk does not take them, or there is a list
+            of other crops.
     """
     folder = output / split
+    _check_list(output / f"{split}.txt", {face.name for face in faces})
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (output / f"{split}.txt").unlink(missing_ok=True)  # of an earlier run, whose crops are replaced
@@ -167,18 +170,26 @@ def crop_split(
     write_list(output / f"{split}.txt", [face.name for face in faces], landmarks)
 
 
+def _check_list(path: Path, names: set[str]) -> None:
+    """Refuses to replace a list of anything but these crops."""
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    if any(line.rsplit(maxsplit=2 * N_LANDMARKS)[0].strip() not in names for line in lines if line.strip()):
+        raise InputError(f"{path}: lists other crops than these, expected another --output_folder")
+
+
 def _crop_to_file(path: Path, face: Face, folder: Path) -> NDArray[np.float64]:
     """The landmarks in the crop that it writes, as fractions of its side."""
     try:
-        content = np.fromfile(path, np.uint8)
+        image = read_picture(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}), expected an image") from None
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
     if image is None:
         raise InputError(f"{path}: cannot be read as a picture, expected an image of WFLW")
     if crop_square(face.landmarks)[2] > _LARGEST * max(image.shape[:2]):
         raise InputError(f"{path}: is {image.shape[1]}x{image.shape[0]}, expected an image that holds its landmarks")
-    crop, landmarks = crop_face(np.asarray(image, np.uint8), face.landmarks)
+    crop, landmarks = crop_face(image, face.landmarks)
     with written_whole(folder / face.name) as temporary:
-        temporary.write_bytes(cv2.imencode(".png", crop)[1].tobytes())
+        temporary.write_bytes(cv2.imencode(".png", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))[1].tobytes())
     return landmarks

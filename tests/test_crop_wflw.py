@@ -129,3 +129,21 @@ def test_what_cannot_be_cropped_is_named(damage, named, crop, original, tmp_path
 
 def test_unknown_split(crop):
     assert_refused(crop("--split", "val"), "val", "test_blur")
+
+
+def test_a_list_of_other_crops_is_kept(crop, original, tmp_path):
+    (tmp_path / "WFLW").mkdir()
+    theirs = tmp_path / "WFLW" / "test.txt"
+    theirs.write_text("000001.png " + " ".join(["0.5"] * 196) + "\n")
+    status, _, err = crop("--split=test")
+    assert status == 2
+    assert "lists other crops" in err
+    assert theirs.read_text().startswith("000001.png")
+
+
+def test_one_part_needs_only_its_own_list(crop, original, tmp_path):
+    _, annotations, _ = original
+    next(annotations.rglob("*_train.txt")).unlink()
+    assert crop("--split=test_blur")[0] == 0
+    assert len(WFLWDataset(tmp_path / "WFLW", "test_blur")) == 1
+    assert crop("--split=train")[0] == 2

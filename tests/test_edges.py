@@ -1,7 +1,9 @@
 """Input that is odd rather than missing: what a data set that has been through many hands can hold."""
 
 import json
+import subprocess
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,8 +18,12 @@ from ldeq import InputError, load_checkpoint, save_checkpoint
 from ldeq.files import remove_temporaries, written_whole
 from tests.conftest import GOLDEN, make_small_model
 from utils import bundled
+from utils.display import Window
 from utils.evaluation import predict_pictures
-from utils.video import VideoWriter
+from utils.media import read_picture
+from utils.results import make_output_folder
+from utils.sources import open_source
+from utils.video import VideoReader, VideoWriter
 
 
 def results(folder):
@@ -303,3 +309,97 @@ def test_saved_checkpoints_are_the_same_bytes(tmp_path):
         save_checkpoint(tmp_path / name, make_small_model())
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     load_checkpoint(tmp_path / "a")
+
+
+def test_no_file_that_is_not_ours_makes_way(wflw_v, run_script, weights, tmp_path):
+    data = {path: path.read_bytes() for path in wflw_v.rglob("*") if path.is_file()}
+    flags = [weights, f"--WFLW_V_dataset_path={wflw_v}"]
+    status, _, err = run_script(test_LDEQ_WFLW_V.main, *flags, f"--output_dir={wflw_v}")
+    assert status == 2
+    assert "the data set's own videos" in err
+    assert {path: path.read_bytes() for path in wflw_v.rglob("*") if path.is_file()} == data
+    mine = [tmp_path / "out" / name for name in ("videos/holiday.mp4", "photo.png", "predictions/other.npy")]
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for _ in range(2):
+        assert run_script(test_LDEQ_WFLW_V.main, *flags, f"--output_dir={tmp_path / 'out'}")[0] == 0
+    assert all(path.is_file() for path in mine)
+
+
+def test_another_run_below_the_folder_keeps_its_unfinished_files(tmp_path):
+    (tmp_path / "other").mkdir()
+    with written_whole(tmp_path / "other" / "table.csv") as temporary:
+        make_output_folder(str(tmp_path), "script")
+        assert temporary.is_file()
+
+
+def test_results_that_lead_nowhere_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").symlink_to(tmp_path / "unmounted")
+    with pytest.raises(InputError, match="expected a folder for the results"):
+        make_output_folder(None, "script")
+
+
+def test_paths_that_ffmpeg_would_take_for_something_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frames = np.zeros((3, 64, 64, 3), dtype=np.uint8)
+    writer = VideoWriter("at 16:30/clip.mp4", 25)
+    for frame in frames:
+        writer.write(frame)
+    writer.close()
+    assert len(list(VideoReader("at 16:30/clip.mp4"))) == 3
+    odd = tmp_path / "caf\udce9.mp4"
+    odd.write_bytes((tmp_path / "at 16:30" / "clip.mp4").read_bytes())
+    with pytest.raises(InputError, match="no UTF-8"):
+        VideoReader(odd)
+    with pytest.raises(InputError, match="no such file"):
+        open_source("20231123161800")  # no camera has this number
+
+
+def test_frames_too_large_for_h264_are_refused(tmp_path):
+    writer = VideoWriter(tmp_path / "clip.mp4", 25)
+    with pytest.raises(InputError, match="17000x64, expected at most 16384"):
+        writer.write(np.zeros((64, 17000, 3), dtype=np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_that_is_none_or_too_large(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    (tmp_path / "b.png").touch()
+    assert read_picture(tmp_path / "a.png") is None
+    assert read_picture(tmp_path / "b.png") is None
+    picture = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "c.png")
+    assert np.array_equal(read_picture(tmp_path / "c.png"), picture)
+
+    def too_large(*arguments):
+        raise cv2.error("Image is larger than CV_IO_MAX_IMAGE_PIXELS")
+
+    monkeypatch.setattr(cv2, "imdecode", too_large)
+    assert read_picture(tmp_path / "c.png") is None
+
+
+def test_closing_the_window_asks_to_stop(monkeypatch):
+    def closed(*arguments):
+        raise cv2.error("NULL guiReceiver")
+
+    for name in ("namedWindow", "resizeWindow", "imshow"):
+        monkeypatch.setattr(cv2, name, lambda *arguments: None)
+    monkeypatch.setattr(cv2, "waitKey", lambda delay: -1)
+    monkeypatch.setattr(cv2, "getWindowProperty", closed)
+    monkeypatch.setattr(cv2, "destroyWindow", closed)
+    monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: subprocess.CompletedProcess([], 0))
+    window = Window("LDEQ")
+    assert window.show(np.zeros((64, 64, 3), dtype=np.uint8)) is False
+    window.close()
+
+
+def test_eye_corners_that_float32_does_not_tell_apart(wflw):
+    def close(words):
+        words[1 + 2 * 60 : 3 + 2 * 60] = ["0.50000000", "0.5"]
+        words[1 + 2 * 72 : 3 + 2 * 72] = ["0.50000001", "0.5"]
+
+    edit_line(wflw, close)
+    with pytest.raises(InputError, match="coincide"):
+        WFLWDataset(wflw, "test")

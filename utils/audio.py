@@ -4,6 +4,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Self
 
+from utils.media import for_ffmpeg
+
 #: Codecs that an MP4 takes as they are and players expect in one; others become AAC.
 COPIED_CODECS = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})
 #: MP4 takes MP3 from this sampling rate on, in Hz: below are MPEG 2.5's.
@@ -45,7 +47,7 @@ class Sound:
         import av
 
         try:
-            source = av.open(str(path))
+            source = av.open(for_ffmpeg(path))
         except (av.FFmpegError, OSError):
             return None
         streams = [stream for stream in source.streams.audio if stream.codec_context is not None]
@@ -125,7 +127,7 @@ def has_sound(path: str | Path) -> bool:
     import av
 
     try:
-        with av.open(str(path)) as source:
+        with av.open(for_ffmpeg(path)) as source:
             return len(source.streams.audio) > 0
     except (av.FFmpegError, OSError):
         return False

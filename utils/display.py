@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -42,8 +43,13 @@ class Window:
             self._opened = True
         cv2.imshow(self._title, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
         key = cv2.waitKey(1) & 0xFF
-        return key not in (ord("q"), 27) and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        try:
+            visible = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        except cv2.error:  # as Qt has it where the window has been closed
+            visible = False
+        return visible and key not in (ord("q"), 27)
 
     def close(self) -> None:
         if self._opened:
-            cv2.destroyWindow(self._title)
+            with suppress(cv2.error):  # closed by its user
+                cv2.destroyWindow(self._title)

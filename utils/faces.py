@@ -84,7 +84,7 @@ class NetworkLandmarker:
         if self._on_output is not None:
             self._on_output(output)
         points = landmarks_of(output).astype(np.float64)
-        return Landmarks(points, output.uncertainty.double().cpu().numpy())
+        return Landmarks(points, output.uncertainty.float().cpu().numpy().astype(np.float64))
 
     def restart(self, *faces: Hashable) -> None:
         """See :class:`Landmarker`."""

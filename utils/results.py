@@ -22,6 +22,9 @@ from ldeq.files import read_json_object, remove_temporaries, written_whole
 from utils.device import describe_device
 
 RESULTS = Path("results")
+#: Plots of a run over videos, and its folders with a file a video, by what these end in.
+_PLOTS = ("nme_nmf.png", "frames.png")
+_SUFFIXES = {"predictions": "npy", "videos": "mp4", "frames": "png"}
 
 
 def make_output_folder(requested: str | None, script: str) -> Path:
@@ -40,15 +43,18 @@ def make_output_folder(requested: str | None, script: str) -> Path:
             pass  # better now than after hours
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror}, expected a folder for the results (--output_dir)") from None
-    remove_temporaries(folder)
+    # Not whatever else is below a folder that may be anybody's, such as other runs that are under way.
+    for place in (folder, *(folder / name for name in _SUFFIXES)):
+        remove_temporaries(place, deep=False)
     return folder
 
 
 def _make_new(folder: Path) -> Path:
     """A folder that nobody has; two runs may start in one second."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
     for number in itertools.count(2):
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir()
             break
         except FileExistsError:
             folder = folder.with_name(f"{folder.name.rsplit('.', 1)[0]}.{number}")
@@ -201,13 +207,20 @@ class VideoRun:
         """Before the first video's results: another run's make way, and ``run.json`` says what this one is."""
         if self._begun:
             return
-        for path in (self._finished, self._table, *self.folder.glob("*.png")):
+        # Only what its table names: the folder may hold other files, which are not ours to remove.
+        for id in self._earlier_ids() if self._marker.is_file() else ():
+            for name, suffix in _SUFFIXES.items():
+                (self.folder / name / f"{id}.{suffix}").unlink(missing_ok=True)
+        for path in (self._finished, self._table, *(self.folder / plot for plot in _PLOTS)):
             path.unlink(missing_ok=True)
-        for name, suffix in (("predictions", "npy"), ("videos", "mp4"), ("frames", "png")):
-            for path in (self.folder / name).glob(f"[!.]*.{suffix}"):
-                path.unlink(missing_ok=True)
         write_json(self._marker, self._identity)
         self._begun = True
+
+    def _earlier_ids(self) -> list[str]:
+        try:
+            return [str(id) for id in pd.read_csv(self._table, dtype={"id": str}, keep_default_na=False)["id"]]
+        except (OSError, ValueError, KeyError):
+            return []
 
     def _check_identity(self) -> None:
         before = read_json_object(self._marker, "expected the settings of the run to resume")

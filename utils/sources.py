@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldeq import InputError
+from utils.media import for_ffmpeg, read_picture
 from utils.video import DEFAULT_FPS, VideoReader
 
 #: Names of pictures end so.
@@ -122,11 +123,14 @@ class PictureFolder(FrameSource):
 
     def __iter__(self) -> Iterator[SourceFrame]:
         for index, path in enumerate(self._paths):
-            picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            try:
+                picture = read_picture(path)
+            except OSError:
+                picture = None
             if picture is None:
                 self._unreadable.append(path.name)
             else:
-                yield SourceFrame(index, index / self.fps, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))  # type: ignore[arg-type]
+                yield SourceFrame(index, index / self.fps, picture)
         if len(self._unreadable) == len(self._paths):
             raise InputError(f"{self.name}: none of its {len(self._paths)} pictures can be read, expected pictures")
 
@@ -175,12 +179,12 @@ class Camera(FrameSource):
 
 
 def open_source(name: str | Path, fps: float = DEFAULT_FPS) -> FrameSource:
-    """A camera where ``name`` is a number, a folder of pictures (at ``fps``) where it is one, else a video file.
+    """A camera where ``name`` is a number below 1000, a folder of pictures (at ``fps``), or a video file.
 
     Raises:
         InputError: where it cannot be opened.
     """
-    if str(name).isdecimal() and not Path(name).exists():
+    if str(name).isdecimal() and len(str(name)) <= 3 and not Path(name).exists():
         return Camera(int(str(name)))
     return PictureFolder(name, fps) if Path(name).is_dir() else VideoFile(name)
 
@@ -196,7 +200,7 @@ def _pixel_aspect(path: str | Path) -> Fraction:
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(for_ffmpeg(path)) as container:
             stream = container.streams.video[0]
             aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
             if not aspect or aspect == 1:
@@ -212,7 +216,7 @@ def _what_is_missing(path: str, n_decoded: int) -> str | None:
     import av
 
     try:
-        with av.open(path) as container:
+        with av.open(for_ffmpeg(path)) as container:
             stream = container.streams.video[0]
             n_said = stream.frames
             declared = container.duration / av.time_base if container.duration else 0.0

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ldeq import InputError
 from ldeq.files import WholeFile, cannot_be_written
+from utils.media import for_ffmpeg
 
 # What FFmpeg and OpenCV have to say of damaged files would stand between our own sentences on stderr.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -22,6 +23,8 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 #: Frames per second where a file does not tell.
 DEFAULT_FPS = 25.0
+#: Side in pixels of the largest frames that x264 takes.
+LARGEST_SIDE = 16384
 #: So many failures to decode one after another are taken for the end of a file that is read on behind damage.
 MOST_FAILURES = 64
 
@@ -42,7 +45,7 @@ class VideoReader:
             raise InputError(f"{self.path}: no such file, expected a video")
         with self.path.open("rb"):  # what the system does not let us read is no damaged video
             pass
-        self._capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
+        self._capture = cv2.VideoCapture(for_ffmpeg(self.path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise InputError(f"{self.path}: cannot be decoded, expected a video")
 
@@ -128,7 +131,8 @@ class VideoWriter:
 
         try:
             self._whole = WholeFile(path)
-            self._container = av.open(str(self._whole.temporary), "w", format="mp4", options={"movflags": "+faststart"})
+            target = for_ffmpeg(self._whole.temporary)
+            self._container = av.open(target, "w", format="mp4", options={"movflags": "+faststart"})
         except OSError as error:
             raise cannot_be_written(path, error) from None
         self._stream = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
@@ -158,6 +162,12 @@ class VideoWriter:
 
         height, width = frame.shape[:2]
         if self._size is None:
+            if max(height, width) > LARGEST_SIDE:
+                self.discard()
+                raise InputError(
+                    f"{self._whole.path}: its frames would be {width}x{height}, expected at most {LARGEST_SIDE} pixels "
+                    "a side, as H.264 has them"
+                )
             self._size = (height, width)
             self._stream.height, self._stream.width = height + height % 2, width + width % 2
         elif self._size != (height, width):

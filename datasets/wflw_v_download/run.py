@@ -110,7 +110,8 @@ def _download(root: Path, settings: Settings, split: str, only: Sequence[str] | 
         raise InputError(f"{', '.join(unknown)}: not in the {split} id list of {root}, expected ids that it has")
 
     report = Report(root, splits)
-    complete = {id for id in ids if report.is_complete(id) and not settings.recheck}
+    there = {id for id in ids if report.is_complete(id) and not needs(root, id)}
+    complete = set() if settings.recheck else there
     waiting, n_left_out = [id for id in ids if id not in complete], 0
     if settings.source == "archive":
         # An archive does not change: what it lacked or had wrong once is not worth a second transfer.
@@ -126,7 +127,7 @@ def _download(root: Path, settings: Settings, split: str, only: Sequence[str] | 
     except KeyboardInterrupt:
         n_there = sum(report.is_complete(id) for id in ids)
         raise KeyboardInterrupt(f"{n_there} of {len(ids)} videos are there, the same command goes on") from None
-    return Summary(report, ids, len(complete), n_left_out)
+    return Summary(report, ids, len(there), n_left_out)
 
 
 class _Videos:

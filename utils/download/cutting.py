@@ -8,6 +8,7 @@ import av
 import numpy as np
 
 from utils.download.failure import Failure, Kind
+from utils.media import for_ffmpeg
 from utils.video import DEFAULT_FPS
 
 #: x264's constant rate factor of the clips: low, since what it loses would show as flicker. Lossless H.264 (another
@@ -31,7 +32,7 @@ def cut(source: Path, target: Path, first: int, last: int, *, size: tuple[int, i
         Failure: where the source cannot be decoded up to ``last``, or is too short.
         OSError: where the target cannot be written.
     """
-    with av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+    with av.open(for_ffmpeg(target), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         encoder = _Encoder(container, size)
         for frame, rate in _frames(source, first, last, step):
             encoder.write(frame, rate)
@@ -41,7 +42,7 @@ def cut(source: Path, target: Path, first: int, last: int, *, size: tuple[int, i
 def _frames(source: Path, first: int, last: int, step: int) -> Iterator[tuple[av.VideoFrame, Fraction]]:
     n_counted, declared = 0, 0
     try:
-        with av.open(str(source)) as container:
+        with av.open(for_ffmpeg(source)) as container:
             if not container.streams.video:
                 raise Failure(Kind.UNDECODABLE, f"{_what(source)} has no picture")
             stream = container.streams.video[0]
@@ -73,7 +74,7 @@ def check_undamaged(source: Path) -> None:
     """
     index = 0
     try:
-        with av.open(str(source)) as container:
+        with av.open(for_ffmpeg(source)) as container:
             container.streams.video[0].thread_type = "AUTO"
             for index, frame in enumerate(container.decode(video=0)):
                 _check_whole(source, frame, index)
