@@ -17,6 +17,7 @@ from datasets.augmentation import AugmentationConfig
 from datasets.training import HELD_OUT, DataConfig, TrainingFaces, ValidationFaces, training_batches
 from ldeq import LDEQ, GradientConfig, InputError, ModelConfig, SolverConfig, load_checkpoint
 from ldeq.config import CELL_NORMS, MODEL_MODES, SOLVERS, STOP_CRITERIA, STOP_MODES
+from ldeq.errors import reason_of
 from ldeq.gradients import GRADIENTS
 from utils import report, results
 from utils.cli import ArgumentParser, add_boolean, at_least, checkpoint, run
@@ -207,7 +208,7 @@ def load_state(trainer: Trainer, state: dict[str, Any], folder: str) -> None:
     try:
         trainer.load_state(state)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".:")
+        reason = reason_of(error)
         raise InputError(
             f"{folder}: its state does not fit its settings ({reason}), expected one of this run"
         ) from None

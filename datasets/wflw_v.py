@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ldeq import InputError
+from ldeq.errors import reason_of
 from ldeq.files import written_whole
 from utils.cropping import FaceCrop, crop, crop_matrix
 from utils.landmarks98 import N_LANDMARKS, OUTER_EYE_CORNERS
@@ -219,11 +220,7 @@ def _load_annotation(path: Path) -> NDArray[np.float64]:
             raise ValueError(f"elements of type {values.dtype}")
         return np.asarray(values, dtype=np.float64)
     except Exception as error:  # NumPy raises whatever the damage in the file leads to
-        raise InputError(f"{path}: cannot be read ({_first_line(error)}), expected a NumPy array of numbers") from None
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}), expected a NumPy array of numbers") from None
 
 
 def _check_frames(path: Path, holds: ArrayLike, expected: str) -> None:

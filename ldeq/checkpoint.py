@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ldeq.config import ModelConfig, SolverConfig, to_namespace
-from ldeq.errors import InputError
+from ldeq.errors import InputError, reason_of
 from ldeq.files import written_whole
 from ldeq.model import LDEQ
 
@@ -83,8 +83,7 @@ def _read(path: Path, trust_pickle: bool) -> Any:
         # PyTorch's own sentence advises to switch the check off, which is no cure for a file that is damaged.
         raise InputError(f"{path}: cannot be read, expected a checkpoint of tensors and a Namespace") from None
     except Exception as error:  # torch.load raises whatever the damage in the file leads to
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-        raise InputError(f"{path}: cannot be read ({reason}), expected a checkpoint") from None
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}), expected a checkpoint") from None
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldeq import InputError
+from ldeq.errors import reason_of
 from utils.cropping import FaceCrop
 from utils.faces import Face, Landmarker, compare
 
@@ -33,8 +34,7 @@ def read_boxes(path: str | Path) -> NDArray[np.float64]:
             with loaded:
                 boxes = _from_rows(loaded["frame"], loaded["face_id"], loaded["bbox"])
     except Exception as error:  # NumPy raises whatever the damage in the file leads to
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-        raise InputError(f"{path}: cannot be read ({reason}), expected a NumPy array of boxes") from None
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}), expected a NumPy array of boxes") from None
     if boxes.ndim not in (2, 3) or boxes.shape[-1] < 4:
         raise InputError(f"{path}: has shape {boxes.shape}, expected (frames, 4 or more) or (frames, faces, 4 or more)")
     boxes = (boxes[:, None] if boxes.ndim == 2 else boxes)[..., :4]
@@ -94,6 +94,8 @@ def _from_rows(frames: NDArray[np.int64], ids: NDArray[np.int32], rows: NDArray[
     """(N,), (N,) and (N, 4) → (frames, faces, 4)."""
     if not len(frames):
         return np.empty((0, 0, 4))
+    if frames.min() < 0 or ids.min() < 1:
+        raise ValueError(f"frame {frames.min()}, face_id {ids.min()}: from 0 and from 1")
     boxes = np.full((int(frames.max()) + 1, int(ids.max()), 4), np.nan)
     boxes[frames, ids - 1] = rows
     return boxes

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from ldeq import LDEQ, InputError, save_checkpoint
+from ldeq.errors import reason_of
 from ldeq.files import cannot_be_written, read_json_object, written_whole
 from utils import plots
 from utils.losses import PARTS
@@ -141,8 +142,7 @@ class TrainingRun:
         try:
             state: dict[str, Any] = torch.load(self.last, map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load raises whatever the damage in the file leads to
-            reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-            raise InputError(f"{self.last}: cannot be read ({reason}), expected a training state") from None
+            raise InputError(f"{self.last}: cannot be read ({reason_of(error)}), expected a training state") from None
         return state
 
     def save_weights(self, name: str, model: LDEQ, step: int) -> Path:
