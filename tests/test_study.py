@@ -108,6 +108,7 @@ def test_the_study_scores_as_the_metrics_do_and_goes_on(tmp_path, run_script):
     gone, *rest = ids
     (data / "videos" / f"{gone}.mp4").unlink()
     arguments[1] = data
+    arguments[5:7] = [1]
     shutil.rmtree(tmp_path / "out" / "landmarks")
     status, out, err = run_script(study_rwr.main, *arguments)
     assert status == 0, err

@@ -61,6 +61,7 @@ class TrainingRun:
         self._events: Any = None
         if resume:
             self._check_settings()
+            self.rows()  # a damaged log is refused before anything is loaded
         elif (folder / "run.json").exists() or self.last.exists():
             raise InputError(f"{folder}: holds a training run, expected --resume to go on or another --output_dir")
 
