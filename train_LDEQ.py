@@ -153,7 +153,7 @@ def train(flags: argparse.Namespace, world: World) -> None:
         n_weights = sum(weight.numel() for weight in trainer.model.parameters())
         head = [
             f"network  {n_weights:,} weights",
-            f"validate {validation.source}",
+            f"validate {validation.description}",
             f"run      {training_run.folder}",
             note,
         ]
@@ -208,9 +208,8 @@ def load_state(trainer: Trainer, state: dict[str, Any], folder: str) -> None:
     try:
         trainer.load_state(state)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        reason = reason_of(error)
         raise InputError(
-            f"{folder}: its state does not fit its settings ({reason}), expected one of this run"
+            f"{folder}: its state does not fit its settings ({reason_of(error)}), expected one of this run"
         ) from None
 
 

@@ -22,9 +22,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.common import describe_machine
-from datasets.wflw_v import Clip, WFLWVDataset
+from datasets.wflw_v import Clip, UnusableVideo, WFLWVDataset
 from ldeq import LDEQ, InputError, VideoTracker
-from ldeq.files import read_json_object, written_whole
+from ldeq.files import read_json_object, remove_temporaries, written_whole
 from utils import plots, report, results
 from utils.cli import ArgumentParser, add_network_flags, at_least, run
 from utils.device import autocast, load_model, resolve_device
@@ -113,8 +113,10 @@ def landmarks_of(
     if missing:
         with report.progress(len(missing), "video", name) as bar:
             for video in track_videos(tracker, missing, batch_size=batch_size, workers=workers):
-                if video.failure is not None:
+                if isinstance(video.failure, UnusableVideo):
                     failures[video.clip.id] = str(video.failure)
+                elif video.failure is not None:
+                    raise video.failure
                 else:
                     with written_whole(paths[video.clip.id]) as temporary:
                         np.save(temporary, np.array(video.landmarks))
@@ -146,9 +148,9 @@ def check_identity(folder: Path, network: Mapping[str, Any], clips: Sequence[Cli
 
 
 def score(split: str, method: str, setting: str, found: Mapping[str, Array], truth: Mapping[str, Array]) -> Row:
-    """The means over videos that the evaluation script reports."""
-    nme = float(np.mean([video_nme(found[id], truth[id]) for id in truth]))
-    nmf = float(np.mean([video_nmf(found[id], truth[id]) for id in truth]))
+    """The means over the videos of ``found`` that the evaluation script reports."""
+    nme = float(np.mean([video_nme(found[id], truth[id]) for id in found]))
+    nmf = float(np.mean([video_nmf(found[id], truth[id]) for id in found]))
     return Row(split, method, setting, nme, nmf)
 
 
@@ -207,13 +209,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
     datasets = {split: WFLWVDataset(flags.WFLW_V_dataset_path, split) for split in flags.splits}
     folder = results.make_output_folder(flags.output_dir, SCRIPT)
+    remove_temporaries(folder / "landmarks")
     weights = hashlib.sha256(Path(flags.landmark_model_weights).read_bytes()).hexdigest()
     network = {"weights_sha256": weights, "precision": flags.precision}
     check_identity(folder, network, [clip for dataset in datasets.values() for clip in dataset.clips])
     rows: list[Row] = []
     skipped: dict[str, str] = {}
     for split, dataset in datasets.items():
-        clips = dataset.clips
+        clips, truth = dataset.clips, {clip.id: clip.landmarks for clip in dataset.clips}
         for name, tracker in rwr_trackers(model, flags.iterations).items():
             where = folder / "landmarks" / name
             with autocast(device, flags.precision):
@@ -227,7 +230,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise InputError(
                     f"{split}: no video can be used ({'; '.join(failures.values())}), expected at least one"
                 )
-            truth = {clip.id: clip.landmarks for clip in clips}
             method, _, setting = name.partition(", ")
             rows.append(score(split, method, setting, found, truth))
             if name == FRAME_BY_FRAME:

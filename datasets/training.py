@@ -161,7 +161,7 @@ class TrainingFaces(Dataset[Face | InputError]):
 class ValidationFaces(Dataset[tuple[Tensor, Tensor]]):
     """The faces that a network is validated on, kept in memory: item i is a normalised image and its landmarks.
 
-    :attr:`source` says in words what they are.
+    :attr:`description` says in words what they are.
 
     Args:
         rank, size: this process among those that share the work: it has every ``size``-th face.
@@ -175,10 +175,10 @@ class ValidationFaces(Dataset[tuple[Tensor, Tensor]]):
             # Spread over the list, which may be sorted.
             chosen = [index * len(dataset) // count for index in range(count)]
             source = _Unchanged(dataset)
-            self.source = f"{count} of {len(dataset)} pictures of {dataset.root}, {dataset.split}"
+            self.description = f"{count} of {len(dataset)} pictures of {dataset.root}, {dataset.split}"
         else:
             chosen = list(range(data.validation_images))
-            self.source = f"{data.validation_images} synthetic faces that no run trains on"
+            self.description = f"{data.validation_images} synthetic faces that no run trains on"
             source = _Synthetic(VALIDATION_SEED, im_size)
         loaded = _loader(_Chosen(source, im_size), ([index] for index in chosen[rank::size]), workers)
         self._faces: list[Face] = [(pictures[0], landmarks[0]) for pictures, landmarks in loaded]

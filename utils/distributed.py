@@ -84,21 +84,12 @@ class World:
         Raises:
             InputError: in all of them, where ``make`` raised it: none is left waiting.
         """
-        made: T | None = None
-        error = None
-        if self.is_main:
-            try:
-                made = make()
-            except InputError as raised:
-                error = str(raised)
-        if self.size > 1:
-            sent = [(made if share else None, error)]
-            dist.broadcast_object_list(sent)
-            error = sent[0][1]
-            made = sent[0][0] if share else made
-        if error is not None:
-            raise InputError(error)
-        return made
+        made = self.together(lambda: make() if self.is_main else None)
+        if not share or self.size == 1:
+            return made
+        sent = [made]
+        dist.broadcast_object_list(sent)
+        return sent[0]
 
 
 @contextmanager

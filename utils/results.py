@@ -216,9 +216,12 @@ class VideoRun:
         write_json(self._marker, self._identity)
         self._begun = True
 
+    def _read_table(self) -> pd.DataFrame:
+        return pd.read_csv(self._table, dtype={"id": str}, keep_default_na=False)
+
     def _earlier_ids(self) -> list[str]:
         try:
-            return [str(id) for id in pd.read_csv(self._table, dtype={"id": str}, keep_default_na=False)["id"]]
+            return [str(id) for id in self._read_table()["id"]]
         except (OSError, ValueError, KeyError):
             return []
 
@@ -231,10 +234,9 @@ class VideoRun:
 
     def _read_rows(self, lengths: Mapping[str, int], drawn: bool) -> None:
         try:
-            table = pd.read_csv(self._table, dtype={"id": str}, keep_default_na=False)
             rows = {
                 str(row.id): {"NME": float(row.NME), "NMF": float(row.NMF), "n_frames": int(row.n_frames)}
-                for row in table.itertuples()
+                for row in self._read_table().itertuples()
             }
         except (OSError, ValueError, AttributeError) as error:
             reason = f"cannot be read ({error}), expected the rows of the run to resume"

@@ -61,7 +61,7 @@ class TrainingRun:
         self._events: Any = None
         if resume:
             self._check_settings()
-            self.rows()  # a damaged log is refused before anything is loaded
+            self._check_log()
         elif (folder / "run.json").exists() or self.last.exists():
             raise InputError(f"{folder}: holds a training run, expected --resume to go on or another --output_dir")
 
@@ -90,26 +90,14 @@ class TrainingRun:
         self._events = SummaryWriter(str(self.folder / "events"), purge_step=step + 1)
 
     def rows(self) -> list[dict[str, str]]:
-        """The log's rows, by their columns.
-
-        Raises:
-            InputError: where there are others in it.
-        """
+        """The log's rows, by their columns."""
         if not self._log.is_file():
             return []
-        try:
-            text = self._log.read_text(encoding="utf-8")
-            rows = list(csv.DictReader(io.StringIO(text)))
-            # A process that was killed as it wrote leaves a part of a row.
-            whole = [row for row in rows if None not in row.values() and None not in row]
-            whole = whole if text.endswith("\n") else whole[:-1] if len(whole) == len(rows) else whole
-            for row in whole:
-                int(row["step"])
-                [float(value) for value in row.values() if value]
-        except (OSError, ValueError, KeyError, csv.Error) as error:
-            reason = f"cannot be read ({error})" if not isinstance(error, KeyError) else f"has no column {error}"
-            raise InputError(f"{self._log}: {reason}, expected the log of the run to resume") from None
-        return whole
+        text = self._log.read_text(encoding="utf-8")
+        rows = list(csv.DictReader(io.StringIO(text)))
+        # A process that was killed as it wrote leaves a part of a row.
+        whole = [row for row in rows if None not in row.values() and None not in row]
+        return whole if text.endswith("\n") else whole[:-1] if len(whole) == len(rows) else whole
 
     def write_row(self, row: Mapping[str, float]) -> None:
         """Adds a row to the log, and to TensorBoard's events where that is installed."""
@@ -171,6 +159,18 @@ class TrainingRun:
         """TensorBoard's last rows wait in a thread until they are told to go."""
         if self._events is not None:
             self._events.close()
+
+    def _check_log(self) -> None:
+        expected = "expected the log of the run to resume"
+        try:
+            for row in self.rows():
+                int(row["step"])
+                for value in filter(None, row.values()):
+                    float(value)
+        except KeyError as error:
+            raise InputError(f"{self._log}: has no column {error}, {expected}") from None
+        except (OSError, ValueError, csv.Error) as error:
+            raise InputError(f"{self._log}: cannot be read ({error}), {expected}") from None
 
     def _check_settings(self) -> None:
         before = read_settings(self.folder)
