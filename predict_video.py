@@ -37,7 +37,7 @@ from utils.drawing import draw_faces, fitted, side_by_side
 from utils.face_curves import face_curves
 from utils.face_tracking import FaceTracker, TrackingSettings
 from utils.faces import Face, NetworkLandmarker
-from utils.given_boxes import GivenFaces, read_boxes
+from utils.given_boxes import Boxes, GivenFaces, read_boxes
 from utils.landmark_files import LandmarkFiles
 from utils.prefetch import Prefetched
 from utils.sources import Camera, FrameSource, PictureFolder, SourceFrame, open_source
@@ -271,7 +271,7 @@ def warnings_of(
     damage: str | None,
     video: VideoWriter,
     flags: argparse.Namespace,
-    boxes: NDArray[np.float64] | None,
+    boxes: Boxes | None,
 ) -> Iterator[str | None]:
     """What was not as it should be, a sentence each."""
     if video.sound is not None and video.sound.failure:

@@ -14,13 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from ldeq import InputError
 from ldeq.errors import reason_of
 from ldeq.files import written_whole
-from utils.cropping import FaceCrop, crop, crop_matrix
+from utils.cropping import FARTHEST, FaceCrop, are_boxes, crop, crop_matrix
 from utils.landmarks98 import N_LANDMARKS, OUTER_EYE_CORNERS
 from utils.video import VideoReader, VideoWriter
 
 SPLITS = ("hard", "easy")
-#: No coordinate in frame pixels is as large, and no face as small.
-FARTHEST = 1e5
+#: No face in frame pixels is as small.
 SMALLEST = 1e-3
 
 
@@ -59,9 +58,7 @@ class Clip:
         if boxes.ndim != 2 or boxes.shape[1] < 4:
             raise InputError(f"{path}: has shape {boxes.shape}, expected (frames, 4 or more)")
         boxes = boxes[:, :4]
-        _check_frames(path, (np.abs(boxes) < FARTHEST).all(axis=1), "a box in frame pixels")
-        corners = np.trunc(boxes + 0.5)
-        _check_frames(path, (corners[:, 2:] - corners[:, :2]).max(axis=1) >= 1, "a box of at least a pixel")
+        _check_frames(path, are_boxes(boxes), "a box in frame pixels of at least a pixel")
         return boxes
 
     @property

@@ -264,8 +264,9 @@ def test_a_new_face_joins():
 
 
 def test_given_boxes_restart_only_after_a_gap():
-    boxes = np.tile([150.0, 80.0, 250.0, 180.0], (6, 2, 1))
-    boxes[2, 1] = np.nan
+    box = np.array([150.0, 80.0, 250.0, 180.0])
+    boxes = {frame: {1: box, 2: box} for frame in range(6)}
+    del boxes[2][2]
     scene = Scene(lambda t: [view(200, 130, 100)])
     faces = GivenFaces(Oracle(scene), boxes)
     picture, _ = scene.frame(0)

@@ -191,6 +191,16 @@ def test_boxes_of_an_earlier_run(predict, tmp_path):
         assert np.array_equal(a[name], b[name])
 
 
+def test_boxes_of_an_earlier_run_keep_faces_ids_however_many_there_were(predict, tmp_path):
+    video = make_video(tmp_path / "clip.mp4", 3)
+    box = np.array([[5.0, 5, 30, 30], [20, 10, 50, 40]])
+    np.savez(tmp_path / "b.npz", frame=[0, 2], face_id=[2**31 - 1, 7], bbox=box)
+    predict(video, f"--bboxes={tmp_path / 'b.npz'}")
+    found = landmarks(tmp_path / "out")
+    assert (found["frame"].tolist(), found["face_id"].tolist()) == ([0, 2], [2**31 - 1, 7])
+    assert np.array_equal(found["bbox"], box)
+
+
 def test_boxes_go_by_the_picture_that_they_are_of(predict, tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -414,6 +424,20 @@ def test_boxes_that_are_none(predict, tmp_path):
     ):
         np.save(path, boxes)
         assert re.search(named, assert_refused(predict(video, f"--bboxes={path}"), path))
+    table = {"frame": [0, 1], "face_id": [1, 1], "bbox": [[1, 1, 9, 9], [1, 1, 9, 9]]}
+    for wrong in (
+        {"frame": [0]},
+        {"frame": [0, -1]},
+        {"face_id": [1, 0]},
+        {"face_id": [1, 1.5]},
+        {"bbox": [[1, 1, 9, 9]]},
+        {"bbox": [1, 1]},
+        {"bbox": [[1, 1, 9], [1, 1, 9]]},
+        {"bbox": [[1, 1, 9, 9], [1, 1, np.nan, 9]]},
+    ):
+        other = tmp_path / "b.npz"
+        np.savez(other, **{**table, **wrong})
+        assert_refused(predict(video, f"--bboxes={other}"), other)
     boxes_for(path, 5)
     assert "has boxes for 5 frames, and the video has 3" in predict(video, f"--bboxes={path}")[1]
 

@@ -9,6 +9,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from utils.landmarks98 import CROP_SIZE
 
+#: No coordinate in frame pixels is as large.
+FARTHEST = 1e5
+
+
+def are_boxes(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of (..., 4) boxes can be cropped around: finite, in frame pixels, and of at least a pixel once rounded."""
+    x1, y1, x2, y2 = np.moveaxis(_rounded(np.where(np.abs(boxes) < FARTHEST, boxes, np.nan)), -1, 0)
+    # NaN goes on into the larger side, and is not at least anything.
+    return np.asarray(np.maximum(x2 - x1, y2 - y1) >= 1)
+
 
 def crop_matrix(bbox: ArrayLike, scale: float = 1.2, size: int = CROP_SIZE) -> NDArray[np.float64]:
     """The affine map from frame pixels to the pixels of a square crop around a box.
@@ -25,11 +35,16 @@ def crop_matrix(bbox: ArrayLike, scale: float = 1.2, size: int = CROP_SIZE) -> N
     Returns:
         (2, 3) float64.
     """
-    x1, y1, x2, y2 = (int(np.trunc(value + 0.5)) for value in np.asarray(bbox, dtype=np.float64)[:4])
+    x1, y1, x2, y2 = _rounded(np.asarray(bbox, dtype=np.float64)[:4]).astype(int).tolist()
     centre = (x1 + (x2 - x1 + 1) // 2, y1 + (y2 - y1 + 1) // 2)
     side = scale * max(x2 - x1, y2 - y1)
     middle = (size / 2, size / 2)
     return np.asarray(cv2.getAffineTransform(_right_angle(centre, side), _right_angle(middle, size)), dtype=np.float64)
+
+
+def _rounded(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """To whole pixels, as the published system rounds."""
+    return np.trunc(boxes + 0.5)
 
 
 def _right_angle(centre: tuple[float, float], side: float) -> NDArray[np.float32]:
