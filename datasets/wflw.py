@@ -1,7 +1,7 @@
 """WFLW, pre-cropped as the HIH project gives it: ``<root>/<split>.txt`` and 256×256 ``<root>/<split>/<file name>``."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -31,6 +31,8 @@ _FARTHEST = 2.5
 _CLOSEST = 1e-6
 #: Pixels that a padded border has past the landmark that needed it.
 _MARGIN = 8
+_N_NUMBERS = 2 * N_LANDMARKS
+_EXPECTED = f"expected a file name and {_N_NUMBERS} finite numbers"
 
 
 @dataclass(frozen=True)
@@ -134,30 +136,48 @@ def write_list(path: Path, names: Sequence[str], landmarks: Iterable[NDArray[np.
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
+def listed_names(path: Path) -> list[str]:
+    """File names of a split's list, in its order.
+
+    Raises:
+        InputError: where it cannot be read, or a line of it is something else.
+    """
+    return [_split_line(line, where)[0] for where, line in _lines(path)]
+
+
 def _read_list(path: Path, folder: Path) -> list[_Face]:
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected WFLW's list of images and landmarks for this split")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error}), expected WFLW's list") from None
-    faces = [_read_line(line, f"{path}, line {number}", folder) for number, line in enumerate(lines, 1) if line.strip()]
+    faces = [_read_line(line, where, folder) for where, line in _lines(path)]
     if not faces:
         raise InputError(f"{path}: is empty, expected a line for every image")
     return faces
 
 
-def _read_line(line: str, where: str, folder: Path) -> _Face:
-    n_numbers = 2 * N_LANDMARKS
-    expected = f"expected a file name and {n_numbers} finite numbers"
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Each line that is not empty, after a name of where it is."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text ({error}), expected WFLW's list") from None
+    return ((f"{path}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip())
+
+
+def _split_line(line: str, where: str) -> tuple[str, list[str]]:
+    """A line's file name and numbers."""
     # A file name may have spaces, but what looks like a number after its first word is one.
     n_found = sum(1 for _ in takewhile(_is_number, reversed(line.split()[1:])))
-    if n_found != n_numbers:
-        raise InputError(f"{where}: has {n_found} numbers, {expected}")
-    name, *words = line.strip().rsplit(maxsplit=n_numbers)
+    if n_found != _N_NUMBERS:
+        raise InputError(f"{where}: has {n_found} numbers, {_EXPECTED}")
+    name, *words = line.strip().rsplit(maxsplit=_N_NUMBERS)
+    return name, words
+
+
+def _read_line(line: str, where: str, folder: Path) -> _Face:
+    name, words = _split_line(line, where)
     numbers = np.array([float(word) for word in words])
     if not np.isfinite(numbers).all():
-        raise InputError(f"{where}: a coordinate is not finite, {expected}")
+        raise InputError(f"{where}: a coordinate is not finite, {_EXPECTED}")
     wrong = np.abs(numbers - 0.5) > _FARTHEST
     if wrong.any():
         index = int(np.argmax(wrong))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.wflw import ATTRIBUTES, write_list
+from datasets.wflw import ATTRIBUTES, listed_names, write_list
 from ldeq import InputError
 from ldeq.files import cannot_be_written, written_whole
 from utils.landmarks98 import CROP_SIZE, N_LANDMARKS
@@ -172,11 +172,12 @@ def crop_split(
 
 def _check_list(path: Path, names: set[str]) -> None:
     """Refuses to replace a list of anything but these crops."""
-    if not path.is_file():
-        return
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    if any(line.rsplit(maxsplit=2 * N_LANDMARKS)[0].strip() not in names for line in lines if line.strip()):
-        raise InputError(f"{path}: lists other crops than these, expected another --output_folder")
+    try:
+        known = not path.exists() or names.issuperset(listed_names(path))
+    except InputError:
+        known = False
+    if not known:
+        raise InputError(f"{path}: is no list of these crops, expected another --output_folder")
 
 
 def _crop_to_file(path: Path, face: Face, folder: Path) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from ldeq import LDEQ, ModelConfig, SolverConfig, load_checkpoint
 from utils import bundled
@@ -21,6 +22,10 @@ torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 # Shells start what is in their background without it, and tests that press Ctrl-C need it, here and in processes.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No test is about time, and one machine is busier than another.
+settings.register_profile("ldeq", deadline=None)
+settings.load_profile("ldeq")
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = {"injection_width": 8, "cell_base_width": 8, "cell_width_increment": 2, "cell_gn_groups": 2}

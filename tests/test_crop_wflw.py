@@ -131,14 +131,13 @@ def test_unknown_split(crop):
     assert_refused(crop("--split", "val"), "val", "test_blur")
 
 
-def test_a_list_of_other_crops_is_kept(crop, original, tmp_path):
-    (tmp_path / "WFLW").mkdir()
+@pytest.mark.parametrize("text", ["000001.png " + " ".join(["0.5"] * 196) + "\n", "my notes\n", "\xff"])
+def test_a_file_that_lists_other_crops_is_kept(crop, text, tmp_path):
     theirs = tmp_path / "WFLW" / "test.txt"
-    theirs.write_text("000001.png " + " ".join(["0.5"] * 196) + "\n")
-    status, _, err = crop("--split=test")
-    assert status == 2
-    assert "lists other crops" in err
-    assert theirs.read_text().startswith("000001.png")
+    theirs.parent.mkdir()
+    theirs.write_text(text, encoding="latin-1")
+    assert_refused(crop("--split=test"), "test.txt: is no list of these crops", "--output_folder")
+    assert theirs.read_text(encoding="latin-1") == text
 
 
 def test_one_part_needs_only_its_own_list(crop, original, tmp_path):

@@ -61,7 +61,7 @@ def test_acceleration_needs_fewer_iterations():
     assert (n_iters["broyden"] < n_iters["fpi"]).all()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(list(SOLVERS)),
     seed=st.integers(0, 10_000),

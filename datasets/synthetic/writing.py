@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic.pictures import SyntheticFaces
+from datasets.synthetic.pictures import FacePicture, SyntheticFaces
 from datasets.synthetic.videos import FPS, SyntheticVideo
 from datasets.wflw import ATTRIBUTES, write_list
 from datasets.wflw_v import write_clip, write_ids
@@ -81,21 +81,16 @@ def write_pictures(
     attributes = np.concatenate([part["attributes"] for part in saved])
     if split == "test":
         for attribute, present in zip(ATTRIBUTES, attributes.T, strict=True):
-            subset = root / f"{split}_{attribute}"
+            subset, chosen = root / f"{split}_{attribute}", np.flatnonzero(present).tolist()
             subset.mkdir(exist_ok=True)
-            chosen = np.flatnonzero(present).tolist()
             for index in chosen:
                 with written_whole(subset / names[index]) as temporary:
                     shutil.copyfile(folder / names[index], temporary)
-            names_of, landmarks_of = [names[index] for index in chosen], [landmarks[index] for index in chosen]
+            names_of, landmarks_of = [names[index] for index in chosen], landmarks[chosen]
             if not chosen:
-                index, picture = next(
-                    (index, picture)
-                    for index in itertools.count(count)
-                    if attribute in (picture := _faces(**arguments).draw(index)).attributes
-                )
+                index, picture = _next_with(attribute, count, arguments)
                 write_jpeg(subset / _name(index), picture.image, quality)
-                names_of, landmarks_of = [_name(index)], [picture.landmarks]
+                names_of, landmarks_of = [_name(index)], picture.landmarks[None]
             write_list(root / f"{split}_{attribute}.txt", names_of, landmarks_of)
     write_list(root / f"{split}.txt", names, landmarks)
     write_json(finished, settings)
@@ -185,6 +180,14 @@ def _draw_pictures(indices: range, *, folder: Path, parts: Path, arguments: dict
         attributes.append([name in picture.attributes for name in ATTRIBUTES])
     with written_whole(done) as temporary:
         np.savez(temporary, landmarks=np.array(landmarks), attributes=np.array(attributes))
+
+
+def _next_with(attribute: str, start: int, arguments: dict[str, Any]) -> tuple[int, FacePicture]:
+    """The first picture from number ``start`` on that has an attribute, and its number."""
+    for index in itertools.count(start):
+        if attribute in (picture := _faces(**arguments).draw(index)).attributes:
+            return index, picture
+    raise AssertionError("unreachable: numbers do not end")
 
 
 def _write_video(number: int, *, root: Path, split: str, seed: int, n_frames: int, hardness: float, crf: int) -> None:
