@@ -146,13 +146,18 @@ class WFLWVDataset:
         self.lengths = {clip.id: clip.check_annotations() for clip in self.clips}
 
 
+def ids_path(root: Path, split: str) -> Path:
+    """Where a split's list is."""
+    return root / f"{split}_video_IDs.txt"
+
+
 def read_ids(root: Path, split: str) -> list[str]:
     """The ids of ``<root>/<split>_video_IDs.txt``, one a line; they may begin with '-'.
 
     Raises:
         InputError: where the list is missing, empty, repeats an id or has one that is no file name.
     """
-    path = root / f"{split}_video_IDs.txt"
+    path = ids_path(root, split)
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected the split's list of video ids")
     try:
@@ -204,7 +209,7 @@ def write_clip(
 
 def write_ids(root: Path, split: str, ids: Iterable[str]) -> None:
     """Writes a split's list."""
-    with written_whole(root / f"{split}_video_IDs.txt") as temporary:
+    with written_whole(ids_path(root, split)) as temporary:
         temporary.write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
 
 

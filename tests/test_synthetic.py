@@ -243,6 +243,17 @@ def test_an_interrupted_data_set_goes_on_and_never_mixes_two(tmp_path, monkeypat
     assert picture.stat().st_mtime_ns > drawn
 
 
+@pytest.mark.parametrize("name", ["WFLW/test.txt", "WFLW/test_blur.txt", "WFLW_V/hard_video_IDs.txt"])
+def test_data_sets_of_others_are_kept(name, tmp_path, run_script):
+    theirs = tmp_path / name
+    theirs.parent.mkdir()
+    theirs.write_text("0kE1T3Wm0Nk\n")
+    status, _, err = run_script(writer.main, "--output_dir", tmp_path, "--test", 1, "--hard", 1, "--workers", 1)
+    assert status == 2
+    assert f"{theirs}: is a list of other" in err
+    assert theirs.read_text() == "0kE1T3Wm0Nk\n"
+
+
 def test_nothing_to_write_is_refused(tmp_path, run_script):
     status, _, err = run_script(writer.main, "--output_dir", tmp_path)
     assert status == 2

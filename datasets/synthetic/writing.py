@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from datasets.synthetic.pictures import FacePicture, SyntheticFaces
 from datasets.synthetic.videos import FPS, SyntheticVideo
 from datasets.wflw import ATTRIBUTES, write_list
-from datasets.wflw_v import write_clip, write_ids
+from datasets.wflw_v import ids_path, read_ids, write_clip, write_ids
+from ldeq import InputError
 from ldeq.files import read_json_object, remove_temporaries, written_whole
 from utils.results import write_json
 
 #: Pictures that a worker makes before it reports.
 _CHUNK = 16
+#: What ids of videos begin with.
+_ID = "synthetic-"
 
 
 def write_pictures(
@@ -51,8 +54,15 @@ def write_pictures(
 
     Yields:
         How many pictures were finished since the last time.
+
+    Raises:
+        InputError: where there is a list that this did not write.
     """
     folder, parts, finished = root / split, root / f".{split}.unfinished", root / split / "settings.json"
+    lists = [root / f"{name}.txt" for name in (split, *(f"{split}_{attribute}" for attribute in ATTRIBUTES))]
+    for path in lists:
+        if path.exists() and not (finished.exists() or parts.exists()):
+            raise InputError(f"{path}: is a list of other pictures than synthetic ones, expected another --output_dir")
     folder.mkdir(parents=True, exist_ok=True)
     remove_temporaries(folder)
     arguments = {"seed": seed, "crop_jitter": crop_jitter, "pictures_per_person": pictures_per_person}
@@ -62,16 +72,15 @@ def write_pictures(
     if all(path.is_file() for path in there) and read_json_object(finished, "expected these pictures'") == settings:
         yield count
         return
-    finished.unlink(missing_ok=True)
     # Parts of other settings would be another data set's.
     parts = parts / "-".join(str(value) for value in settings.values())
     for other in parts.parent.glob("*/"):
         if other != parts:
             shutil.rmtree(other)
     parts.mkdir(parents=True, exist_ok=True)
-    # A list would have the landmarks of the pictures that are overwritten from here on.
-    for old in (split, *(f"{split}_{attribute}" for attribute in ATTRIBUTES)):
-        (root / f"{old}.txt").unlink(missing_ok=True)
+    # They would have the landmarks of the pictures that are overwritten from here on.
+    for path in (finished, *lists):
+        path.unlink(missing_ok=True)
     chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     draw = functools.partial(_draw_pictures, folder=folder, parts=parts, arguments=arguments, quality=quality)
     for chunk in _in_processes(draw, chunks, workers):
@@ -116,7 +125,13 @@ def write_videos(
 
     Yields:
         How many videos were finished since the last time.
+
+    Raises:
+        InputError: where there is a list of other videos.
     """
+    path = ids_path(root, split)
+    if path.exists() and not all(id.startswith(_ID) for id in read_ids(root, split)):
+        raise InputError(f"{path}: is a list of other videos than synthetic ones, expected another --output_dir")
     for folder in ("videos", "landmarks", "bboxes"):
         (root / folder).mkdir(parents=True, exist_ok=True)
         remove_temporaries(root / folder)
@@ -159,7 +174,7 @@ def _name(index: int) -> str:
 
 
 def _id(split: str, seed: int, number: int) -> str:
-    return f"synthetic-{split}-{seed}-{number:03d}"
+    return f"{_ID}{split}-{seed}-{number:03d}"
 
 
 @functools.lru_cache(maxsize=1)
