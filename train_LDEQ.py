@@ -81,7 +81,9 @@ class Settings:
 def make_parser() -> ArgumentParser:
     parser = ArgumentParser(__doc__)
     parser.add_argument("--output_dir", metavar="DIR", help=f"where results go; if not given, results/{SCRIPT}/<time>")
-    add_boolean(parser, "--resume", "go on with the run in --output_dir (the newest if not given), with its settings")
+    add_boolean(
+        parser, "--resume", "go on with the run in --output_dir (the newest unfinished if not given), with its settings"
+    )
     parser.add_argument(
         "--init_weights",
         type=checkpoint,
@@ -235,6 +237,7 @@ def fit(
         for parts in steps:
             ended = trainer.advance(parts, asked_to_end())
             step = trainer.step
+            trainer.meter.seconds += time.perf_counter() - since
             due = {
                 "log": step % config.log_every == 0 or step == config.steps,
                 "validate": step % config.validate_every == 0 or step == config.steps,
@@ -243,12 +246,9 @@ def fit(
             row: dict[str, float] = {}
             if due["log"]:
                 row = trainer.meter.take()
-                row["faces_per_second"] = row.pop("faces") / (time.perf_counter() - since)
-                since = time.perf_counter()
             if due["validate"]:
                 figures = validate(trainer, validation)
                 row |= figures
-                since = time.perf_counter()  # validation is no part of the speed of training
             if training_run is not None:
                 publish(training_run, trainer, row, due)
             if bar is not None:
@@ -256,6 +256,7 @@ def fit(
                 if row:
                     shown = {"loss": row.get("loss"), "NME": figures.get("validation_NME")}
                     bar.set_postfix_str(", ".join(f"{key} {value:.3f}" for key, value in shown.items() if value))
+            since = time.perf_counter()  # validation and saving are no part of the speed of training
             if ended and step < config.steps:
                 where = f" --output_dir {shlex.quote(str(training_run.folder))}" if training_run else ""
                 raise KeyboardInterrupt(f"step {step} of {config.steps} is saved, --resume{where} goes on from it")

@@ -281,17 +281,18 @@ def _collate(examples: Sequence[tuple[NDArray[Any], ...] | InputError]) -> tuple
 
 
 def _start_worker(worker: int) -> None:
-    """One thread a worker; and it is the main process that an interrupt is for.
+    """One thread a worker; and it is the main process that an interrupt is for, which loses the worker before it has
+    saved if that ends too.
 
-    In a group of its own a worker does not get what ends a whole group (``timeout``, torchrun, a cluster's scheduler):
-    the main process would lose it before it has saved.
+    In a group of its own a worker does not get what ends a whole group (``timeout``, torchrun, a cluster's scheduler),
+    and it does not mind the first signal of what ends every process (``systemctl stop``, ``pkill -f``).
     """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def _sized(face: Face, im_size: int) -> Face:

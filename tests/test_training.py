@@ -346,6 +346,12 @@ def wait_for_row(out: Path, step: int, process: subprocess.Popen[str]) -> None:
     raise AssertionError(f"no row {step}: {process.communicate()}")
 
 
+def children_of(process: int) -> list[int]:
+    listed = subprocess.run(["ps", "-A", "-o", "ppid=,pid="], capture_output=True, text=True, check=True).stdout
+    pairs = [line.split() for line in listed.splitlines()]
+    return [int(pid) for parent, pid in pairs if int(parent) == process]
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(faces, tmp_path, run_script):
     options = [
@@ -370,7 +376,10 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(faces, tmp_path, run_sc
     assert len(log_of(killed)) < 24
     process = train(faces, killed, "--gradient", "implicit", "--resume", "--workers", 2)
     wait_for_row(killed, 14, process)
-    os.killpg(process.pid, signal.SIGTERM)  # as timeout and schedulers do
+    # To all at once, as systemd does, and to the group, as timeout and torchrun do.
+    for each in (*children_of(process.pid), process.pid):
+        os.kill(each, signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "--resume --output_dir" in err

@@ -72,7 +72,9 @@ def latest_folder(script: str) -> str:
     folders.sort(key=lambda folder: folder.stat().st_mtime)
     if not folders:
         raise InputError(f"{RESULTS / script}: has no earlier run, expected one to --resume (or name its --output_dir)")
-    unfinished = [folder for folder in folders if not (folder / "results.json").is_file()]
+    # The last file of an evaluation, and of training.
+    ends = ("results.json", "final.pth.tar")
+    unfinished = [folder for folder in folders if not any((folder / end).is_file() for end in ends)]
     return str((unfinished or folders)[-1])
 
 

@@ -263,6 +263,8 @@ class Meter:
     n_steps: int = 0
     n_faces: int = 0
     n_skipped: int = 0
+    #: What the steps took, waiting for their faces included.
+    seconds: float = 0.0
 
     def add(self, figures: dict[str, float], n_faces: int, finite: bool) -> None:
         self.n_faces += n_faces
@@ -276,8 +278,8 @@ class Meter:
     def take(self) -> dict[str, float]:
         """The means, and begins anew."""
         means = {name: total / self.n_steps for name, total in self.sums.items()}
-        row = {**means, "skipped_steps": self.n_skipped, "faces": self.n_faces}
-        self.sums, self.n_steps, self.n_faces, self.n_skipped = {}, 0, 0, 0
+        row = {**means, "skipped_steps": self.n_skipped, "faces_per_second": self.n_faces / self.seconds}
+        self.sums, self.n_steps, self.n_faces, self.n_skipped, self.seconds = {}, 0, 0, 0, 0.0
         return row
 
 
@@ -297,12 +299,15 @@ def steps_of(batches: Iterator[Batch], parts: int) -> Iterator[list[Batch]]:
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether the process was asked to end (Ctrl-C, SIGTERM); a second time ends it."""
+    """Gives a function that says whether the process was asked to end (Ctrl-C, SIGTERM); a second Ctrl-C ends it.
+
+    A second SIGTERM does not: torchrun sends on to its processes what ends a whole group, which they had already.
+    """
     asked = False
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        if asked:
+        if asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         asked = True
 
