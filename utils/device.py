@@ -114,5 +114,12 @@ def local_device(name: str, local_rank: int, n_local: int) -> torch.device:
 
 
 def collective_backend(device: torch.device) -> str:
-    """What processes on such devices exchange tensors by."""
-    return "nccl" if device.type == "cuda" else "gloo"
+    """What processes on such devices exchange tensors by.
+
+    Raises:
+        InputError: where there is nothing.
+    """
+    backends = {"cuda": "nccl", "cpu": "gloo"}
+    if device.type not in backends:
+        raise InputError(f"several processes on devices of type {device.type}, expected --device cpu or cuda")
+    return backends[device.type]
