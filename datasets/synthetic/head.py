@@ -5,6 +5,8 @@ away from the camera; a head that looks into the camera has its eyes at the orig
 """
 
 import functools
+import os
+import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from datasets.synthetic.colour import f32
@@ -88,9 +91,11 @@ class Head:
             # The library that Anny poses bodies with, which heads do not need, announces itself on stdout.
             vars(warp.config).update(quiet=True, log_level=getattr(warp, "LOG_ERROR", 40))
             import anny
-        model = anny.Anny(
-            rig="makehuman-head", topology="head", local_changes="all", facial_actions="all", phenotypes="all"
-        )
+        # Anny writes its cache in place: of several processes one builds it, and none reads half of it.
+        with FileLock(Path(tempfile.gettempdir()) / f"ldeq-anny-{os.getuid()}.lock"):
+            model = anny.Anny(
+                rig="makehuman-head", topology="head", local_changes="all", facial_actions="all", phenotypes="all"
+            )
         self._model = model
         labels: list[str] = list(model.blendshape_labels)
         basis = model.blendshapes.numpy()
