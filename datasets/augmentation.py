@@ -32,7 +32,7 @@ class AugmentationConfig:
     rotation: float = 30.0
     #: Change of the crop's size at most: 0.2 is from 1/1.2 to 1.2.
     scaling: float = 0.2
-    #: Change of the crop's height against its width at most, as a detector's boxes have it.
+    #: Change of the crop's width and, the other way, of its height at most, as a detector's boxes have it.
     stretch: float = 0.06
     #: Shift of the crop at most, as a fraction of its side.
     shift: float = 0.08

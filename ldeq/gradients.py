@@ -24,7 +24,7 @@ _USABLE_ERROR = 0.5
 
 @dataclass(frozen=True)
 class GradientConfig:
-    """How gradients reach the weights through an equilibrium. Without effect in explicit mode.
+    """How gradients reach the weights through an equilibrium. In explicit mode only ``n_corrections`` has an effect.
 
     Raises:
         InputError: where a field has the wrong type or value; the message names the field.
