@@ -4,7 +4,7 @@
 
 Every network setting runs over every video once, and its landmarks are kept in the output folder, from which the same
 command goes on where it was interrupted. Filters then run over the frame-by-frame landmarks for a whole grid of
-parameters, on the very videos that they are scored on: their front is the best that tuning could find.
+parameters, on the very videos that they are scored on: their front is the best that tuning on other videos could find.
 """
 
 import copy
@@ -29,7 +29,7 @@ from utils import plots, report, results
 from utils.cli import ArgumentParser, add_network_flags, at_least, run
 from utils.device import autocast, load_model, resolve_device
 from utils.evaluation import track_videos
-from utils.filters import exponential_average, one_euro, savitzky_golay
+from utils.filters import exponential_average, median, one_euro, savitzky_golay
 from utils.metrics import video_nme, video_nmf
 
 SCRIPT = "study_rwr"
@@ -63,24 +63,36 @@ def filter_settings() -> Mapping[str, Mapping[str, Filter]]:
 
     averages = {
         f"share {share:.2f}": in_frames(partial(exponential_average, share=share))
-        for share in np.linspace(0.95, 0.2, 16)
+        for share in (0.99, 0.97, *np.linspace(0.95, 0.2, 16))
     }
+    # At 25 frames a second 64 Hz at rest is a share of 0.94.
+    cutoffs = (0.3, 0.6, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+    betas, derivative_cutoffs = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0), (1.0, 5.0)
     euros = {
-        f"min_cutoff {cutoff}, beta {beta}": partial(one_euro, min_cutoff=cutoff, beta=beta)
-        for cutoff, beta in itertools.product((0.3, 0.6, 1.0, 2.0, 4.0, 8.0), (0.0, 0.003, 0.01, 0.03, 0.1, 0.3))
+        f"min_cutoff {cutoff:g}, beta {beta:g}, derivative_cutoff {derivative:g}": partial(
+            one_euro, min_cutoff=cutoff, beta=beta, derivative_cutoff=derivative
+        )
+        for cutoff, beta, derivative in itertools.product(cutoffs, betas, derivative_cutoffs)
     }
     polynomials = {
         f"window {window}, order {order}": in_frames(partial(savitzky_golay, window=window, order=order))
         for window, order in itertools.product((3, 5, 7, 9, 11, 15, 21), (1, 2, 3))
         if window > order + 1
     }
-    return {"exponential average": averages, "One Euro": euros, "Savitzky–Golay": polynomials}
+    medians = {f"window {window}": in_frames(partial(median, window=window)) for window in (3, 5, 7, 9, 11)}
+    return {
+        "exponential average": averages,
+        "One Euro": euros,
+        "Savitzky–Golay": polynomials,
+        "median": medians,
+    }
 
 
 def rwr_trackers(model: LDEQ, iterations: Sequence[int]) -> dict[str, VideoTracker]:
     """A tracker for each network setting of the study.
 
-    Fixed-point iterations without the last step are one iteration fewer with it, and are not made twice.
+    Fixed-point iterations without the last step are one iteration fewer with it (where neither ends at the tolerance
+    before), and are not made twice.
     """
     trackers = {FRAME_BY_FRAME: VideoTracker(model, rwr=False)}
     for less, max_iters in itertools.product((False, True), iterations):
@@ -90,7 +102,9 @@ def rwr_trackers(model: LDEQ, iterations: Sequence[int]) -> dict[str, VideoTrack
         trackers[name] = VideoTracker(model, max_iters=max_iters, take_one_less_inference_step=less)
     # What of RwR's effect is that it stops early, and not where it starts.
     early = copy.copy(model)
-    early.solver_config = dataclasses.replace(model.solver_config, max_iters=iterations[0])
+    early.solver_config = dataclasses.replace(
+        model.solver_config, max_iters=iterations[0], take_one_less_inference_step=False
+    )
     trackers[f"{FRAME_BY_FRAME}, {_iterations(iterations[0])}"] = VideoTracker(early, rwr=False)
     return trackers
 
@@ -144,7 +158,7 @@ def check_identity(folder: Path, network: Mapping[str, Any], clips: Sequence[Cli
         raise InputError(
             f"{folder}: holds a study of other weights, videos or precision, expected another --output_dir"
         )
-    results.write_json(path, {**network, "annotations": {**known, **annotations}})
+    results.write_json(path, {"script": SCRIPT, **network, "annotations": {**known, **annotations}})
 
 
 def score(split: str, method: str, setting: str, found: Mapping[str, Array], truth: Mapping[str, Array]) -> Row:

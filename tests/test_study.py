@@ -11,7 +11,7 @@ from scipy.signal import lfilter
 from benchmarks import study_rwr
 from ldeq import VideoTracker, save_checkpoint
 from tests.conftest import GOLDEN, make_small_model, random_images
-from utils.filters import exponential_average, one_euro, savitzky_golay
+from utils.filters import exponential_average, median, one_euro, savitzky_golay
 from utils.metrics import video_nme, video_nmf
 
 
@@ -51,8 +51,17 @@ def test_savitzky_golay_keeps_polynomials_and_short_videos():
     assert savitzky_golay(cubic[:6], 21, 2).shape == (6, 98, 2)
 
 
+def test_a_median_leaves_out_what_lasts_less_than_half_of_it():
+    path = np.arange(40.0)[:, None, None] + np.zeros((40, 98, 2))
+    jumps = path.copy()
+    jumps[[10, 20, 21], 3] += 50
+    assert np.array_equal(median(path, 5), path)
+    assert np.abs(median(jumps, 5) - path).max() <= 2
+    assert np.abs(median(jumps, 3) - path).max() > 40
+
+
 @pytest.mark.parametrize("smooth", [lambda x: exponential_average(x, 0.5), lambda x: savitzky_golay(x, 7, 2),
-                                    lambda x: one_euro(x, 25, 2.0, 0.05)])  # fmt: skip
+                                    lambda x: one_euro(x, 25, 2.0, 0.05), lambda x: median(x, 5)])  # fmt: skip
 def test_filters_lower_flicker(walk, smooth):
     path, noisy = walk
     assert video_nmf(smooth(noisy), path) < 0.8 * video_nmf(noisy, path)
@@ -66,7 +75,15 @@ def test_the_front_has_what_nothing_beats():
 
 
 def test_fixed_point_iterations_without_the_last_step_are_not_made_twice():
-    names = list(study_rwr.rwr_trackers(make_small_model(solver={"solver": "fpi"}), [1, 2, 3]))
+    less = {"solver": "fpi", "take_one_less_inference_step": True}
+    trackers = study_rwr.rwr_trackers(make_small_model(solver=less), [1, 2, 3])
+    (frame,) = random_images(2).split(2)
+    # Stopped early as RwR is, whatever the network's own solver leaves out: on a first frame they are the same.
+    early, rwr = (
+        trackers[f"{name}, 1 iteration{end}"] for name, end in (("frame by frame", ""), ("RwR", ", with the last step"))
+    )
+    assert torch.equal(early.step(frame, ["a", "b"]).keypoints, rwr.step(frame, ["a", "b"]).keypoints)
+    names = list(trackers)
     assert [name for name in names if "without" in name] == ["RwR, 1 iteration, without the last step"]
     model = make_small_model(solver={"solver": "fpi"})
     one, two = VideoTracker(model, max_iters=1), VideoTracker(model, max_iters=2, take_one_less_inference_step=True)

@@ -66,3 +66,15 @@ def savitzky_golay(points: ArrayLike, window: int, order: int) -> Array:
     if window <= order:
         return found.copy()
     return np.asarray(savgol_filter(found, window, order, axis=0))
+
+
+def median(points: ArrayLike, window: int) -> Array:
+    """The median of a window of frames, of each coordinate by itself. Not causal: it looks ahead.
+
+    Args:
+        points: (frames, K, 2).
+        window: frames, odd. The first and the last frame stand for what lies beyond them.
+    """
+    from scipy.ndimage import median_filter
+
+    return np.asarray(median_filter(np.asarray(points, dtype=np.float64), size=(window, 1, 1), mode="nearest"))
