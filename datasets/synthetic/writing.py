@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from datasets.synthetic.pictures import FacePicture, SyntheticFaces
 from datasets.synthetic.videos import FPS, SyntheticVideo
 from datasets.wflw import ATTRIBUTES, write_list
-from datasets.wflw_v import ids_path, read_ids, write_clip, write_ids
+from datasets.wflw_v import Clip, ids_path, read_ids, write_clip, write_ids
 from ldeq import InputError
 from ldeq.files import read_json_object, remove_temporaries, written_whole
 from utils.results import write_json
@@ -207,6 +207,10 @@ def _next_with(attribute: str, start: int, arguments: dict[str, Any]) -> tuple[i
 
 def _write_video(number: int, *, root: Path, split: str, seed: int, n_frames: int, hardness: float, crf: int) -> None:
     id = _id(split, seed, number)
-    landmarks = root / "landmarks" / f"{id}.npy"
-    if not landmarks.exists() or len(np.load(landmarks)) != n_frames:
+    clip = Clip(root, id)
+    try:
+        complete = clip.video_path.is_file() and clip.check_annotations() == n_frames
+    except InputError:
+        complete = False
+    if not complete:
         write_clip(root, id, SyntheticVideo(seed, number, n_frames, hardness), fps=FPS, crf=crf)
