@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     remove_temporaries(output)
     with report.progress(sum(map(len, wanted.values())), "face", "WFLW") as bar:
         for split, part in wanted.items():
-            bar.set_description(split, refresh=False)
+            bar.set_description_str(split, refresh=False)
             crop_split(part, images, output, split, flags.workers, bar.update)
     rows = [[split, len(part)] for split, part in wanted.items()]
     report.console().print(report.table("WFLW", ["split", "faces"], rows))

@@ -14,7 +14,7 @@ import torch
 from hypothesis import settings
 
 from ldeq import LDEQ, ModelConfig, SolverConfig, load_checkpoint
-from utils import bundled
+from utils import bundled, report
 from utils.cli import run
 
 # Files of tests run side by side (pyproject.toml), so each keeps to one core, and so do the processes that it starts.
@@ -26,6 +26,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # No test is about time, and one machine is busier than another.
 settings.register_profile("ldeq", deadline=None)
 settings.load_profile("ldeq")
+report.SECONDS_A_LINE = float("inf")
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = {"injection_width": 8, "cell_base_width": 8, "cell_width_increment": 2, "cell_gn_groups": 2}

@@ -56,13 +56,17 @@ def mode(model: LDEQ, rwr: bool, max_iters: int, take_one_less_inference_step: b
     return f"RwR ({solver.solver}, {max_iters} iteration{plural} a frame, {last} the last step)"
 
 
+#: Between a bar's lines where stderr is no terminal.
+SECONDS_A_LINE = 30.0
+
+
 def progress(total: int | None, unit: str, description: str, done: int = 0) -> "tqdm[Any]":
-    """A bar with speed and time left; where stderr is no terminal, a line every half minute."""
+    """A bar with speed and time left; where stderr is no terminal, now and then a line."""
     common = {"total": total, "initial": done, "unit": unit, "desc": description}
     if sys.stderr.isatty():
         return tqdm(**common, dynamic_ncols=True)
     line = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
-    return tqdm(**common, file=_Lines(), bar_format=line, mininterval=30.0, delay=30.0)
+    return tqdm(**common, file=_Lines(), bar_format=line, mininterval=SECONDS_A_LINE, delay=SECONDS_A_LINE)
 
 
 def say(bar: "tqdm[Any]", line: str) -> None:
