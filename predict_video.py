@@ -226,7 +226,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "faces": {mode: {str(id): curve.summary() for id, curve in found.items()} for mode, found in modes.items()},
             "solver": landmarker.tally.summary(),
         }
-        description = results.describe_run(flags.landmark_model_weights, source.name, model, vars(flags), device)
+        description = results.describe_run(
+            SCRIPT, flags.landmark_model_weights, source.name, model, vars(flags), device
+        )
         description["input"] = description.pop("dataset")
         results.write_json(folder / "run.json", {**description, **summary})
 

@@ -65,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     nmes = {split: image_nme(found.predicted, found.truth) for split, found in predictions.items()}
     figures = {split: figures_of(values) for split, values in nmes.items()}
     unsound = tally.check()
-    for stale in folder.glob("worst_*.png"):
-        stale.unlink()
+    for split in results.read_own(folder / "results.json").get("splits", {}):
+        gallery_path(folder, split).unlink(missing_ok=True)
     write_results(folder, model, datasets, predictions, nmes, figures, flags, tally)
     plots.save(plots.cumulative_error_plot(nmes, note), folder / "cumulative_error.png")
     for split in datasets:
@@ -118,7 +118,7 @@ def predict(
                 report.say(bar, report.solver_line(output))
 
         for split, dataset in datasets.items():
-            bar.set_description(split, refresh=False)
+            bar.set_description_str(split, refresh=False)
             found[split] = predict_pictures(
                 model,
                 dataset,
@@ -150,7 +150,9 @@ def write_results(
     tally: SolverTally,
 ) -> None:
     device = next(model.parameters()).device
-    description = results.describe_run(flags.landmark_model_weights, flags.dataset_path, model, vars(flags), device)
+    description = results.describe_run(
+        SCRIPT, flags.landmark_model_weights, flags.dataset_path, model, vars(flags), device
+    )
     results.write_csv(folder / "results.csv", [{"split": split, **row} for split, row in figures.items()])
     rows = [
         {"split": split, "image": datasets[split].name(index), "NME": 100 * nme}
@@ -175,7 +177,11 @@ def save_gallery(
         f"{dataset.split}: the {len(worst)} faces with the largest error",
         note,
     )
-    plots.save(figure, folder / f"worst_{dataset.split}.png")
+    plots.save(figure, gallery_path(folder, dataset.split))
+
+
+def gallery_path(folder: Path, split: str) -> Path:
+    return folder / f"worst_{split}.png"
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from utils.annotated_video import AnnotatedVideos
 from utils.cli import ArgumentParser, add_boolean, add_common_flags, at_least, run
 from utils.device import autocast, load_model, resolve_device, slow_precision_note
 from utils.display import Window
-from utils.evaluation import SolverTally, track_videos
+from utils.evaluation import track_videos
 from utils.metrics import video_nme, video_nmf
 
 SCRIPT = "test_LDEQ_WFLW_V"
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     window = Window("LDEQ") if flags.show else None
 
     description = results.describe_run(
-        flags.landmark_model_weights, flags.WFLW_V_dataset_path, model, vars(flags), device
+        SCRIPT, flags.landmark_model_weights, flags.WFLW_V_dataset_path, model, vars(flags), device
     )
     requested = results.latest_folder(SCRIPT) if flags.resume and not flags.output_dir else flags.output_dir
     if requested and (Path(requested) / "videos").resolve() == (dataset.root / "videos").resolve():
@@ -97,9 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report.print_summary(model)
 
     started = time.perf_counter()
-    tally = SolverTally()
     try:
-        skipped, n_frames = evaluate(model, dataset, outcome, flags, window, tally)
+        skipped, n_frames = evaluate(model, dataset, outcome, flags, window)
     except KeyboardInterrupt:
         done = f"{len(outcome.rows)} of {len(dataset.clips)} videos are done"
         raise KeyboardInterrupt(f"{done} and in {folder}, --resume goes on from there") from None
@@ -109,8 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(
             f"{dataset.root}: no video of {flags.WFLW_V_split} could be used ({reasons}), expected at least one"
         )
-    unsound = tally.check()
-    outcome.finish(list(dataset.lengths), flags.WFLW_V_split, flags.rwr, skipped, tally.summary())
+    unsound = outcome.tally.check()
+    outcome.finish(list(dataset.lengths), flags.WFLW_V_split, flags.rwr, skipped)
     save_plots(outcome, dataset, mode, note, flags.plot)
 
     print_tables(console, outcome, skipped, flags.WFLW_V_split, mode)
@@ -142,7 +141,6 @@ def evaluate(
     outcome: results.VideoRun,
     flags: argparse.Namespace,
     window: Window | None,
-    tally: SolverTally,
 ) -> tuple[dict[str, str], int]:
     """Tracks the videos that are not done yet; gives the skipped ones with their reasons, and the frames it made.
 
@@ -171,7 +169,6 @@ def evaluate(
         def on_batch(output: LDEQOutput) -> None:
             nonlocal n_frames
             n_frames += len(output.keypoints)
-            tally.add(output)
             bar.update(len(output.keypoints))
             if flags.verbose_solver:
                 report.say(bar, report.solver_line(output))
@@ -192,7 +189,8 @@ def evaluate(
                 drawings.end(video)
                 if video.failure is None:
                     predicted, truth = np.stack(video.landmarks), clip.landmarks
-                    outcome.add(clip.id, video_nme(predicted, truth), video_nmf(predicted, truth), predicted)
+                    figures = video_nme(predicted, truth), video_nmf(predicted, truth)
+                    outcome.add(clip.id, *figures, predicted, video.tally)
                 elif flags.strict or not isinstance(video.failure, UnusableVideo):
                     raise video.failure
                 else:

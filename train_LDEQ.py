@@ -171,6 +171,7 @@ def train(flags: argparse.Namespace, world: World) -> None:
 def describe(flags: argparse.Namespace, world: World) -> dict[str, Any]:
     """The part of run.json that does not decide what is computed."""
     return {
+        "script": SCRIPT,
         "command": shlex.join(sys.argv),
         "init_weights": flags.init_weights,
         "processes": world.size,

@@ -1,6 +1,7 @@
 """Input that is odd rather than missing: what a data set that has been through many hands can hold."""
 
 import json
+import shutil
 import subprocess
 
 import cv2
@@ -9,14 +10,17 @@ import pytest
 import torch
 from PIL import Image
 
+import predict_video
 import test_LDEQ_WFLW
 import test_LDEQ_WFLW_V
-from benchmarks import layout, speed
+import train_LDEQ
+from benchmarks import layout, speed, study_rwr
 from datasets.wflw import WFLWDataset
 from datasets.wflw_v import Clip, WFLWVDataset
 from ldeq import InputError, load_checkpoint, save_checkpoint
 from ldeq.files import remove_temporaries, written_whole
 from tests.conftest import GOLDEN, make_small_model
+from tests.test_training import TINY
 from utils import bundled
 from utils.display import Window
 from utils.evaluation import predict_pictures
@@ -224,6 +228,49 @@ def test_weights_that_overflow_are_an_error_and_not_a_figure(run_script, tmp_pat
         status, _, err = run_script(main, *flags)
         assert status == 2
         assert "finite" in err
+
+
+def test_half_a_run_that_overflows_is_not_finished_by_resuming(wflw_v, run_script, weights, tmp_path, monkeypatch):
+    path = weights.partition("=")[2]
+    model = load_checkpoint(path)
+    with torch.no_grad():
+        model.cell.head.conv.weight.fill_(3e38)
+    save_checkpoint(path, model)
+    flags = [weights, f"--WFLW_V_dataset_path={wflw_v}", f"--output_dir={tmp_path / 'out'}", "--WFLW_V_batch_size=1"]
+    for options in ([], ["--resume"], ["--resume"]):
+        status, _, err = run_script(test_LDEQ_WFLW_V.main, *flags, *options)
+        assert status == 2
+        assert "no solve stayed finite" in err
+        assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_results_of_another_script_are_kept(wflw_v, run_script, weights, tmp_path):
+    out = f"--output_dir={tmp_path / 'out'}"
+    clip = [f"--input={wflw_v / 'videos' / 'clip_C3.mp4'}", f"--bboxes={wflw_v / 'bboxes' / 'clip_C3.npy'}"]
+    scripts = [
+        (test_LDEQ_WFLW, [weights, "--split=test_blur"]),
+        (test_LDEQ_WFLW_V, [weights, f"--WFLW_V_dataset_path={wflw_v}"]),
+        (predict_video, [weights, *clip]),
+        (train_LDEQ, [*TINY, "--synthetic", "--steps=1", "--validation_images=2"]),
+        (study_rwr, [weights, f"--WFLW_V_dataset_path={wflw_v}", "--splits=easy"]),
+    ]  # fmt: skip
+    for owner, own in scripts[:3]:
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        assert run_script(owner.main, *own, out)[0] == 0
+        before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+        for other, flags in scripts:
+            if other is not owner:
+                status, _, err = run_script(other.main, *flags, out)
+                assert status == 2
+                assert f"holds results of {owner.SCRIPT}, expected another --output_dir" in err
+        assert before == {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+
+
+def test_galleries_of_other_splits_make_way_and_nothing_else(run_script, weights, tmp_path):
+    (tmp_path / "worst_of_all.png").write_bytes(b"mine")
+    for split in ("test_blur", "test_makeup"):
+        assert run_script(test_LDEQ_WFLW.main, weights, f"--split={split}", f"--output_dir={tmp_path}")[0] == 0
+    assert {path.name for path in tmp_path.glob("worst_*")} == {"worst_of_all.png", "worst_test_makeup.png"}
 
 
 def test_a_run_that_fails_leaves_earlier_results(wflw_v, run_script, weights, tmp_path):

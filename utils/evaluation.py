@@ -45,12 +45,24 @@ class SolverTally:
 
     def add(self, output: LDEQOutput) -> None:
         """Counts a batch; explicit mode has nothing to count."""
-        if output.stats is not None:
-            reasons = output.stats.stop_reason
-            self.n_solved += len(reasons)
-            self.n_converged += int((reasons == StopReason.CONVERGED).sum())
-            self.n_not_finite += int((reasons == StopReason.NON_FINITE).sum())
-            self.n_iters += int(output.stats.n_iters.sum())
+        for sample in self.of_samples(output):
+            self.merge(sample)
+
+    @classmethod
+    def of_samples(cls, output: LDEQOutput) -> "list[SolverTally]":
+        """One for each sample of a batch."""
+        if output.stats is None:
+            return [cls() for _ in output.keypoints]
+        solves = zip(output.stats.stop_reason.tolist(), output.stats.n_iters.tolist(), strict=True)
+        return [
+            cls(1, int(reason == StopReason.CONVERGED), int(reason == StopReason.NON_FINITE), n_iters)
+            for reason, n_iters in solves
+        ]
+
+    def merge(self, other: "SolverTally") -> None:
+        """Adds another's counts."""
+        for name, count in vars(other).items():
+            setattr(self, name, getattr(self, name) + count)
 
     def check(self) -> str | None:
         """A warning where some solves were not finite.
@@ -177,6 +189,8 @@ class TrackedVideo(Generic[ClipT]):
     clip: ClipT
     #: One (98, 2) a frame, in frame pixels.
     landmarks: list[NDArray[np.float64]] = field(default_factory=list)
+    #: Of its frames' solves.
+    tally: SolverTally = field(default_factory=SolverTally)
     #: Why the video could not be followed to its end.
     failure: InputError | None = None
 
@@ -233,8 +247,10 @@ def track_videos(
         for batch in track(tracker, open_ahead(), frames_of, collate, batch_size):
             if batch.output is not None:
                 on_batch(batch.output)
-                for video, frame, points in zip(batch.streams, batch.items, landmarks_of(batch.output), strict=True):
+                found, tallies = landmarks_of(batch.output), SolverTally.of_samples(batch.output)
+                for video, frame, points, tally in zip(batch.streams, batch.items, found, tallies, strict=True):
                     landmarks = frame.to_frame(points)
                     video.landmarks.append(landmarks)
+                    video.tally.merge(tally)
                     on_frame(video, frame, landmarks)
             yield from batch.ended

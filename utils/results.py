@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ldeq import LDEQ, InputError
 from ldeq.files import read_json_object, remove_temporaries, written_whole
 from utils.device import describe_device
+from utils.evaluation import SolverTally
 
 RESULTS = Path("results")
 #: Plots of a run over videos, and its folders with a file a video, by what these end in.
@@ -31,7 +32,8 @@ def make_output_folder(requested: str | None, script: str) -> Path:
     """The folder asked for, or a new ``results/<script>/<time>``. What killed runs left unfinished in it is removed.
 
     Raises:
-        InputError: where it is a file, or cannot be made or written to.
+        InputError: where it is a file, cannot be made or written to, or holds another script's results, whose files
+            have the same names.
     """
     folder = Path(requested) if requested else RESULTS / script / time.strftime("%Y-%m-%d_%H-%M-%S")
     try:
@@ -43,6 +45,10 @@ def make_output_folder(requested: str | None, script: str) -> Path:
             pass  # better now than after hours
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror}, expected a folder for the results (--output_dir)") from None
+    for name in ("run.json", "results.json"):
+        owner = read_own(folder / name).get("script", script)
+        if owner != script:
+            raise InputError(f"{folder}: holds results of {owner}, expected another --output_dir")
     # Not whatever else is below a folder that may be anybody's, such as other runs that are under way.
     for place in (folder, *(folder / name for name in _SUFFIXES)):
         remove_temporaries(place, deep=False)
@@ -78,11 +84,25 @@ def latest_folder(script: str) -> str:
     return str((unfinished or folders)[-1])
 
 
+def read_own(path: Path) -> dict[str, Any]:
+    """The JSON object that an earlier run may have left, empty where there is none that can be read."""
+    try:
+        return read_json_object(path, "expected an earlier run's") if path.is_file() else {}
+    except InputError:
+        return {}
+
+
 def describe_run(
-    weights: str | Path, dataset: str | Path, model: LDEQ, settings: Mapping[str, Any], device: torch.device
+    script: str,
+    weights: str | Path,
+    dataset: str | Path,
+    model: LDEQ,
+    settings: Mapping[str, Any],
+    device: torch.device,
 ) -> dict[str, Any]:
     """The part of results.json that says what was run on what, with what."""
     return {
+        "script": script,
         "weights": str(weights),
         "weights_sha256": hashlib.sha256(Path(weights).read_bytes()).hexdigest(),
         "dataset": str(dataset),
@@ -122,8 +142,8 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 class VideoRun:
     """The results of a run over videos, on disk after every video.
 
-    ``run.json`` says what is being run, ``results.csv`` has a row for each video that is done, and
-    ``predictions/<id>.npy`` its landmarks (frames, 98, 2) float64 in frame pixels. :meth:`finish` adds
+    ``run.json`` says what is being run and how the solver did, ``results.csv`` has a row for each video that is done,
+    and ``predictions/<id>.npy`` its landmarks (frames, 98, 2) float64 in frame pixels. :meth:`finish` adds
     ``results.json``.
 
     Args:
@@ -151,6 +171,7 @@ class VideoRun:
     ) -> None:
         self.folder = folder
         self.rows: dict[str, dict[str, Any]] = {}
+        self._tallies: dict[str, SolverTally] = {}
         self._description = dict(description)
         self._identity = identity
         self._begun = False
@@ -165,9 +186,19 @@ class VideoRun:
                 f"{folder}: holds an unfinished run, expected --resume to go on from it or another --output_dir"
             )
 
-    def add(self, id: str, nme: float, nmf: float, landmarks: NDArray[np.float64]) -> None:
+    @property
+    def tally(self) -> SolverTally:
+        """Of the solves of all videos that are done."""
+        total = SolverTally()
+        for id in self.rows:
+            total.merge(self._tallies[id])
+        return total
+
+    def add(self, id: str, nme: float, nmf: float, landmarks: NDArray[np.float64], tally: SolverTally) -> None:
         """Puts a finished video on disk."""
         self.begin()
+        self._tallies[id] = tally
+        self._write_marker()
         with written_whole(self.predictions_path(id)) as temporary:
             np.save(temporary, landmarks.astype(np.float64))
         self.rows[id] = {"NME": nme, "NMF": nmf, "n_frames": len(landmarks)}
@@ -184,9 +215,7 @@ class VideoRun:
         """The plain mean of a figure (``NME``, ``NMF``) over videos."""
         return float(np.mean([row[figure] for row in self.rows.values()]))
 
-    def finish(
-        self, order: Sequence[str], split: str, rwr: bool, skipped: Mapping[str, str], solver: Mapping[str, Any]
-    ) -> None:
+    def finish(self, order: Sequence[str], split: str, rwr: bool, skipped: Mapping[str, str]) -> None:
         """Writes ``results.json``, and the table once more, with the videos in the order of their id list."""
         self.rows = {id: self.rows[id] for id in order if id in self.rows}
         self._write_table()
@@ -198,7 +227,7 @@ class VideoRun:
             "NMF": self.mean("NMF"),
             "videos": self.rows,
             "skipped": dict(skipped),
-            "solver": dict(solver),
+            "solver": self.tally.summary(),
         }
         write_json(self._finished, content)
 
@@ -215,8 +244,12 @@ class VideoRun:
                 (self.folder / name / f"{id}.{suffix}").unlink(missing_ok=True)
         for path in (self._finished, self._table, *(self.folder / plot for plot in _PLOTS)):
             path.unlink(missing_ok=True)
-        write_json(self._marker, self._identity)
+        self._write_marker()
         self._begun = True
+
+    def _write_marker(self) -> None:
+        solves = {id: vars(tally) for id, tally in self._tallies.items()}
+        write_json(self._marker, {"script": self._description["script"], **self._identity, "solves": solves})
 
     def _read_table(self) -> pd.DataFrame:
         return pd.read_csv(self._table, dtype={"id": str}, keep_default_na=False)
@@ -243,13 +276,22 @@ class VideoRun:
         except (OSError, ValueError, AttributeError) as error:
             reason = f"cannot be read ({error}), expected the rows of the run to resume"
             raise InputError(f"{self._table}: {reason}") from None
+        tallies = _read_tallies(self._marker)
         for id, row in rows.items():
-            whole = row["n_frames"] == lengths.get(id) == self._predicted_frames(id)
+            whole = id in tallies and row["n_frames"] == lengths.get(id) == self._predicted_frames(id)
             if whole and np.isfinite([row["NME"], row["NMF"]]).all() and (not drawn or self.video_path(id).is_file()):
-                self.rows[id] = row
+                self.rows[id], self._tallies[id] = row, tallies[id]
 
     def _predicted_frames(self, id: str) -> int | None:
         try:
             return len(np.load(self.predictions_path(id), allow_pickle=False))
         except (OSError, ValueError, EOFError, TypeError):
             return None
+
+
+def _read_tallies(path: Path) -> dict[str, SolverTally]:
+    """How the solver did on the videos of the run to resume."""
+    try:
+        return {id: SolverTally(**counts) for id, counts in read_own(path)["solves"].items()}
+    except (KeyError, AttributeError, TypeError):
+        return {}  # these videos are made again
