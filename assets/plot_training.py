@@ -14,7 +14,7 @@ LOGS = Path(__file__).parent / "weights" / "training"
 #: Faces a step of each stage, in their order; names end in the side of the crops in pixels.
 BATCH_SIZES = {
     "s64": 16, "s128": 12, "s256": 8, "a128": 16, "b128": 16, "c128": 16, "d128": 16, "e128": 16, "f256": 12,
-    "g128": 16, "h256": 12, "i256": 12, "j256": 12,
+    "g128": 16, "h256": 12, "i256": 12, "j256": 12, "k256": 12,
 }  # fmt: skip
 #: The stage that another one than the one before it goes on from.
 STARTS = {"g128": "e128"}

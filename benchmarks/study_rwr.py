@@ -190,7 +190,7 @@ def plot(rows: Sequence[Row], splits: Sequence[str]) -> Figure:
         here = [row for row in rows if row.split == split]
         for index, family in enumerate(filter_settings()):
             members = [row for row in here if row.method == family]
-            axes.plot(*_points(front(members)), "-", color=f"C{index + 2}", label=f"{family}, tuned")
+            axes.plot(*_points(front(members)), ".-", color=f"C{index + 2}", label=f"{family}, tuned")
             axes.plot(*_points(members), ".", color=f"C{index + 2}", alpha=0.25)
         for word, style in (("with", "o-"), ("without", "s--")):
             members = [row for row in here if row.method == "RwR" and word in row.setting.split()]
@@ -203,7 +203,11 @@ def plot(rows: Sequence[Row], splits: Sequence[str]) -> Figure:
         axes.plot(*_points(early), "x", color="k", label="frame by frame, stopped early")
         limit = max(row.NME for row in here if row.method in (FRAME_BY_FRAME, "RwR"))
         low = min(row.NME for row in here)
-        axes.set_ylim(low - 0.08 * (limit - low + 0.1), limit + 0.6 * (limit - low + 0.1))
+        top = limit + 0.6 * (limit - low + 0.1)
+        axes.set_ylim(low - 0.08 * (limit - low + 0.1), top)
+        flickers = [row.NMF for row in here if row.NME < top]
+        margin = 0.06 * (max(flickers) - min(flickers)) or 1.0
+        axes.set_xlim(min(flickers) - margin, max(flickers) + margin)
         axes.set(xlabel="NMF", ylabel="NME, %", title=f"{split} videos")
         axes.grid(alpha=0.3)
     figure.axes[0].legend(fontsize=8)
