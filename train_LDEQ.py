@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import shlex
 import sys
 import time
@@ -92,7 +93,10 @@ def make_parser() -> ArgumentParser:
     )
     add_boolean(parser, "--trust_pickle", "load an --init_weights that holds other classes than tensors")
     parser.add_argument("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps")
-    parser.add_argument("--workers", type=at_least(0), default=4, help="processes that make faces, for each process")
+    workers = min(4, os.cpu_count() or 1)
+    parser.add_argument(
+        "--workers", type=at_least(0), default=workers, help="processes that make faces, for each process"
+    )
     for field in dataclasses.fields(Settings):
         assert isinstance(field.type, type)
         add_config_flags(parser, field.type, CHOICES)

@@ -205,7 +205,7 @@ def plot(rows: Sequence[Row], splits: Sequence[str]) -> Figure:
         low = min(row.NME for row in here)
         top = limit + 0.6 * (limit - low + 0.1)
         axes.set_ylim(low - 0.08 * (limit - low + 0.1), top)
-        flickers = [row.NMF for row in here if row.NME < top]
+        flickers = [row.NMF for row in here if top > row.NME]
         margin = 0.06 * (max(flickers) - min(flickers)) or 1.0
         axes.set_xlim(min(flickers) - margin, max(flickers) + margin)
         axes.set(xlabel="NMF", ylabel="NME, %", title=f"{split} videos")

@@ -22,10 +22,11 @@ from datasets.augmentation import AugmentationConfig, augment
 from datasets.motion import move_picture, move_points, random_motion
 from datasets.synthetic import FacePicture
 from datasets.training import DataConfig, TrainingFaces, training_batches
-from ldeq import GradientConfig, VideoTracker, load_checkpoint
+from ldeq import GradientConfig, InputError, VideoTracker, load_checkpoint
 from ldeq.images import normalise
 from tests.conftest import make_small_model
 from utils import bundled
+from utils.device import collective_backend
 from utils.distributed import World
 from utils.landmarks98 import MIRRORED
 from utils.losses import LossConfig, face_weights, heatmap_divergence
@@ -352,6 +353,10 @@ def children_of(process: int) -> list[int]:
     return [int(pid) for parent, pid in pairs if int(parent) == process]
 
 
+def no_more_space(*arguments):
+    raise OSError(28, "No space left on device", "disk")
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(faces, tmp_path, run_script):
     options = [
@@ -510,12 +515,8 @@ def test_a_run_that_ends_before_its_first_state_keeps_the_weights_it_started_fro
     assert run_script(train_LDEQ.main, *TINY, *data, "--output_dir", first)[0] == 0
     start = [*TINY, *data, "--init_weights", first / "final.pth.tar", "--seed", 1]
     assert run_script(train_LDEQ.main, *start, "--output_dir", whole)[0] == 0
-
-    def full_disk(*arguments):
-        raise OSError(28, "No space left on device", "disk")
-
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "advance", full_disk)
+        patch.setattr(Trainer, "advance", no_more_space)
         assert run_script(train_LDEQ.main, *start, "--output_dir", killed)[0] == 2
     (first / "final.pth.tar").unlink()
     assert run_script(train_LDEQ.main, "--resume", "--workers", 0, "--output_dir", killed)[0] == 0
@@ -523,6 +524,26 @@ def test_a_run_that_ends_before_its_first_state_keeps_the_weights_it_started_fro
     description = json.loads((killed / "run.json").read_text())
     assert description["init_weights"] == str(first / "final.pth.tar")
     assert len(description["resumed"]) == 1
+
+
+def test_resuming_takes_the_newest_run_that_is_not_finished(faces, tmp_path, run_script, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stopped, finished = (tmp_path / "results" / "train_LDEQ" / name for name in ("stopped", "finished"))
+    arguments = [*TINY, "--dataset_path", faces, "--steps", 1, "--output_dir"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "advance", no_more_space)
+        assert run_script(train_LDEQ.main, *arguments, stopped)[0] == 2
+    assert run_script(train_LDEQ.main, *arguments, finished)[0] == 0
+    os.utime(stopped, (0, 0))
+    assert not (stopped / "final.pth.tar").exists()
+    assert run_script(train_LDEQ.main, "--resume", "--workers", 0)[0] == 0
+    assert (stopped / "final.pth.tar").is_file()
+
+
+def test_devices_that_cannot_exchange_tensors_are_refused():
+    assert [collective_backend(torch.device(kind)) for kind in ("cpu", "cuda")] == ["gloo", "nccl"]
+    with pytest.raises(InputError, match="several processes on devices of type mps"):
+        collective_backend(torch.device("mps"))
 
 
 @pytest.mark.parametrize(
