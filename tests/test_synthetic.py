@@ -211,6 +211,13 @@ def test_data_sets_are_read_as_the_real_ones(tmp_path, run_script):
     assert len(frames) == 5
     assert not list(tmp_path.rglob(".*"))
 
+    # A list that is lost is made again.
+    lost = tmp_path / "WFLW" / "test_blur.txt"
+    before = lost.read_bytes()
+    lost.unlink()
+    assert run_script(writer.main, *arguments)[0] == 0
+    assert lost.read_bytes() == before
+
     # Longer videos of the same ids are other videos.
     assert run_script(writer.main, "--output_dir", tmp_path, "--hard", 1, "--frames", 6, "--workers", 1)[0] == 0
     (clip,) = WFLWVDataset(tmp_path / "WFLW_V", "hard").clips
@@ -245,6 +252,9 @@ def test_an_interrupted_data_set_goes_on_and_never_mixes_two(tmp_path, monkeypat
     assert picture.stat().st_mtime_ns == drawn  # what is finished stays
     assert (tmp_path / "train.txt").is_file()
     begin(4)
+    picture.unlink()  # of a part that is done
+    begin(4)
+    assert picture.is_file()
     assert not (tmp_path / "train.txt").exists()
     drawn = picture.stat().st_mtime_ns
     assert sum(write(3)) == 4
@@ -256,10 +266,26 @@ def test_data_sets_of_others_are_kept(name, tmp_path, run_script):
     theirs = tmp_path / name
     theirs.parent.mkdir()
     theirs.write_text("0kE1T3Wm0Nk\n")
-    status, _, err = run_script(writer.main, "--output_dir", tmp_path, "--test", 1, "--hard", 1, "--workers", 1)
+    arguments = ("--train", 1, "--test", 1, "--hard", 1, "--workers", 1)
+    status, _, err = run_script(writer.main, "--output_dir", tmp_path, *arguments)
     assert status == 2
-    assert f"{theirs}: is a list of other" in err
+    assert f"{theirs}: is no list of synthetic" in err
     assert theirs.read_text() == "0kE1T3Wm0Nk\n"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [theirs]  # nothing was begun
+    # Not even beside what we have begun or finished.
+    (theirs.parent / ".test.unfinished").mkdir()
+    assert run_script(writer.main, "--output_dir", tmp_path, *arguments)[0] == 2
+    assert theirs.read_text() == "0kE1T3Wm0Nk\n"
+
+
+def test_pictures_of_others_are_kept(tmp_path, run_script):
+    theirs = tmp_path / "WFLW" / "train" / "000000.jpg"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"a picture")
+    status, _, err = run_script(writer.main, "--output_dir", tmp_path, "--train", 1, "--workers", 1)
+    assert status == 2
+    assert f"{theirs.parent}: holds other files" in err
+    assert theirs.read_bytes() == b"a picture"
 
 
 def test_nothing_to_write_is_refused(tmp_path, run_script):

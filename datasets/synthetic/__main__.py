@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from datasets.synthetic.writing import write_pictures, write_videos
+from datasets.synthetic.writing import check_pictures, check_videos, write_pictures, write_videos
 from datasets.training import HELD_OUT
 from ldeq import InputError
 from utils import report
@@ -40,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"--train with --seed {flags.seed}, expected less than {HELD_OUT}: from there on people are held out"
         )
     pictures, videos = Path(flags.output_dir) / "WFLW", Path(flags.output_dir) / "WFLW_V"
+    for split in ("train", "test", "easy", "hard"):
+        if getattr(flags, split):
+            check, root = (check_pictures, pictures) if split in ("train", "test") else (check_videos, videos)
+            check(root, split)
     seed, workers = flags.seed, flags.workers
     if flags.train:
         train = write_pictures(

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from datasets.synthetic.pictures import FacePicture, SyntheticFaces
 from datasets.synthetic.videos import FPS, SyntheticVideo
-from datasets.wflw import ATTRIBUTES, write_list
+from datasets.wflw import ATTRIBUTES, listed_names, write_list
 from datasets.wflw_v import Clip, ids_path, read_ids, write_clip, write_ids
 from ldeq import InputError
 from ldeq.files import read_json_object, remove_temporaries, written_whole
@@ -25,6 +26,43 @@ from utils.results import write_json
 _CHUNK = 16
 #: What ids of videos begin with.
 _ID = "synthetic-"
+
+
+def check_pictures(root: Path, split: str) -> None:
+    """Whether :func:`write_pictures` may write here.
+
+    Raises:
+        InputError: where there are pictures or a list of the split that it did not write.
+    """
+    folder, parts, finished = _places(root, split)
+    ours = finished.exists() or parts.exists()
+    for path in _lists(root, split):
+        if path.exists() and not (ours and all(re.fullmatch(r"\d{6,}\.jpg", name) for name in listed_names(path))):
+            raise InputError(f"{path}: is no list of synthetic pictures, expected another --output_dir")
+    if not ours and folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"{folder}: holds other files than synthetic pictures, expected another --output_dir")
+
+
+def check_videos(root: Path, split: str) -> None:
+    """Whether :func:`write_videos` may write here.
+
+    Raises:
+        InputError: where there is a list of the split that it did not write.
+    """
+    path = ids_path(root, split)
+    if path.exists() and not all(id.startswith(_ID) for id in read_ids(root, split)):
+        raise InputError(f"{path}: is no list of synthetic videos, expected another --output_dir")
+
+
+def _places(root: Path, split: str) -> tuple[Path, Path, Path]:
+    """The pictures of a split, what is known of them while they are drawn, and their settings once they all are."""
+    return root / split, root / f".{split}.unfinished", root / split / "settings.json"
+
+
+def _lists(root: Path, split: str) -> list[Path]:
+    """The list of a split, and those of its subsets if it is ``test``."""
+    subsets = [f"{split}_{attribute}" for attribute in ATTRIBUTES if split == "test"]
+    return [root / f"{name}.txt" for name in (split, *subsets)]
 
 
 def write_pictures(
@@ -56,20 +94,18 @@ def write_pictures(
         How many pictures were finished since the last time.
 
     Raises:
-        InputError: where there is a list that this did not write.
+        InputError: as :func:`check_pictures`.
     """
-    folder, parts, finished = root / split, root / f".{split}.unfinished", root / split / "settings.json"
-    lists = [root / f"{name}.txt" for name in (split, *(f"{split}_{attribute}" for attribute in ATTRIBUTES))]
-    for path in lists:
-        if path.exists() and not (finished.exists() or parts.exists()):
-            raise InputError(f"{path}: is a list of other pictures than synthetic ones, expected another --output_dir")
+    check_pictures(root, split)
+    folder, parts, finished = _places(root, split)
+    lists = _lists(root, split)
     folder.mkdir(parents=True, exist_ok=True)
     remove_temporaries(folder)
     arguments = {"seed": seed, "crop_jitter": crop_jitter, "pictures_per_person": pictures_per_person}
     settings = {**arguments, "quality": quality, "count": count}
     names = [_name(index) for index in range(count)]
-    there = [root / f"{split}.txt", finished, *(folder / name for name in names)]
-    if all(path.is_file() for path in there) and read_json_object(finished, "expected these pictures'") == settings:
+    known = read_json_object(finished, "expected the settings of these pictures") if finished.is_file() else {}
+    if known == settings and _are_whole(lists):
         yield count
         return
     # Parts of other settings would be another data set's.
@@ -127,15 +163,16 @@ def write_videos(
         How many videos were finished since the last time.
 
     Raises:
-        InputError: where there is a list of other videos.
+        InputError: as :func:`check_videos`.
     """
-    path = ids_path(root, split)
-    if path.exists() and not all(id.startswith(_ID) for id in read_ids(root, split)):
-        raise InputError(f"{path}: is a list of other videos than synthetic ones, expected another --output_dir")
+    check_videos(root, split)
     for folder in ("videos", "landmarks", "bboxes"):
         (root / folder).mkdir(parents=True, exist_ok=True)
         remove_temporaries(root / folder)
     numbers = list(range(count))
+    if not all(_is_complete(Clip(root, _id(split, seed, number)), n_frames) for number in numbers):
+        # It would be of videos that are replaced from here on.
+        ids_path(root, split).unlink(missing_ok=True)
     write = functools.partial(
         _write_video, root=root, split=split, seed=seed, n_frames=n_frames, hardness=hardness, crf=crf
     )
@@ -182,9 +219,16 @@ def _faces(seed: int, crop_jitter: float, pictures_per_person: int) -> Synthetic
     return SyntheticFaces(seed, crop_jitter=crop_jitter, pictures_per_person=pictures_per_person)
 
 
+def _are_whole(lists: Sequence[Path]) -> bool:
+    """Whether the lists are there, with all pictures that they name."""
+    return all(
+        path.is_file() and all((path.with_suffix("") / name).is_file() for name in listed_names(path)) for path in lists
+    )
+
+
 def _draw_pictures(indices: range, *, folder: Path, parts: Path, arguments: dict[str, Any], quality: int) -> None:
     done = parts / f"{indices.start}.npz"
-    if done.exists():
+    if done.exists() and all((folder / _name(index)).is_file() for index in indices):
         return
     faces = _faces(**arguments)
     landmarks, attributes = [], []
@@ -205,12 +249,14 @@ def _next_with(attribute: str, start: int, arguments: dict[str, Any]) -> tuple[i
     raise AssertionError("unreachable: numbers do not end")
 
 
+def _is_complete(clip: Clip, n_frames: int) -> bool:
+    try:
+        return clip.video_path.is_file() and clip.check_annotations() == n_frames
+    except InputError:
+        return False
+
+
 def _write_video(number: int, *, root: Path, split: str, seed: int, n_frames: int, hardness: float, crf: int) -> None:
     id = _id(split, seed, number)
-    clip = Clip(root, id)
-    try:
-        complete = clip.video_path.is_file() and clip.check_annotations() == n_frames
-    except InputError:
-        complete = False
-    if not complete:
+    if not _is_complete(Clip(root, id), n_frames):
         write_clip(root, id, SyntheticVideo(seed, number, n_frames, hardness), fps=FPS, crf=crf)
