@@ -4,7 +4,7 @@
 
 Every network setting runs over every video once, and its landmarks are kept in the output folder, from which the same
 command goes on where it was interrupted. Filters then run over the frame-by-frame landmarks for a whole grid of
-parameters, on the very videos that they are scored on: their front is the best that tuning on other videos could find.
+parameters, on the very videos that they are scored on: their front is one that tuning on other videos could not better.
 """
 
 import copy
@@ -138,6 +138,18 @@ def landmarks_of(
     return {id: np.load(path) for id, path in paths.items() if id not in failures}, failures
 
 
+def frame_rates(clips: Sequence[Clip]) -> tuple[dict[str, float], dict[str, str]]:
+    """Frames a second of each clip, and why some cannot be used."""
+    fps: dict[str, float] = {}
+    failures: dict[str, str] = {}
+    for clip in clips:
+        try:
+            fps[clip.id] = clip.read_fps()
+        except InputError as failure:
+            failures[clip.id] = str(failure)
+    return fps, failures
+
+
 def check_identity(folder: Path, network: Mapping[str, Any], clips: Sequence[Clip]) -> None:
     """Refuses a folder with landmarks of another network or of other annotations, which would stand beside new ones.
 
@@ -166,6 +178,27 @@ def score(split: str, method: str, setting: str, found: Mapping[str, Array], tru
     nme = float(np.mean([video_nme(found[id], truth[id]) for id in found]))
     nmf = float(np.mean([video_nmf(found[id], truth[id]) for id in found]))
     return Row(split, method, setting, nme, nmf)
+
+
+def score_all(
+    split: str, found: Mapping[str, Videos], truth: Mapping[str, Array], fps: Mapping[str, float]
+) -> list[Row]:
+    """The rows of a split: of each network setting, and of each filter over the frame-by-frame landmarks.
+
+    Args:
+        found: landmarks (frames, 98, 2) of each video, by network setting.
+        truth: of the videos to score on, the same ones for every row.
+        fps: frames a second of each video.
+    """
+    rows = []
+    for name, videos in found.items():
+        method, _, setting = name.partition(", ")
+        rows.append(score(split, method, setting, {id: videos[id] for id in truth}, truth))
+    for family, settings in filter_settings().items():
+        for setting, smooth in settings.items():
+            smoothed = {id: smooth(found[FRAME_BY_FRAME][id], fps[id]) for id in truth}
+            rows.append(score(split, family, setting, smoothed, truth))
+    return rows
 
 
 def front(rows: Sequence[Row]) -> list[Row]:
@@ -234,28 +267,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[Row] = []
     skipped: dict[str, str] = {}
     for split, dataset in datasets.items():
-        clips, truth = dataset.clips, {clip.id: clip.landmarks for clip in dataset.clips}
+        fps, failures = frame_rates(dataset.clips)
+        found: dict[str, Videos] = {}
         for name, tracker in rwr_trackers(model, flags.iterations).items():
-            where = folder / "landmarks" / name
+            usable = [clip for clip in dataset.clips if clip.id not in failures]
+            where, title = folder / "landmarks" / name, f"{split}, {name}"
             with autocast(device, flags.precision):
-                found, failures = landmarks_of(
-                    tracker, clips, where, f"{split}, {name}", flags.batch_size, flags.workers
-                )
-            skipped |= failures
-            # The first tracker finds out which clips there are to compare the methods on.
-            clips = [clip for clip in clips if clip.id in found]
-            if not clips:
-                raise InputError(
-                    f"{split}: no video can be used ({'; '.join(failures.values())}), expected at least one"
-                )
-            method, _, setting = name.partition(", ")
-            rows.append(score(split, method, setting, found, truth))
-            if name == FRAME_BY_FRAME:
-                fps = {clip.id: clip.read_fps() for clip in clips}
-                for family, settings in filter_settings().items():
-                    for setting, smooth in settings.items():
-                        smoothed = {id: smooth(points, fps[id]) for id, points in found.items()}
-                        rows.append(score(split, family, setting, smoothed, truth))
+                found[name], more = landmarks_of(tracker, usable, where, title, flags.batch_size, flags.workers)
+            failures |= more
+        if len(failures) == len(dataset.clips):
+            raise InputError(f"{split}: no video can be used ({'; '.join(failures.values())}), expected at least one")
+        skipped |= failures
+        truth = {clip.id: clip.landmarks for clip in dataset.clips if clip.id not in failures}
+        rows += score_all(split, found, truth, fps)
     results.write_csv(folder / "study.csv", [vars(row) for row in rows])
     with written_whole(folder / "study.png") as temporary:
         plots.save(plot(rows, flags.splits), temporary)

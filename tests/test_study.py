@@ -132,6 +132,21 @@ def test_the_study_scores_as_the_metrics_do_and_goes_on(tmp_path, run_script):
     assert f"skipped  {gone}" in out
     assert {path.stem for path in (tmp_path / "out" / "landmarks").rglob("*.npy")} == set(rest)
 
+    # One that is lost between two trackers is left out of what was found before as well.
+    shutil.copy(GOLDEN / "WFLW_V" / "videos" / f"{gone}.mp4", data / "videos")
+    assert run_script(study_rwr.main, *arguments)[0] == 0
+    lost = tmp_path / "out" / "landmarks" / "RwR, 1 iteration, with the last step" / f"{gone}.npy"
+    lost.unlink()
+    whole = (data / "videos" / f"{gone}.mp4").read_bytes()
+    (data / "videos" / f"{gone}.mp4").write_bytes(whole[: len(whole) // 2])
+    status, out, err = run_script(study_rwr.main, *arguments)
+    assert status == 0, err
+    assert f"skipped  {gone}" in out
+    with (tmp_path / "out" / "study.csv").open() as file:
+        base = next(row for row in csv.DictReader(file) if row["method"] == "frame by frame")
+    expected = np.mean([video_nme(np.load(folder / f"{id}.npy"), truth[id]) for id in rest])
+    assert float(base["NME"]) == pytest.approx(expected)
+
     save_checkpoint(weights, make_small_model(seed=1, solver={"max_iters": 3}))
     status, _, err = run_script(study_rwr.main, *arguments)
     assert status == 2
