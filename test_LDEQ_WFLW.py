@@ -10,7 +10,7 @@ import numpy as np
 
 from datasets.wflw import SPLITS, WFLWDataset
 from ldeq import LDEQ, InputError, LDEQOutput
-from ldeq.files import written_whole
+from ldeq.files import read_json_object, written_whole
 from utils import bundled, plots, report, results
 from utils.cli import ArgumentParser, add_common_flags, at_least, run
 from utils.device import autocast, load_model, resolve_device, slow_precision_note
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     nmes = {split: image_nme(found.predicted, found.truth) for split, found in predictions.items()}
     figures = {split: figures_of(values) for split, values in nmes.items()}
     unsound = tally.check()
-    for split in results.read_own(folder / "results.json").get("splits", {}):
+    for split in earlier_splits(folder):
         gallery_path(folder, split).unlink(missing_ok=True)
     write_results(folder, model, datasets, predictions, nmes, figures, flags, tally)
     plots.save(plots.cumulative_error_plot(nmes, note), folder / "cumulative_error.png")
@@ -178,6 +178,13 @@ def save_gallery(
         note,
     )
     plots.save(figure, gallery_path(folder, dataset.split))
+
+
+def earlier_splits(folder: Path) -> list[str]:
+    """Those that the folder's results are of."""
+    path = folder / "results.json"
+    splits = read_json_object(path, "expected an earlier run's").get("splits") if path.is_file() else None
+    return list(splits) if isinstance(splits, dict) else []
 
 
 def gallery_path(folder: Path, split: str) -> Path:

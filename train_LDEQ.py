@@ -21,7 +21,7 @@ from ldeq.config import CELL_NORMS, MODEL_MODES, SOLVERS, STOP_CRITERIA, STOP_MO
 from ldeq.errors import reason_of
 from ldeq.gradients import GRADIENTS
 from utils import report, results
-from utils.cli import ArgumentParser, add_boolean, at_least, checkpoint, run
+from utils.cli import ArgumentParser, add_boolean, at_least, checkpoint, deferred_interrupt, run
 from utils.config_flags import add_config_flags, config_from_flags
 from utils.device import PRECISIONS, autocast, prepare, slow_precision_note
 from utils.distributed import World, joined, share_batch_norm
@@ -29,10 +29,12 @@ from utils.evaluation import SolverTally, predict_pictures
 from utils.landmarks98 import N_LANDMARKS
 from utils.losses import LossConfig
 from utils.metrics import failure_rate_and_auc, image_nme
-from utils.training import Batch, Trainer, TrainingConfig, interruptible, steps_of
+from utils.training import Batch, Trainer, TrainingConfig, steps_of
 from utils.training_run import TrainingRun, read_settings
 
 SCRIPT = "train_LDEQ"
+#: Seconds within which signals to end come from one wish.
+PATIENCE = 5.0
 CHOICES = {
     "model_mode": MODEL_MODES,
     "cell_norm": CELL_NORMS,
@@ -238,9 +240,9 @@ def fit(
     figures: dict[str, float] = {}
     bar = report.progress(config.steps, "step", "training", trainer.step) if training_run else None
     since = time.perf_counter()
-    with interruptible() as asked_to_end, bar or nullcontext():
+    with deferred_interrupt(PATIENCE) as interrupt, bar or nullcontext():
         for parts in steps:
-            ended = trainer.advance(parts, asked_to_end())
+            ended = trainer.advance(parts, interrupt.requested)
             step = trainer.step
             trainer.meter.seconds += time.perf_counter() - since
             due = {

@@ -20,12 +20,12 @@ from datasets.wflw_v import Clip, WFLWVDataset
 from ldeq import InputError, load_checkpoint, save_checkpoint
 from ldeq.files import remove_temporaries, written_whole
 from tests.conftest import GOLDEN, make_small_model
-from tests.test_training import TINY
+from tests.test_training import TINY, no_more_space
 from utils import bundled
 from utils.display import Window
 from utils.evaluation import predict_pictures
 from utils.media import read_picture
-from utils.results import make_output_folder
+from utils.results import VideoRun, make_output_folder
 from utils.sources import open_source
 from utils.video import VideoReader, VideoWriter
 
@@ -224,8 +224,8 @@ def test_weights_that_overflow_are_an_error_and_not_a_figure(run_script, tmp_pat
         model.cell.head.conv.weight.fill_(3e38)
     save_checkpoint(tmp_path / "large.pth.tar", model)
     flags = [f"--landmark_model_weights={tmp_path / 'large.pth.tar'}", f"--output_dir={tmp_path / 'out'}"]
-    for main in (test_LDEQ_WFLW.main, test_LDEQ_WFLW_V.main):
-        status, _, err = run_script(main, *flags)
+    for main, data in ((test_LDEQ_WFLW.main, "--split=test_blur"), (test_LDEQ_WFLW_V.main, "--videos=portrait-dark")):
+        status, _, err = run_script(main, *flags, data)
         assert status == 2
         assert "finite" in err
 
@@ -264,6 +264,16 @@ def test_results_of_another_script_are_kept(wflw_v, run_script, weights, tmp_pat
                 assert status == 2
                 assert f"holds results of {owner.SCRIPT}, expected another --output_dir" in err
         assert before == {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+
+
+def test_settings_that_cannot_be_read_are_not_written_over(run_script, weights, tmp_path):
+    for name in ("run.json", "results.json"):
+        (tmp_path / name).write_text('{"script": "train_LDEQ",')
+        status, _, err = run_script(test_LDEQ_WFLW_V.main, weights, f"--output_dir={tmp_path}")
+        assert status == 2
+        assert f"{tmp_path / name}: cannot be read" in err
+        assert (tmp_path / name).read_text() == '{"script": "train_LDEQ",'
+        (tmp_path / name).unlink()
 
 
 def test_galleries_of_other_splits_make_way_and_nothing_else(run_script, weights, tmp_path):
@@ -306,6 +316,32 @@ def test_rows_that_are_not_whole_are_done_again(run_script, weights, tmp_path):
     assert results(tmp_path)["videos"] == {id: pytest.approx(row, rel=1e-5) for id, row in expected.items()}
     (tmp_path / "run.json").unlink()
     assert run_script(test_LDEQ_WFLW_V.main, *flags, "--resume")[0] == 2
+
+
+@pytest.mark.parametrize("solves", [None, [], {"clip-A1": {"n_solved": None}}, {"clip-A1": {"n_solved": 1}}])
+def test_videos_without_sound_counts_of_the_solver_are_done_again(solves, run_script, weights, tmp_path):
+    flags = [weights, f"--WFLW_V_dataset_path={GOLDEN / 'WFLW_V'}", f"--output_dir={tmp_path}", "--WFLW_V_split=easy"]
+    run_script(test_LDEQ_WFLW_V.main, *flags)
+    expected = results(tmp_path)["solver"]
+    marker = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**marker, "solves": solves}))
+    assert run_script(test_LDEQ_WFLW_V.main, *flags, "--resume")[0] == 0
+    assert results(tmp_path)["solver"] == expected
+
+
+def test_a_finished_run_that_goes_on_is_unfinished_until_it_ends(run_script, weights, tmp_path, monkeypatch):
+    flags = [weights, f"--WFLW_V_dataset_path={GOLDEN / 'WFLW_V'}", f"--output_dir={tmp_path}"]
+    run_script(test_LDEQ_WFLW_V.main, *flags)
+    add = VideoRun.add
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoRun, "add", lambda *arguments: add(*arguments) or no_more_space())
+        assert run_script(test_LDEQ_WFLW_V.main, *flags, "--resume", "--plot")[0] == 2
+    assert not (tmp_path / "results.json").exists()
+    status, _, err = run_script(test_LDEQ_WFLW_V.main, *flags)
+    assert status == 2
+    assert "unfinished run" in err
+    assert run_script(test_LDEQ_WFLW_V.main, *flags, "--resume", "--plot")[0] == 0
+    assert len(results(tmp_path)["videos"]) == 2
 
 
 def test_resuming_with_plot_draws_what_was_not_drawn(run_script, weights, tmp_path):

@@ -26,6 +26,7 @@ from ldeq import GradientConfig, InputError, VideoTracker, load_checkpoint
 from ldeq.images import normalise
 from tests.conftest import make_small_model
 from utils import bundled
+from utils.cli import deferred_interrupt
 from utils.device import collective_backend
 from utils.distributed import World
 from utils.landmarks98 import MIRRORED
@@ -351,6 +352,27 @@ def children_of(process: int) -> list[int]:
     listed = subprocess.run(["ps", "-A", "-o", "ppid=,pid="], capture_output=True, text=True, check=True).stdout
     pairs = [line.split() for line in listed.splitlines()]
     return [int(pid) for parent, pid in pairs if int(parent) == process]
+
+
+def test_a_log_of_something_else_is_kept(faces, tmp_path, run_script):
+    (tmp_path / "log.csv").write_text("epoch,loss\n1,2\n")
+    status, _, err = run_script(train_LDEQ.main, *TINY, "--dataset_path", faces, "--steps", 1, "--output_dir", tmp_path)
+    assert status == 2
+    assert f"{tmp_path}: holds a training run" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+def test_signals_of_one_wish_are_one_and_a_later_one_interrupts(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with deferred_interrupt(patience=5) as interrupt:
+        assert not interrupt.requested
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+        assert interrupt.requested
+        now += 6
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def no_more_space(*arguments):

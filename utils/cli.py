@@ -6,6 +6,7 @@ import math
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -194,17 +195,24 @@ class Interrupt:
 
 
 @contextmanager
-def deferred_interrupt() -> Iterator[Interrupt]:
+def deferred_interrupt(patience: float = 0.0) -> Iterator[Interrupt]:
     """Within the block the first Ctrl-C (or SIGTERM) only sets a flag, so that what is being written can be finished.
 
     The second one interrupts as usual.
+
+    Args:
+        patience: seconds from the first within which others are the same one: where every process is told to end,
+            torchrun tells its own once more.
     """
     interrupt = Interrupt()
+    since = 0.0
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if interrupt.requested:
+        nonlocal since
+        if not interrupt.requested:
+            interrupt.requested, since = True, time.monotonic()
+        elif time.monotonic() - since >= patience:
             raise KeyboardInterrupt
-        interrupt.requested = True
 
     before = {}
     if threading.current_thread() is threading.main_thread():  # others get no signals

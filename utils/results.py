@@ -25,6 +25,7 @@ from utils.evaluation import SolverTally
 RESULTS = Path("results")
 #: Plots of a run over videos, and its folders with a file a video, by what these end in.
 _PLOTS = ("nme_nmf.png", "frames.png")
+_EXPECTED = "expected the settings of the run to resume"
 _SUFFIXES = {"predictions": "npy", "videos": "mp4", "frames": "png"}
 
 
@@ -45,10 +46,11 @@ def make_output_folder(requested: str | None, script: str) -> Path:
             pass  # better now than after hours
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror}, expected a folder for the results (--output_dir)") from None
-    for name in ("run.json", "results.json"):
-        owner = read_own(folder / name).get("script", script)
-        if owner != script:
-            raise InputError(f"{folder}: holds results of {owner}, expected another --output_dir")
+    for path in (folder / "run.json", folder / "results.json"):
+        if path.is_file():
+            owner = read_json_object(path, "expected an earlier run's (or another --output_dir)").get("script", script)
+            if owner != script:
+                raise InputError(f"{folder}: holds results of {owner}, expected another --output_dir")
     # Not whatever else is below a folder that may be anybody's, such as other runs that are under way.
     for place in (folder, *(folder / name for name in _SUFFIXES)):
         remove_temporaries(place, deep=False)
@@ -82,14 +84,6 @@ def latest_folder(script: str) -> str:
     ends = ("results.json", "final.pth.tar")
     unfinished = [folder for folder in folders if not any((folder / end).is_file() for end in ends)]
     return str((unfinished or folders)[-1])
-
-
-def read_own(path: Path) -> dict[str, Any]:
-    """The JSON object that an earlier run may have left, empty where there is none that can be read."""
-    try:
-        return read_json_object(path, "expected an earlier run's") if path.is_file() else {}
-    except InputError:
-        return {}
 
 
 def describe_run(
@@ -197,6 +191,7 @@ class VideoRun:
     def add(self, id: str, nme: float, nmf: float, landmarks: NDArray[np.float64], tally: SolverTally) -> None:
         """Puts a finished video on disk."""
         self.begin()
+        self._finished.unlink(missing_ok=True)  # with more options a finished run may be resumed
         self._tallies[id] = tally
         self._write_marker()
         with written_whole(self.predictions_path(id)) as temporary:
@@ -261,7 +256,7 @@ class VideoRun:
             return []
 
     def _check_identity(self) -> None:
-        before = read_json_object(self._marker, "expected the settings of the run to resume")
+        before = read_json_object(self._marker, _EXPECTED)
         different = [key for key in self._identity if before.get(key) != self._identity[key]]
         if different:
             changes = ", ".join(f"{key} (then {before.get(key)!r}, now {self._identity[key]!r})" for key in different)
@@ -276,7 +271,7 @@ class VideoRun:
         except (OSError, ValueError, AttributeError) as error:
             reason = f"cannot be read ({error}), expected the rows of the run to resume"
             raise InputError(f"{self._table}: {reason}") from None
-        tallies = _read_tallies(self._marker)
+        tallies = _tallies_of(read_json_object(self._marker, _EXPECTED).get("solves"))
         for id, row in rows.items():
             whole = id in tallies and row["n_frames"] == lengths.get(id) == self._predicted_frames(id)
             if whole and np.isfinite([row["NME"], row["NMF"]]).all() and (not drawn or self.video_path(id).is_file()):
@@ -289,9 +284,11 @@ class VideoRun:
             return None
 
 
-def _read_tallies(path: Path) -> dict[str, SolverTally]:
-    """How the solver did on the videos of the run to resume."""
-    try:
-        return {id: SolverTally(**counts) for id, counts in read_own(path)["solves"].items()}
-    except (KeyError, AttributeError, TypeError):
-        return {}  # these videos are made again
+def _tallies_of(solves: object) -> dict[str, SolverTally]:
+    """How the solver did on each video, from ``run.json``; videos of which it does not say are made again."""
+    fields = {field.name for field in dataclasses.fields(SolverTally)}
+    return {
+        id: SolverTally(**counts)
+        for id, counts in (solves.items() if isinstance(solves, dict) else ())
+        if isinstance(counts, dict) and set(counts) == fields and all(type(n) is int for n in counts.values())
+    }

@@ -2,12 +2,9 @@
 
 import dataclasses
 import math
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -295,26 +292,3 @@ def steps_of(batches: Iterator[Batch], parts: int) -> Iterator[list[Batch]]:
     """The batches, ``parts`` at a time."""
     while taken := list(islice(batches, parts)):
         yield taken
-
-
-@contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether the process was asked to end (Ctrl-C, SIGTERM); a second Ctrl-C ends it.
-
-    A second SIGTERM does not: torchrun sends on to its processes what ends a whole group, which they had already.
-    """
-    asked = False
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked = True
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, on_signal) for number in numbers]
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

@@ -62,7 +62,7 @@ class TrainingRun:
         if resume:
             self._check_settings()
             self._check_log()
-        elif (folder / "run.json").exists() or self.last.exists():
+        elif any(path.exists() for path in (folder / "run.json", self.last, self._log)):
             raise InputError(f"{folder}: holds a training run, expected --resume to go on or another --output_dir")
 
     @property
@@ -76,7 +76,8 @@ class TrainingRun:
         content = {"settings": self._settings, **description}
         if path.is_file():
             before = read_json_object(path, _EXPECTED)
-            content = {**before, "settings": self._settings, "resumed": [*before.get("resumed", []), description]}
+            resumed = [*before.get("resumed", []), description]
+            content = {**before, "script": description["script"], "settings": self._settings, "resumed": resumed}
         write_json(path, content)
         rows = [row for row in self.rows() if int(row["step"]) <= step]
         with written_whole(self._log) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
