@@ -240,10 +240,12 @@ def test_ctrl_c_is_said(wflw_run, monkeypatch):
 
 
 def test_wflw_v_report(video_run, tmp_path):
-    status, out, err = video_run("--WFLW_V_split=all", "--rwr", "yes", "--plot")
+    ids = ["portrait-blurred", "portrait-turn", "synthetic-easy-0", "synthetic-hard-1"]
+    status, out, err = video_run("--WFLW_V_split=all", "--videos", *ids, "--rwr", "yes", "--plot")
     assert status == 0, err
     folder = tmp_path / "out"
     found = results(folder)
+    assert sorted(found["videos"]) == ids
     assert found["split"] == "all"
     assert found["skipped"] == {}
     assert list(found["videos"]) == [row["id"] for row in rows(folder)]
@@ -538,9 +540,11 @@ def test_a_killed_process_loses_only_what_is_in_flight(how, tmp_path, wflw_v):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["test_LDEQ_WFLW.py", "test_LDEQ_WFLW_V.py"])
-def test_as_a_process_from_another_folder(script, tmp_path):
-    command = [sys.executable, str(REPOSITORY / script)]
+@pytest.mark.parametrize(
+    ("script", "flags"), [("test_LDEQ_WFLW.py", []), ("test_LDEQ_WFLW_V.py", ["--videos", "portrait-dark"])]
+)
+def test_as_a_process_from_another_folder(script, flags, tmp_path):
+    command = [sys.executable, str(REPOSITORY / script), *flags]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "error" not in done.stderr
