@@ -25,7 +25,6 @@ from utils.evaluation import SolverTally
 RESULTS = Path("results")
 #: Plots of a run over videos, and its folders with a file a video, by what these end in.
 _PLOTS = ("nme_nmf.png", "frames.png")
-_EXPECTED = "expected the settings of the run to resume"
 _SUFFIXES = {"predictions": "npy", "videos": "mp4", "frames": "png"}
 
 
@@ -172,8 +171,9 @@ class VideoRun:
         self._table, self._marker, self._finished = (folder / f for f in ("results.csv", "run.json", "results.json"))
         there = self._table.is_file()
         if resume and there:
-            self._check_identity()
-            self._read_rows(lengths, drawn)
+            before = read_json_object(self._marker, "expected the settings of the run to resume")
+            self._check_identity(before)
+            self._read_rows(_tallies_of(before.get("solves")), lengths, drawn)
             self._begun = True
         elif there and self._marker.is_file() and not self._finished.is_file():
             raise InputError(
@@ -255,14 +255,13 @@ class VideoRun:
         except (OSError, ValueError, KeyError):
             return []
 
-    def _check_identity(self) -> None:
-        before = read_json_object(self._marker, _EXPECTED)
+    def _check_identity(self, before: Mapping[str, Any]) -> None:
         different = [key for key in self._identity if before.get(key) != self._identity[key]]
         if different:
             changes = ", ".join(f"{key} (then {before.get(key)!r}, now {self._identity[key]!r})" for key in different)
             raise InputError(f"{self._marker}: the run to resume differs in {changes}, expected the same settings")
 
-    def _read_rows(self, lengths: Mapping[str, int], drawn: bool) -> None:
+    def _read_rows(self, tallies: Mapping[str, SolverTally], lengths: Mapping[str, int], drawn: bool) -> None:
         try:
             rows = {
                 str(row.id): {"NME": float(row.NME), "NMF": float(row.NMF), "n_frames": int(row.n_frames)}
@@ -271,7 +270,6 @@ class VideoRun:
         except (OSError, ValueError, AttributeError) as error:
             reason = f"cannot be read ({error}), expected the rows of the run to resume"
             raise InputError(f"{self._table}: {reason}") from None
-        tallies = _tallies_of(read_json_object(self._marker, _EXPECTED).get("solves"))
         for id, row in rows.items():
             whole = id in tallies and row["n_frames"] == lengths.get(id) == self._predicted_frames(id)
             if whole and np.isfinite([row["NME"], row["NMF"]]).all() and (not drawn or self.video_path(id).is_file()):
