@@ -23,6 +23,9 @@ from utils.landmarks98 import CROP_SIZE
 _OVERSAMPLING = 1.45
 #: People whose shapes are prepared together.
 _BLOCK = 128
+#: From a view to the one before: how far what hides the face moves, in face sizes; and of the badness of a hard
+#: picture's faults the trend, least and most, and what is random.
+_PASSING, _TREND, _FLICKER = 0.1, (-0.3, 0.1), 0.15
 # Streams of random numbers.
 _PICTURE, _PERSON, _PHENOTYPES, _HARD, _VIEWS, _TURN = range(6)
 
@@ -100,8 +103,9 @@ class SyntheticFaces:
     def draw_views(self, index: int, count: int) -> list[FacePicture]:
         """A face as ``count`` moments of a video might show it, the last of which is the picture at ``index``.
 
-        From one to the next the face moves a little, what hides it moves on or away, the camera's faults come and go,
-        and the noise is another. The scene is one still picture's.
+        From one to the next the face moves a little, what hides it moves on over it, the camera's faults change (of a
+        hard picture they have mostly come up, so that what was there before is worth remembering), and the noise is
+        another. The scene is one still picture's.
         """
         rng, hard_rng, views_rng = (np.random.default_rng((self._seed, index, s)) for s in (_PICTURE, _HARD, _VIEWS))
         scene = self._stage(index, rng)
@@ -130,15 +134,15 @@ class SyntheticFaces:
         views = [FacePicture(image, _as_wflw(centred), attributes)]
         # Earlier moments, from the last back to the first.
         motions = []
-        for _ in range(count - 1):
+        passing = views_rng.normal(0, _PASSING, 2) * np.ptp(scene.points, axis=0).max()
+        trend = views_rng.uniform(*_TREND)
+        for age in range(1, count):
             motions.append(random_motion(views_rng))
             picture, points = move_picture(scene.picture, motions), move_points(centred, motions)
-            if views_rng.random() < 0.8:
-                aside = views_rng.normal(0, 0.1, 2) * np.ptp(scene.points, axis=0).max()
-                things = copy.deepcopy(same_things)
-                picture, _ = scene.occluded(picture, points * scene.side - 0.5 + aside, things, n_things)
+            things = copy.deepcopy(same_things)
+            picture, _ = scene.occluded(picture, points * scene.side - 0.5 + age * passing, things, n_things)
             if hard:
-                badness = float(np.clip(badness + views_rng.normal(0, 0.2), 0, 1))
+                badness = float(np.clip(badness + trend + views_rng.normal(0, _FLICKER), 0, 1))
                 faults = good.blend(worst, badness)
             image = photograph(self._reduced(picture) * gain, faults.scaled(self._size / 256), views_rng)
             views.append(FacePicture(image, _as_wflw(points), attributes))
