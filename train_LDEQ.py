@@ -29,7 +29,7 @@ from utils.evaluation import SolverTally, predict_pictures
 from utils.landmarks98 import N_LANDMARKS
 from utils.losses import LossConfig
 from utils.metrics import failure_rate_and_auc, image_nme
-from utils.training import Batch, Trainer, TrainingConfig, steps_of
+from utils.training import FOLLOW_GRADIENTS, Batch, Trainer, TrainingConfig, steps_of
 from utils.training_run import TrainingRun, read_settings
 
 SCRIPT = "train_LDEQ"
@@ -42,6 +42,7 @@ CHOICES = {
     "stop_mode": STOP_MODES,
     "stop_criterion": STOP_CRITERIA,
     "gradient": GRADIENTS,
+    "follow_gradient": FOLLOW_GRADIENTS,
     "backward_solver": SOLVERS,
     "precision": tuple(PRECISIONS),
 }
@@ -67,6 +68,10 @@ class Settings:
                 f"follow_views = {self.training.follow_views} with views = {self.data.views}, expected both: more than "
                 "one view of a face, and a share of the steps that goes through them"
             )
+        for name, usual in (("follow_iters", 0), ("follow_gradient", "same")):
+            value = getattr(self.training, name)
+            if value != usual and not self.training.follow_views:
+                raise InputError(f"{name} = {value!r} without steps that follow views, expected --follow_views as well")
         if self.data.synthetic and self.training.seed >= HELD_OUT:
             raise InputError(
                 f"seed = {self.training.seed}, expected less than {HELD_OUT}: from there on people are held out"

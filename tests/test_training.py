@@ -1,5 +1,6 @@
 """Training: losses, the augmentation, and train_LDEQ.py from its command line."""
 
+import copy
 import csv
 import json
 import os
@@ -100,6 +101,10 @@ def test_iteration_counts_are_drawn_evenly():
     assert min(np.bincount(drawn)[1:]) > 60
     assert TrainingConfig().max_iters_at(3, 5) == 5
     assert TrainingConfig(train_iters=2).max_iters_at(3, 5) == 2
+    own = TrainingConfig(follow_iters=3, train_iters=2)
+    assert {own.max_iters_at(step, 5, follows=True) for step in range(50)} == {1, 2, 3}
+    assert {own.max_iters_at(step, 5) for step in range(50)} == {2}
+    assert TrainingConfig(train_iters=2).max_iters_at(3, 5, follows=True) == 2
 
 
 # -- faces -------------------------------------------------------------------------------------------------------------
@@ -254,6 +259,27 @@ def test_views_are_followed_as_rwr_follows_frames(faces, monkeypatch):
         expected = [tracker.step(normalise(batch[0][:, index]), ["a", "b"]).z_star for index in range(2)]
     torch.testing.assert_close(starts[1], expected[0], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(starts[2], expected[1], atol=1e-5, rtol=1e-4)
+
+
+def test_steps_that_follow_views_have_a_gradient_and_iterations_of_their_own():
+    """Jacobian-free from zeros, unrolled from where the views led to: each step's gradient is that of its own kind."""
+    model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
+    rng = np.random.default_rng(0)
+    views = rng.integers(0, 255, (2, 2, 64, 64, 3), dtype=np.uint8)
+    landmarks = rng.random((2, 98, 2), dtype=np.float32)
+
+    def gradient(n_views: int, kind: str, **options) -> torch.Tensor:
+        copied = copy.deepcopy(model)
+        config = TrainingConfig(clip_norm=0, **options)
+        trainer = Trainer(copied, config, GradientConfig(kind), LossConfig(), World(0, 1, torch.device("cpu")))
+        trainer.advance([(views[:, -n_views:], landmarks)])
+        return torch.cat([weight.grad.flatten() for weight in copied.parameters()])
+
+    own = {"follow_gradient": "unrolled", "follow_iters": 1}
+    torch.testing.assert_close(gradient(1, "jfb", **own), gradient(1, "jfb"))
+    unrolled = gradient(2, "unrolled", train_iters=1)
+    torch.testing.assert_close(gradient(2, "jfb", **own), unrolled)
+    assert (gradient(2, "jfb") - unrolled).norm() > 0.01 * unrolled.norm()
 
 
 def test_in_half_precision_views_leave_every_weight_its_gradient():
@@ -422,7 +448,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(faces, tmp_path, run_sc
 @pytest.mark.slow
 def test_two_processes_train_as_one(faces, tmp_path):
     options = ["--steps", 5, "--validate_every", 5, "--head_scale", 0.01, "--clip_norm", 0]
-    options += ["--views", 2, "--follow_views", 0.5]
+    options += ["--views", 2, "--follow_views", 0.5, "--follow_gradient", "unrolled", "--follow_iters", 2]
     one, two = tmp_path / "one", tmp_path / "two"
     alone = train(faces, one, *options)
     _, err = alone.communicate(timeout=600)
@@ -457,6 +483,11 @@ BAD = {
         "--n_corrections",
     ),
     "no views": (["--dataset_path", "{faces}", "--follow_views", 0.5], "views = 1, expected both"),
+    "iterations of no views": (["--dataset_path", "{faces}", "--follow_iters", 2], "expected --follow_views as well"),
+    "gradient of no views": (
+        ["--dataset_path", "{faces}", "--follow_gradient", "jfb"],
+        "follow_gradient = 'jfb' without steps that follow views",
+    ),
     "nothing to resume": (["--resume"], "expected the folder of a training run"),
     "two starts": (["--resume", "--init_weights", "{faces}"], "expected one of them"),
 }

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ldeq import LDEQ, GradientConfig, InputError, LDEQOutput, VideoTracker
 from ldeq.fields import check, check_choice, check_types
+from ldeq.gradients import GRADIENTS
 from ldeq.images import normalise
 from utils.averaging import averaged
 from utils.device import PRECISIONS, autocast
@@ -25,6 +26,8 @@ Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
 
 #: Steps in a row that may be skipped for gradients that are not finite; fp16 skips some until it has found its scale.
 _MOST_SKIPPED = 30
+
+FOLLOW_GRADIENTS = ("same", *GRADIENTS)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,10 @@ class TrainingConfig:
     stochastic_max_iters: bool = False
     #: Share of the steps whose solves start where RwR is after the faces' earlier ``views``, and not at zeros.
     follow_views: float = 0.0
+    #: Iterations of these steps at most, drawn evenly from 1; 0 for those of the other steps.
+    follow_iters: int = 0
+    #: Gradient of these steps: ``implicit``, ``jfb``, ``unrolled``, or the ``same`` as the other steps'.
+    follow_gradient: str = "same"
     #: Factor on the random first weights of the cell's last convolution: with 1 the cell is no contraction, and its
     #: solves do not converge until it has been trained for long.
     head_scale: float = 0.1
@@ -78,13 +85,14 @@ class TrainingConfig:
         check_types(self)
         for name in ("steps", "batch_size", "accumulate", "log_every", "validate_every", "save_every"):
             check(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("final_lr", "warmup_steps", "train_iters", "weight_decay", "clip_norm", "seed"):
+        for name in ("final_lr", "warmup_steps", "train_iters", "follow_iters", "weight_decay", "clip_norm", "seed"):
             check(self, name, getattr(self, name) >= 0, "at least 0")
         check(self, "seed", self.seed < 2**31, "less than 2**31")
         check(self, "follow_views", 0 <= self.follow_views <= 1, "from 0 to 1")
         check(self, "lr", self.lr > 0, "more than 0")
         check(self, "head_scale", self.head_scale > 0, "more than 0")
         check(self, "ema_decay", 0 <= self.ema_decay < 1, "from 0 to less than 1")
+        check_choice(self, "follow_gradient", FOLLOW_GRADIENTS)
         check_choice(self, "precision", tuple(PRECISIONS))
 
     def lr_at(self, step: int) -> float:
@@ -94,10 +102,16 @@ class TrainingConfig:
         progress = (step - self.warmup_steps) / max(self.steps - 1 - self.warmup_steps, 1)
         return self.final_lr + (self.lr - self.final_lr) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
-    def max_iters_at(self, step: int, max_iters: int) -> int:
-        """Iterations of step ``step``, the same in every process; ``max_iters`` is the solver's own."""
-        max_iters = self.train_iters or max_iters
-        if not self.stochastic_max_iters:
+    def max_iters_at(self, step: int, max_iters: int, follows: bool = False) -> int:
+        """Iterations of step ``step``, the same in every process.
+
+        Args:
+            max_iters: the solver's own.
+            follows: whether the step's solves start where the views led to.
+        """
+        own = self.follow_iters if follows else 0
+        max_iters = own or self.train_iters or max_iters
+        if not (own or self.stochastic_max_iters):
             return max_iters
         return int(np.random.default_rng([self.seed, 3, step]).integers(1, max_iters + 1))
 
@@ -126,6 +140,9 @@ class Trainer:
             n_corrections=gradient.n_corrections if loss.correction_weight else 0,
             n_probes=gradient.n_probes if loss.jacobian_weight else 0,
         )
+        self._follow_gradient = self._gradient
+        if config.follow_gradient != "same":
+            self._follow_gradient = dataclasses.replace(self._gradient, gradient=config.follow_gradient)
         self.average = averaged(model, config.ema_decay)
         self._optimiser = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.lr)
         self._scaler = torch.amp.GradScaler(world.device.type, enabled=config.precision == "fp16")
@@ -182,16 +199,16 @@ class Trainer:
         images = normalise(views[:, -1], device)
         truth = torch.from_numpy(landmarks).to(device)
         config = self.model.solver_config
-        max_iters = self.config.max_iters_at(self.step, config.max_iters)
         # By itself, as halved weights that autocast keeps from here would have no gradient.
         with autocast(device, self.config.precision):
             z0 = self._follow(views[:, :-1])
+        max_iters = self.config.max_iters_at(self.step, config.max_iters, follows=z0 is not None)
         with autocast(device, self.config.precision):
             output: LDEQOutput = self.model(
                 images,
                 z0,
                 dataclasses.replace(config, max_iters=max_iters),
-                gradient=self._gradient,
+                gradient=self._gradient if z0 is None else self._follow_gradient,
             )
             losses = training_loss(self.model, output, truth, self._loss)
         torch.autograd.backward(self._scaler.scale(losses["loss"] * share))
