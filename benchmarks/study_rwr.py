@@ -5,6 +5,7 @@
 Every network setting runs over every video once, and its landmarks are kept in the output folder, from which the same
 command goes on where it was interrupted. Filters then run over the frame-by-frame landmarks for a whole grid of
 parameters, on the very videos that they are scored on: their front is one that tuning on other videos could not better.
+The best of each family also runs over RwR's landmarks, where what the two are worth together shows.
 """
 
 import copy
@@ -38,6 +39,8 @@ Array = NDArray[np.float64]
 Videos = dict[str, Array]
 
 FRAME_BY_FRAME = "frame by frame"
+#: Before the name of a filter that runs over RwR's landmarks.
+AFTER_RWR = "RwR, then "
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,8 @@ def score(split: str, method: str, setting: str, found: Mapping[str, Array], tru
 def score_all(
     split: str, found: Mapping[str, Videos], truth: Mapping[str, Array], fps: Mapping[str, float]
 ) -> list[Row]:
-    """The rows of a split: of each network setting, and of each filter over the frame-by-frame landmarks.
+    """The rows of a split: of each network setting, of each filter over the frame-by-frame landmarks, and of the filter
+    of each family that has the lowest NME there over those of the first setting of RwR.
 
     Args:
         found: landmarks (frames, 98, 2) of each video, by network setting.
@@ -191,13 +195,18 @@ def score_all(
         fps: frames a second of each video.
     """
     rows = []
+    rwr = next(videos for name, videos in found.items() if name.startswith("RwR"))
     for name, videos in found.items():
         method, _, setting = name.partition(", ")
         rows.append(score(split, method, setting, {id: videos[id] for id in truth}, truth))
     for family, settings in filter_settings().items():
+        members = []
         for setting, smooth in settings.items():
             smoothed = {id: smooth(found[FRAME_BY_FRAME][id], fps[id]) for id in truth}
-            rows.append(score(split, family, setting, smoothed, truth))
+            members.append(score(split, family, setting, smoothed, truth))
+        best = min(members, key=lambda row: row.NME).setting
+        smoothed = {id: settings[best](rwr[id], fps[id]) for id in truth}
+        rows += [*members, score(split, AFTER_RWR + family, best, smoothed, truth)]
     return rows
 
 
@@ -231,6 +240,9 @@ def plot(rows: Sequence[Row], splits: Sequence[str]) -> Figure:
             for row in members:
                 n_iters = row.setting.split()[0]
                 axes.annotate(n_iters, (row.NMF, row.NME), textcoords="offset points", xytext=(5, 4), fontsize=8)
+        for index, family in enumerate(filter_settings()):
+            members = [row for row in here if row.method == AFTER_RWR + family]
+            axes.plot(*_points(members), "P", color=f"C{index + 2}", label=AFTER_RWR + family)
         base, *early = (row for row in here if row.method == FRAME_BY_FRAME)
         axes.plot(*_points([base]), "*", color="k", markersize=14, label="frame by frame, full solve")
         axes.plot(*_points(early), "x", color="k", label="frame by frame, stopped early")
@@ -294,13 +306,14 @@ def print_split(split: str, rows: Sequence[Row]) -> None:
     """The table of a split: RwR and frame by frame, the filters' fronts, and whether a filter beats RwR in both."""
     base, *early = (row for row in rows if row.method == FRAME_BY_FRAME)
     rwr = [row for row in rows if row.method == "RwR"]
-    filters = [row for row in rows if row.method not in (FRAME_BY_FRAME, "RwR")]
+    filters = [row for row in rows if row.method in filter_settings()]
     shown = [base, *rwr, *early]
     for family in dict.fromkeys(row.method for row in filters):
         shown.append(min((row for row in filters if row.method == family), key=lambda row: row.NME))
         steady = [row for row in filters if row.method == family and min(row.NMF for row in rwr) >= row.NMF]
         if steady:
             shown.append(min(steady, key=lambda row: row.NME))
+    shown += [row for row in rows if row.method.startswith(AFTER_RWR)]
 
     def cells(row: Row) -> list[str]:
         change, change_nmf = 100 * (row.NME / base.NME - 1), 100 * (row.NMF / base.NMF - 1)

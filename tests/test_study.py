@@ -115,6 +115,14 @@ def test_the_study_scores_as_the_metrics_do_and_goes_on(tmp_path, run_script):
     truth = {id: np.load(GOLDEN / "WFLW_V" / "landmarks" / f"{id}.npy") for id in ids}
     expected = np.mean([video_nme(np.load(folder / f"{id}.npy"), truth[id]) for id in ids])
     assert float(base["NME"]) == pytest.approx(expected)
+    members = [row for row in rows if row["method"] == "median"]
+    (after,) = [row for row in rows if row["method"] == "RwR, then median"]
+    assert after["setting"] == min(members, key=lambda row: float(row["NME"]))["setting"]
+    assert "RwR, then median" in out
+    rwr = folder.parent / "RwR, 1 iteration, with the last step"
+    window = int(after["setting"].split()[-1])
+    expected = np.mean([video_nme(median(np.load(rwr / f"{id}.npy"), window), truth[id]) for id in ids])
+    assert float(after["NME"]) == pytest.approx(expected)
     assert (tmp_path / "out" / "study.png").stat().st_size > 10_000
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "landmarks").rglob("*.npy")}
     assert run_script(study_rwr.main, *arguments)[0] == 0
