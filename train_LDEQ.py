@@ -68,8 +68,13 @@ class Settings:
                 f"follow_views = {self.training.follow_views} with views = {self.data.views}, expected both: more than "
                 "one view of a face, and a share of the steps that goes through them"
             )
-        for name, usual in (("follow_iters", 0), ("follow_gradient", "same")):
-            value = getattr(self.training, name)
+        of_views: tuple[tuple[Any, str, Any], ...] = (
+            (self.training, "follow_iters", 0),
+            (self.training, "follow_gradient", "same"),
+            (self.loss, "flicker_weight", 0),
+        )
+        for part, name, usual in of_views:
+            value = getattr(part, name)
             if value != usual and not self.training.follow_views:
                 raise InputError(f"{name} = {value!r} without steps that follow views, expected --follow_views as well")
         if self.data.synthetic and self.training.seed >= HELD_OUT:

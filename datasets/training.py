@@ -126,8 +126,8 @@ class _WFLW:
 
 
 class TrainingFaces(Dataset[Face | InputError]):
-    """Example i of a run: its views (V, S, S, 3) uint8 RGB with S = ``im_size``, and the landmarks (98, 2) float32 in
-    [0, 1] of the last. Key ``(i, v)`` asks for the last v of its views only.
+    """Example i of a run: its views (V, S, S, 3) uint8 RGB with S = ``im_size``, and their landmarks (V, 98, 2) float32
+    in [0, 1]. Key ``(i, v)`` asks for the last v of its views only.
 
     What is wrong with an example's file is returned and not raised, so that it comes through a worker as it is.
     """
@@ -155,7 +155,7 @@ class TrainingFaces(Dataset[Face | InputError]):
             views = [_sized(view, self._im_size) for view in source.draw(index, n_views)]
         except InputError as error:
             return error
-        return np.stack([picture for picture, _ in views]), views[-1][1]
+        return np.stack([picture for picture, _ in views]), np.stack([landmarks for _, landmarks in views])
 
 
 class ValidationFaces(Dataset[tuple[Tensor, Tensor]]):
@@ -222,7 +222,7 @@ def training_batches(
     workers: int = 0,
     with_views: Callable[[int], bool] = lambda step: True,
 ) -> Generator[Face, None, None]:
-    """Views (b, V, S, S, 3) and landmarks (b, 98, 2) of each step's ``parts``, for one process.
+    """Views (b, V, S, S, 3) and landmarks (b, V, 98, 2) of each step's ``parts``, for one process.
 
     Step s (from 0) is made of the examples s·B … (s + 1)·B − 1, B = ``batch_size``, whoever takes which, and
     b = B / (parts·size). V is 1 at steps for which ``with_views`` says that they do without the earlier views.

@@ -31,7 +31,7 @@ from utils.cli import deferred_interrupt
 from utils.device import collective_backend
 from utils.distributed import World
 from utils.landmarks98 import MIRRORED
-from utils.losses import LossConfig, face_weights, heatmap_divergence
+from utils.losses import LossConfig, face_weights, heatmap_divergence, training_loss
 from utils.training import Trainer, TrainingConfig
 
 ROOT = Path(__file__).parent.parent
@@ -212,7 +212,8 @@ def test_views_lead_to_the_face_itself(faces):
         views, same = source(3)[index]
         assert views.shape == (3, 64, 64, 3)
         assert np.array_equal(views[-1], alone)
-        assert np.array_equal(same, landmarks)
+        assert same.shape == (3, 98, 2)
+        assert np.array_equal(same[-1], landmarks[0])
         assert len({view.tobytes() for view in views}) == 3
     # Nothing but the motion: a face moves by a few percent of the crop from one view to the next.
     still = dict.fromkeys(("colour", "grey", "blur", "noise", "jpeg", "occlusion"), 0.0)
@@ -250,7 +251,7 @@ def test_views_are_followed_as_rwr_follows_frames(faces, monkeypatch):
     trainer = Trainer(model, config, GradientConfig(gradient="jfb"), LossConfig(), World(0, 1, torch.device("cpu")))
     for n_views in (1, 3):
         starts.clear()
-        trainer.advance([(batch[0][:, -n_views:], batch[1])])
+        trainer.advance([(batch[0][:, -n_views:], batch[1][:, -n_views:])])
         assert len(starts) == n_views
         assert starts[0] is None
     assert all(z0 is not None and not z0.requires_grad for z0 in starts[1:])
@@ -266,13 +267,13 @@ def test_steps_that_follow_views_have_a_gradient_and_iterations_of_their_own():
     model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
     rng = np.random.default_rng(0)
     views = rng.integers(0, 255, (2, 2, 64, 64, 3), dtype=np.uint8)
-    landmarks = rng.random((2, 98, 2), dtype=np.float32)
+    landmarks = rng.random((2, 2, 98, 2), dtype=np.float32)
 
     def gradient(n_views: int, kind: str, **options) -> torch.Tensor:
         copied = copy.deepcopy(model)
         config = TrainingConfig(clip_norm=0, **options)
         trainer = Trainer(copied, config, GradientConfig(kind), LossConfig(), World(0, 1, torch.device("cpu")))
-        trainer.advance([(views[:, -n_views:], landmarks)])
+        trainer.advance([(views[:, -n_views:], landmarks[:, -n_views:])])
         return torch.cat([weight.grad.flatten() for weight in copied.parameters()])
 
     own = {"follow_gradient": "unrolled", "follow_iters": 1}
@@ -282,6 +283,41 @@ def test_steps_that_follow_views_have_a_gradient_and_iterations_of_their_own():
     assert (gradient(2, "jfb") - unrolled).norm() > 0.01 * unrolled.norm()
 
 
+@torch.no_grad()
+def test_flicker_is_the_change_of_the_errors_since_the_view_before():
+    model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
+    output = model(torch.randn(2, 3, 64, 64))
+    landmarks = torch.rand(2, 98, 2)
+    errors = output.keypoints - landmarks
+    config = LossConfig(flicker_weight=2.0)
+    without = training_loss(model, output, landmarks, config)
+    assert float(without["flicker"]) == 0
+    for change, flicker in ((0.0, 0.0), (0.03, 3.0), (-0.01, 1.0)):
+        parts = training_loss(model, output, landmarks, config, errors + change)
+        assert float(parts["flicker"]) == pytest.approx(flicker, abs=1e-4)
+        assert float(parts["loss"] - without["loss"]) == pytest.approx(2 * flicker, abs=1e-4)
+        assert float(training_loss(model, output, landmarks, LossConfig(), errors + change)["flicker"]) == 0
+
+
+def test_flicker_is_trained_on_where_there_is_a_view_before():
+    model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
+    config, weights = TrainingConfig(lr=1e-9), LossConfig(flicker_weight=1.0)
+    trainer = Trainer(model, config, GradientConfig("jfb"), weights, World(0, 1, torch.device("cpu")))
+    rng = np.random.default_rng(0)
+    views = rng.integers(0, 255, (2, 2, 64, 64, 3), dtype=np.uint8)
+    landmarks = rng.random((2, 2, 98, 2), dtype=np.float32)
+    found = []
+    for n_views in (1, 2):
+        trainer.advance([(views[:, -n_views:], landmarks[:, -n_views:])])
+        trainer.meter.seconds = 1.0
+        found.append(trainer.meter.take()["flicker"])
+    tracker = VideoTracker(model.train())
+    with torch.no_grad():
+        before, after = (tracker.step(normalise(views[:, index]), ["a", "b"]).keypoints.numpy() for index in (0, 1))
+    changes = (after - landmarks[:, 1]) - (before - landmarks[:, 0])
+    assert found == [0, pytest.approx(100 * np.abs(changes).mean(), rel=1e-3)]
+
+
 def test_in_half_precision_views_leave_every_weight_its_gradient():
     model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
     config = TrainingConfig(precision="bf16", follow_views=1.0)
@@ -289,7 +325,7 @@ def test_in_half_precision_views_leave_every_weight_its_gradient():
     rng = np.random.default_rng(0)
     side = model.config.im_size
     views = rng.integers(0, 255, (2, 2, side, side, 3), dtype=np.uint8)
-    trainer.advance([(views, rng.random((2, 98, 2), dtype=np.float32))])
+    trainer.advance([(views, rng.random((2, 2, 98, 2), dtype=np.float32))])
     assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
 
 
@@ -305,7 +341,7 @@ def test_only_steps_that_follow_views_have_them(faces):
     for step, (views, landmarks) in enumerate(some):
         assert views.shape[1] == (3 if follows[step] else 1)
         np.testing.assert_array_equal(views, all_views[step][0][:, -views.shape[1] :])
-        np.testing.assert_array_equal(landmarks, all_views[step][1])
+        np.testing.assert_array_equal(landmarks, all_views[step][1][:, -views.shape[1] :])
 
 
 def test_weights_of_faces_follow_nme():
@@ -448,7 +484,18 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(faces, tmp_path, run_sc
 @pytest.mark.slow
 def test_two_processes_train_as_one(faces, tmp_path):
     options = ["--steps", 5, "--validate_every", 5, "--head_scale", 0.01, "--clip_norm", 0]
-    options += ["--views", 2, "--follow_views", 0.5, "--follow_gradient", "unrolled", "--follow_iters", 2]
+    options += [
+        "--views",
+        2,
+        "--follow_views",
+        0.5,
+        "--follow_gradient",
+        "unrolled",
+        "--follow_iters",
+        2,
+        "--flicker_weight",
+        1,
+    ]
     one, two = tmp_path / "one", tmp_path / "two"
     alone = train(faces, one, *options)
     _, err = alone.communicate(timeout=600)
@@ -488,6 +535,7 @@ BAD = {
         ["--dataset_path", "{faces}", "--follow_gradient", "jfb"],
         "follow_gradient = 'jfb' without steps that follow views",
     ),
+    "flicker of no views": (["--dataset_path", "{faces}", "--flicker_weight", 1], "expected --follow_views as well"),
     "nothing to resume": (["--resume"], "expected the folder of a training run"),
     "two starts": (["--resume", "--init_weights", "{faces}"], "expected one of them"),
 }

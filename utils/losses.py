@@ -35,6 +35,9 @@ class LossConfig:
     #: Weigh faces by their inter-ocular distance to the power of minus this: 0 for all alike, 1 as NME does. Turned
     #: heads, whose eyes come close to each other, count for more.
     interocular_power: float = 0.0
+    #: Weight of the mean absolute change of the keypoints' errors since the view before, in percent of the crop's side,
+    #: at steps that follow views: what NMF measures on video.
+    flicker_weight: float = 0.0
     #: Weight of the same loss at ``n_corrections`` iterates on the way to the equilibrium (fixed-point correction).
     correction_weight: float = 0.0
     #: Weight of the squared size of the cell's Jacobian at the equilibrium, which makes solves converge.
@@ -42,27 +45,41 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("keypoint_weight", "heatmap_weight", "interocular_power", "correction_weight", "jacobian_weight"):
+        weights = ("keypoint_weight", "heatmap_weight", "flicker_weight", "correction_weight", "jacobian_weight")
+        for name in (*weights, "interocular_power"):
             check(self, name, getattr(self, name) >= 0, "at least 0")
         check(self, "heatmap_sigma", self.heatmap_sigma > 0, "more than 0")
         check(self, "keypoint_weight", self.keypoint_weight + self.heatmap_weight > 0, "this or heatmap_weight above 0")
 
 
 #: The parts that :func:`training_loss` gives, in the order in which a log shows them.
-PARTS = ("loss", "keypoint", "heatmap", "correction", "jacobian")
+PARTS = ("loss", "keypoint", "heatmap", "flicker", "correction", "jacobian")
 
 
-def training_loss(model: LDEQ, output: LDEQOutput, landmarks: Tensor, config: LossConfig) -> dict[str, Tensor]:
+def training_loss(
+    model: LDEQ,
+    output: LDEQOutput,
+    landmarks: Tensor,
+    config: LossConfig,
+    errors_before: Tensor | None = None,
+) -> dict[str, Tensor]:
     """The loss of a batch and its parts (:data:`PARTS`), each a scalar and not yet weighted but for ``loss``.
 
     Args:
         landmarks: (B, K, 2), fractions of the crop's side.
+        errors_before: (B, K, 2), how far keypoints were from the truth in the views before, in the same fractions;
+            None where there were none.
     """
     with torch.autocast(landmarks.device.type, enabled=False):
         keypoint, heatmap = _errors(model, output.z_star, landmarks, config)
         loss = config.keypoint_weight * keypoint + config.heatmap_weight * heatmap
         parts = {"keypoint": keypoint, "heatmap": heatmap}
-        parts["correction"] = parts["jacobian"] = torch.zeros_like(loss)
+        parts["flicker"] = parts["correction"] = parts["jacobian"] = torch.zeros_like(loss)
+        if errors_before is not None and config.flicker_weight:
+            weights = face_weights(landmarks, config.interocular_power)
+            change = output.keypoints - landmarks - errors_before
+            parts["flicker"] = 100 * (weights * change.abs().mean(dim=(1, 2))).mean()
+            loss = loss + config.flicker_weight * parts["flicker"]
         attached = output.attached
         if attached is not None and attached.corrections and config.correction_weight:
             errors = [_errors(model, z, landmarks, config) for z in attached.corrections]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from ldeq import LDEQ, GradientConfig, InputError, LDEQOutput, VideoTracker
 from ldeq.fields import check, check_choice, check_types
@@ -21,7 +21,7 @@ from utils.device import PRECISIONS, autocast
 from utils.distributed import World
 from utils.losses import PARTS, LossConfig, training_loss
 
-#: Views (b, V, S, S, 3) uint8 RGB of faces, and the landmarks (b, 98, 2) float32 of the last, as fractions of S.
+#: Views (b, V, S, S, 3) uint8 RGB of faces, and their landmarks (b, V, 98, 2) float32, as fractions of S.
 Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
 
 #: Steps in a row that may be skipped for gradients that are not finite; fp16 skips some until it has found its scale.
@@ -201,26 +201,27 @@ class Trainer:
         config = self.model.solver_config
         # By itself, as halved weights that autocast keeps from here would have no gradient.
         with autocast(device, self.config.precision):
-            z0 = self._follow(views[:, :-1])
-        max_iters = self.config.max_iters_at(self.step, config.max_iters, follows=z0 is not None)
+            before = self._follow(views[:, :-1])
+        max_iters = self.config.max_iters_at(self.step, config.max_iters, follows=before is not None)
         with autocast(device, self.config.precision):
             output: LDEQOutput = self.model(
                 images,
-                z0,
+                before.z_star if before else None,
                 dataclasses.replace(config, max_iters=max_iters),
-                gradient=self._gradient if z0 is None else self._follow_gradient,
+                gradient=self._follow_gradient if before else self._gradient,
             )
-            losses = training_loss(self.model, output, truth, self._loss)
+            errors_before = before.keypoints - truth[:, -2] if before else None
+            losses = training_loss(self.model, output, truth[:, -1], self._loss, errors_before)
         torch.autograd.backward(self._scaler.scale(losses["loss"] * share))
         return {**{name: float(losses[name].detach()) for name in PARTS}, **_solver_figures(output)}
 
-    def _follow(self, views: NDArray[np.uint8]) -> Tensor | None:
-        """Where RwR, at its default settings, is after the views (b, V, S, S, 3)."""
+    def _follow(self, views: NDArray[np.uint8]) -> LDEQOutput | None:
+        """What RwR, at its default settings, finds in the last of the views (b, V, S, S, 3)."""
         tracker = VideoTracker(self.model)
-        z: Tensor | None = None
+        output: LDEQOutput | None = None
         for index in range(views.shape[1]):
-            z = tracker.step(normalise(views[:, index], self.world.device), range(len(views))).z_star
-        return z
+            output = tracker.step(normalise(views[:, index], self.world.device), range(len(views)))
+        return output
 
     def _count_skipped(self, finite: bool) -> None:
         self._n_skipped = 0 if finite else self._n_skipped + 1
