@@ -199,14 +199,14 @@ def score_all(
     for name, videos in found.items():
         method, _, setting = name.partition(", ")
         rows.append(score(split, method, setting, {id: videos[id] for id in truth}, truth))
+
+    def score_filter(method: str, setting: str, smooth: Filter, videos: Videos) -> Row:
+        return score(split, method, setting, {id: smooth(videos[id], fps[id]) for id in truth}, truth)
+
     for family, settings in filter_settings().items():
-        members = []
-        for setting, smooth in settings.items():
-            smoothed = {id: smooth(found[FRAME_BY_FRAME][id], fps[id]) for id in truth}
-            members.append(score(split, family, setting, smoothed, truth))
+        members = [score_filter(family, setting, smooth, found[FRAME_BY_FRAME]) for setting, smooth in settings.items()]
         best = min(members, key=lambda row: row.NME).setting
-        smoothed = {id: settings[best](rwr[id], fps[id]) for id in truth}
-        rows += [*members, score(split, AFTER_RWR + family, best, smoothed, truth)]
+        rows += [*members, score_filter(AFTER_RWR + family, best, settings[best], rwr)]
     return rows
 
 
@@ -306,9 +306,10 @@ def print_split(split: str, rows: Sequence[Row]) -> None:
     """The table of a split: RwR and frame by frame, the filters' fronts, and whether a filter beats RwR in both."""
     base, *early = (row for row in rows if row.method == FRAME_BY_FRAME)
     rwr = [row for row in rows if row.method == "RwR"]
-    filters = [row for row in rows if row.method in filter_settings()]
+    families = filter_settings().keys()
+    filters = [row for row in rows if row.method in families]
     shown = [base, *rwr, *early]
-    for family in dict.fromkeys(row.method for row in filters):
+    for family in families:
         shown.append(min((row for row in filters if row.method == family), key=lambda row: row.NME))
         steady = [row for row in filters if row.method == family and min(row.NMF for row in rwr) >= row.NMF]
         if steady:

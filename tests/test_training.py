@@ -262,12 +262,16 @@ def test_views_are_followed_as_rwr_follows_frames(faces, monkeypatch):
     torch.testing.assert_close(starts[2], expected[1], atol=1e-5, rtol=1e-4)
 
 
+def random_views() -> tuple[np.ndarray, np.ndarray]:
+    """Two views of 64 pixels of each of two faces, and landmarks."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 255, (2, 2, 64, 64, 3), dtype=np.uint8), rng.random((2, 2, 98, 2), dtype=np.float32)
+
+
 def test_steps_that_follow_views_have_a_gradient_and_iterations_of_their_own():
     """Jacobian-free from zeros, unrolled from where the views led to: each step's gradient is that of its own kind."""
     model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
-    rng = np.random.default_rng(0)
-    views = rng.integers(0, 255, (2, 2, 64, 64, 3), dtype=np.uint8)
-    landmarks = rng.random((2, 2, 98, 2), dtype=np.float32)
+    views, landmarks = random_views()
 
     def gradient(n_views: int, kind: str, **options) -> torch.Tensor:
         copied = copy.deepcopy(model)
@@ -303,9 +307,7 @@ def test_flicker_is_trained_on_where_there_is_a_view_before():
     model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
     config, weights = TrainingConfig(lr=1e-9), LossConfig(flicker_weight=1.0)
     trainer = Trainer(model, config, GradientConfig("jfb"), weights, World(0, 1, torch.device("cpu")))
-    rng = np.random.default_rng(0)
-    views = rng.integers(0, 255, (2, 2, 64, 64, 3), dtype=np.uint8)
-    landmarks = rng.random((2, 2, 98, 2), dtype=np.float32)
+    views, landmarks = random_views()
     found = []
     for n_views in (1, 2):
         trainer.advance([(views[:, -n_views:], landmarks[:, -n_views:])])
@@ -322,10 +324,7 @@ def test_in_half_precision_views_leave_every_weight_its_gradient():
     model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
     config = TrainingConfig(precision="bf16", follow_views=1.0)
     trainer = Trainer(model, config, GradientConfig(), LossConfig(), World(0, 1, torch.device("cpu")))
-    rng = np.random.default_rng(0)
-    side = model.config.im_size
-    views = rng.integers(0, 255, (2, 2, side, side, 3), dtype=np.uint8)
-    trainer.advance([(views, rng.random((2, 2, 98, 2), dtype=np.float32))])
+    trainer.advance([random_views()])
     assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ldeq import LDEQ, LDEQOutput
@@ -77,8 +76,7 @@ def training_loss(
         parts["flicker"] = parts["correction"] = parts["jacobian"] = torch.zeros_like(loss)
         if errors_before is not None and config.flicker_weight:
             weights = face_weights(landmarks, config.interocular_power)
-            change = output.keypoints - landmarks - errors_before
-            parts["flicker"] = 100 * (weights * change.abs().mean(dim=(1, 2))).mean()
+            parts["flicker"] = _mean_size(output.keypoints - landmarks - errors_before, weights)
             loss = loss + config.flicker_weight * parts["flicker"]
         attached = output.attached
         if attached is not None and attached.corrections and config.correction_weight:
@@ -95,11 +93,16 @@ def training_loss(
 def _errors(model: LDEQ, z: Tensor, landmarks: Tensor, config: LossConfig) -> tuple[Tensor, Tensor]:
     keypoints = model.read_out(z).position
     weights = face_weights(landmarks, config.interocular_power)
-    keypoint = 100 * (weights * F.l1_loss(keypoints, landmarks, reduction="none").mean(dim=(1, 2))).mean()
+    keypoint = _mean_size(keypoints - landmarks, weights)
     if not config.heatmap_weight:
         return keypoint, torch.zeros_like(keypoint)
     divergence = heatmap_divergence(model.normalised_heatmaps(z), landmarks, config.heatmap_sigma)
     return keypoint, (weights * divergence).mean()
+
+
+def _mean_size(differences: Tensor, weights: Tensor) -> Tensor:
+    """Of differences (B, K, 2) in fractions of the crop's side, in percent of it, of faces with weights (B,)."""
+    return 100 * (weights * differences.abs().mean(dim=(1, 2))).mean()
 
 
 def face_weights(landmarks: Tensor, power: float) -> Tensor:
