@@ -69,6 +69,7 @@ class Settings:
                 "one view of a face, and a share of the steps that goes through them"
             )
         of_views: tuple[tuple[Any, str, Any], ...] = (
+            (self.training, "trained_views", 1),
             (self.training, "follow_iters", 0),
             (self.training, "follow_gradient", "same"),
             (self.loss, "flicker_weight", 0),
@@ -77,6 +78,9 @@ class Settings:
             value = getattr(part, name)
             if value != usual and not self.training.follow_views:
                 raise InputError(f"{name} = {value!r} without steps that follow views, expected --follow_views as well")
+        trained_views, views = self.training.trained_views, self.data.views
+        if trained_views > views:
+            raise InputError(f"trained_views = {trained_views}, expected at most views = {views}")
         if self.data.synthetic and self.training.seed >= HELD_OUT:
             raise InputError(
                 f"seed = {self.training.seed}, expected less than {HELD_OUT}: from there on people are held out"

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.motion import move_picture, move_points, random_motion
+from datasets.motion import move_picture, move_points, random_jitter, random_motion
 from ldeq.fields import check, check_types
 from utils.landmarks98 import MIRRORED
 
@@ -77,7 +77,7 @@ def augment(
 def augment_views(
     picture: Picture, landmarks: Points, config: AugmentationConfig, rng: np.random.Generator, count: int
 ) -> list[tuple[Picture, Points]]:
-    """As :func:`augment`, ``count`` moments in a row: the face moves a little, and what spoils the picture changes.
+    """As :func:`augment`, ``count`` moments in a row: the face moves a little, the crop jitters, other things spoil it.
 
     The last one is what :func:`augment` gives.
     """
@@ -86,8 +86,9 @@ def augment_views(
     motions = []
     for _ in range(count - 1):
         motions.append(random_motion(rng))
-        points = move_points(moved[1], motions).clip(0, 1).astype(np.float32)
-        views.append((_spoil(move_picture(moved[0], motions), config, rng), points))
+        jittered = [*motions, random_jitter(rng, rng.random())]
+        points = move_points(moved[1], jittered).clip(0, 1).astype(np.float32)
+        views.append((_spoil(move_picture(moved[0], jittered), config, rng), points))
     return views[::-1]
 
 

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 Points = NDArray[np.float64]
 PixelT = TypeVar("PixelT", bound=np.generic)
 
-#: Typical shift, as a fraction of the picture's side: a detector's boxes jitter as much. Zoom and turn (radians).
+#: Typical shift, as a fraction of the picture's side, zoom and turn (radians).
 _SHIFT, _ZOOM, _TURN = 0.01, 0.015, 0.01
+#: How far off a detector has the sides of a face's box, in good moments and in the worst, as fractions of the side.
+_SIDE_OFF, _SIDE_OFF_AT_WORST = 0.01, 0.03
 #: Smooth displacement as of an expression or a turning head: waves, their size, and the most of them across a picture.
 _N_WAVES, _WAVE, _HIGHEST = 3, 0.004, 3.0
 #: Points of the grid, in each direction, on which a displacement is computed for a picture.
@@ -49,6 +51,18 @@ def random_motion(rng: np.random.Generator) -> Motion:
         cycles=rng.uniform(0, _HIGHEST, (_N_WAVES, 1)) * np.column_stack([np.cos(angles), np.sin(angles)]),
         phases=rng.uniform(0, 2 * np.pi, _N_WAVES),
     )
+
+
+def random_jitter(rng: np.random.Generator, badness: float) -> Motion:
+    """What a face in a crop moves by when the detector's box for it is a little off: no moment's is another's.
+
+    Args:
+        badness: of the moment, 0 to 1.
+    """
+    left, top, right, bottom = rng.normal(0, _SIDE_OFF + badness * (_SIDE_OFF_AT_WORST - _SIDE_OFF), 4)
+    zoom = (left - right + top - bottom) / 2
+    no_waves = np.zeros((0, 2))
+    return Motion(-np.array([left + right, top + bottom]) / 2, zoom * np.eye(2), no_waves, no_waves, np.zeros(0))
 
 
 def move_points(points: NDArray[np.floating], motions: list[Motion]) -> Points:

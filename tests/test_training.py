@@ -20,10 +20,10 @@ import torch
 import test_LDEQ_WFLW
 import train_LDEQ
 from datasets.augmentation import AugmentationConfig, augment
-from datasets.motion import move_picture, move_points, random_motion
+from datasets.motion import move_picture, move_points, random_jitter, random_motion
 from datasets.synthetic import FacePicture
 from datasets.training import DataConfig, TrainingFaces, training_batches
-from ldeq import GradientConfig, InputError, VideoTracker, load_checkpoint
+from ldeq import GradientConfig, InputError, LDEQOutput, VideoTracker, load_checkpoint
 from ldeq.images import normalise
 from tests.conftest import make_small_model
 from utils import bundled
@@ -226,6 +226,7 @@ def test_landmarks_follow_a_motion():
     points = rng.uniform(0.3, 0.7, (4, 2))
     for seed in range(6):
         motions = [random_motion(np.random.default_rng([seed, step])) for step in range(2)]
+        motions.append(random_jitter(np.random.default_rng(seed), badness=1.0))
         moved = move_points(points, motions)
         assert 0 < np.linalg.norm(moved - points, axis=1).mean() < 0.2
         for before, after in zip(points, moved, strict=True):
@@ -262,10 +263,10 @@ def test_views_are_followed_as_rwr_follows_frames(faces, monkeypatch):
     torch.testing.assert_close(starts[2], expected[1], atol=1e-5, rtol=1e-4)
 
 
-def random_views() -> tuple[np.ndarray, np.ndarray]:
-    """Two views of 64 pixels of each of two faces, and landmarks."""
+def random_views(count: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """So many views of 64 pixels of each of two faces, and landmarks."""
     rng = np.random.default_rng(0)
-    return rng.integers(0, 255, (2, 2, 64, 64, 3), dtype=np.uint8), rng.random((2, 2, 98, 2), dtype=np.float32)
+    return rng.integers(0, 255, (2, count, 64, 64, 3), dtype=np.uint8), rng.random((2, count, 98, 2), dtype=np.float32)
 
 
 def test_steps_that_follow_views_have_a_gradient_and_iterations_of_their_own():
@@ -285,6 +286,44 @@ def test_steps_that_follow_views_have_a_gradient_and_iterations_of_their_own():
     unrolled = gradient(2, "unrolled", train_iters=1)
     torch.testing.assert_close(gradient(2, "jfb", **own), unrolled)
     assert (gradient(2, "jfb") - unrolled).norm() > 0.01 * unrolled.norm()
+
+
+@pytest.mark.parametrize("n_trained", [1, 2, 3])
+def test_gradients_run_through_the_views_that_are_trained_on(n_trained):
+    """As if the cell were one network unrolled over moments; what is before them is followed without a gradient."""
+    model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
+    views, landmarks = random_views(3)
+    loss_config = LossConfig(flicker_weight=0.5)
+    config = TrainingConfig(clip_norm=0, trained_views=n_trained, follow_gradient="unrolled", follow_iters=1)
+    trained = copy.deepcopy(model)
+    trainer = Trainer(trained, config, GradientConfig("jfb"), loss_config, World(0, 1, torch.device("cpu")))
+    trainer.advance([(views, landmarks)])
+    if config.runs_backwards_at(0, 3):
+        views, landmarks = views[:, ::-1], landmarks[:, ::-1].copy()
+    truth = torch.from_numpy(landmarks)
+    tracker = VideoTracker(model.train())
+    before = [tracker.step(normalise(views[:, index]), range(2)) for index in range(3 - n_trained)]
+    z = before[-1].z_star if before else torch.zeros(2, *model.z_shape)
+    errors = before[-1].keypoints - truth[:, 2 - n_trained] if before else None
+    losses = []
+    for index in range(3 - n_trained, 3):
+        z = model.cell(z, model.inject(normalise(views[:, index])))
+        keypoints = model.read_out(z)
+        output = LDEQOutput(keypoints.position, keypoints.uncertainty, z, None, None)
+        losses.append(training_loss(model, output, truth[:, index], loss_config, errors)["loss"])
+        errors = keypoints.position - truth[:, index]
+    torch.stack(losses).mean().backward()
+    for (name, weight), (_, expected) in zip(trained.named_parameters(), model.named_parameters(), strict=True):
+        torch.testing.assert_close(weight.grad, expected.grad, rtol=1e-3, atol=1e-5, msg=name)
+    trainer.meter.seconds = 1.0
+    assert trainer.meter.take()["loss"] == pytest.approx(float(torch.stack(losses).mean().detach()), rel=1e-4)
+
+
+def test_views_run_backwards_in_half_of_the_steps_that_train_on_all():
+    config = TrainingConfig(trained_views=3)
+    assert 160 < sum(config.runs_backwards_at(step, 3) for step in range(400)) < 240
+    assert not any(config.runs_backwards_at(step, n_views) for step in range(50) for n_views in (1, 2, 4))
+    assert not any(TrainingConfig().runs_backwards_at(step, 1) for step in range(50))
 
 
 @torch.no_grad()
@@ -485,6 +524,8 @@ def test_two_processes_train_as_one(faces, tmp_path):
     options = ["--steps", 5, "--validate_every", 5, "--head_scale", 0.01, "--clip_norm", 0]
     options += [
         "--views",
+        3,
+        "--trained_views",
         2,
         "--follow_views",
         0.5,
@@ -535,6 +576,14 @@ BAD = {
         "follow_gradient = 'jfb' without steps that follow views",
     ),
     "flicker of no views": (["--dataset_path", "{faces}", "--flicker_weight", 1], "expected --follow_views as well"),
+    "trained views of no views": (
+        ["--dataset_path", "{faces}", "--trained_views", 2],
+        "trained_views = 2 without steps that follow views",
+    ),
+    "more trained views than views": (
+        ["--dataset_path", "{faces}", "--views", 2, "--follow_views", 0.5, "--trained_views", 3],
+        "trained_views = 3, expected at most views = 2",
+    ),
     "nothing to resume": (["--resume"], "expected the folder of a training run"),
     "two starts": (["--resume", "--init_weights", "{faces}"], "expected one of them"),
 }

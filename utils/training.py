@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from ldeq import LDEQ, GradientConfig, InputError, LDEQOutput, VideoTracker
 from ldeq.fields import check, check_choice, check_types
@@ -63,6 +63,9 @@ class TrainingConfig:
     stochastic_max_iters: bool = False
     #: Share of the steps whose solves start where RwR is after the faces' earlier ``views``, and not at zeros.
     follow_views: float = 0.0
+    #: Views that these steps are trained on, counted from the last; where solves are unrolled, gradients run through
+    #: all of them, so that the network learns what to hand on.
+    trained_views: int = 1
     #: Iterations of these steps at most, drawn evenly from 1; 0 for those of the other steps.
     follow_iters: int = 0
     #: Gradient of these steps: ``implicit``, ``jfb``, ``unrolled``, or the ``same`` as the other steps'.
@@ -83,7 +86,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("steps", "batch_size", "accumulate", "log_every", "validate_every", "save_every"):
+        for name in ("steps", "batch_size", "accumulate", "trained_views", "log_every", "validate_every", "save_every"):
             check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("final_lr", "warmup_steps", "train_iters", "follow_iters", "weight_decay", "clip_norm", "seed"):
             check(self, name, getattr(self, name) >= 0, "at least 0")
@@ -118,6 +121,13 @@ class TrainingConfig:
     def follows_views_at(self, step: int) -> bool:
         """Whether step ``step`` goes through the faces' earlier views first, the same in every process."""
         return bool(np.random.default_rng([self.seed, 5, step]).random() < self.follow_views)
+
+    def runs_backwards_at(self, step: int, n_views: int) -> bool:
+        """Whether step ``step`` sees its views from the last to the first: half of the steps that train on all.
+
+        Views lead from clear moments into bad ones, and videos out of them again as well.
+        """
+        return 1 < n_views == self.trained_views and bool(np.random.default_rng([self.seed, 6, step]).random() < 0.5)
 
 
 class Trainer:
@@ -184,7 +194,7 @@ class Trainer:
             self.average.update_parameters(self.model)
         self._scaler.update()
         self._count_skipped(finite)
-        mean = {name: sum(f[name] for f in figures) / len(figures) for name in figures[0]}
+        mean = _means(figures)
         shared = self.world.mean(
             torch.tensor([*mean.values(), float(interrupted)], dtype=torch.float64, device=self.world.shared_device)
         ).tolist()
@@ -196,24 +206,34 @@ class Trainer:
     def _backward(self, batch: Batch, share: float) -> dict[str, float]:
         views, landmarks = batch
         device = self.world.device
-        images = normalise(views[:, -1], device)
+        follows = views.shape[1] > 1
+        n_trained = min(self.config.trained_views, views.shape[1])
+        if self.config.runs_backwards_at(self.step, views.shape[1]):
+            views, landmarks = views[:, ::-1], landmarks[:, ::-1].copy()
         truth = torch.from_numpy(landmarks).to(device)
-        config = self.model.solver_config
         # By itself, as halved weights that autocast keeps from here would have no gradient.
         with autocast(device, self.config.precision):
-            before = self._follow(views[:, :-1])
-        max_iters = self.config.max_iters_at(self.step, config.max_iters, follows=before is not None)
-        with autocast(device, self.config.precision):
-            output: LDEQOutput = self.model(
-                images,
-                before.z_star if before else None,
-                dataclasses.replace(config, max_iters=max_iters),
-                gradient=self._follow_gradient if before else self._gradient,
-            )
-            errors_before = before.keypoints - truth[:, -2] if before else None
-            losses = training_loss(self.model, output, truth[:, -1], self._loss, errors_before)
-        torch.autograd.backward(self._scaler.scale(losses["loss"] * share))
-        return {**{name: float(losses[name].detach()) for name in PARTS}, **_solver_figures(output)}
+            before = self._follow(views[:, :-n_trained])
+        z = before.z_star if before else None
+        errors = before.keypoints - truth[:, -n_trained - 1] if before else None
+        config = self.model.solver_config
+        config = dataclasses.replace(config, max_iters=self.config.max_iters_at(self.step, config.max_iters, follows))
+        gradient = self._follow_gradient if follows else self._gradient
+        outputs: list[LDEQOutput] = []
+        losses: list[dict[str, Tensor]] = []
+        for view in range(-n_trained, 0):
+            with autocast(device, self.config.precision):
+                output: LDEQOutput = self.model(normalise(views[:, view], device), z, config, gradient=gradient)
+                losses.append(training_loss(self.model, output, truth[:, view], self._loss, errors))
+            outputs.append(output)
+            z, errors = output.z_star, output.keypoints - truth[:, view]
+        total = torch.stack([parts["loss"] for parts in losses]).mean()
+        torch.autograd.backward(self._scaler.scale(total * share))
+        figures = [
+            {**{name: float(parts[name].detach()) for name in PARTS}, **_solver_figures(output)}
+            for parts, output in zip(losses, outputs, strict=True)
+        ]
+        return _means(figures)
 
     def _follow(self, views: NDArray[np.uint8]) -> LDEQOutput | None:
         """What RwR, at its default settings, finds in the last of the views (b, V, S, S, 3)."""
@@ -252,6 +272,10 @@ class Trainer:
             self._scaler.load_state_dict(state["scaler"])
         self.step, self._n_skipped, self.best_nme = state["step"], state["n_skipped"], state["best_nme"]
         self.meter = Meter(**state["meter"])
+
+
+def _means(figures: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(f[name] for f in figures) / len(figures) for name in figures[0]}
 
 
 def _solver_figures(output: LDEQOutput) -> dict[str, float]:

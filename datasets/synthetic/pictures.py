@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.motion import move_picture, move_points, random_motion
+from datasets.motion import move_picture, move_points, random_jitter, random_motion
 from datasets.synthetic.colour import Floats, f32
 from datasets.synthetic.expression import random_expression
 from datasets.synthetic.head import load_head
@@ -104,8 +104,8 @@ class SyntheticFaces:
         """A face as ``count`` moments of a video might show it, the last of which is the picture at ``index``.
 
         From one to the next the face moves a little, what hides it moves on over it, the camera's faults change (of a
-        hard picture they have mostly come up, so that what was there before is worth remembering), and the noise is
-        another. The scene is one still picture's.
+        hard picture they have mostly come up, so that what was there before is worth remembering), and the noise and
+        the crop's jitter are others. The scene is one still picture's.
         """
         rng, hard_rng, views_rng = (np.random.default_rng((self._seed, index, s)) for s in (_PICTURE, _HARD, _VIEWS))
         scene = self._stage(index, rng)
@@ -137,13 +137,14 @@ class SyntheticFaces:
         passing = views_rng.normal(0, _PASSING, 2) * np.ptp(scene.points, axis=0).max()
         trend = views_rng.uniform(*_TREND)
         for age in range(1, count):
-            motions.append(random_motion(views_rng))
-            picture, points = move_picture(scene.picture, motions), move_points(centred, motions)
-            things = copy.deepcopy(same_things)
-            picture, _ = scene.occluded(picture, points * scene.side - 0.5 + age * passing, things, n_things)
             if hard:
                 badness = float(np.clip(badness + trend + views_rng.normal(0, _FLICKER), 0, 1))
                 faults = good.blend(worst, badness)
+            motions.append(random_motion(views_rng))
+            moved = [*motions, random_jitter(views_rng, badness)]
+            picture, points = move_picture(scene.picture, moved), move_points(centred, moved)
+            things = copy.deepcopy(same_things)
+            picture, _ = scene.occluded(picture, points * scene.side - 0.5 + age * passing, things, n_things)
             image = photograph(self._reduced(picture) * gain, faults.scaled(self._size / 256), views_rng)
             views.append(FacePicture(image, _as_wflw(points), attributes))
         return views[::-1]
