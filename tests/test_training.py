@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -102,8 +103,10 @@ def test_iteration_counts_are_drawn_evenly():
     assert TrainingConfig().max_iters_at(3, 5) == 5
     assert TrainingConfig(train_iters=2).max_iters_at(3, 5) == 2
     own = TrainingConfig(follow_iters=3, train_iters=2)
-    assert {own.max_iters_at(step, 5, follows=True) for step in range(50)} == {1, 2, 3}
+    assert {own.max_iters_at(step, 5, follows=True) for step in range(50)} == {3}
     assert {own.max_iters_at(step, 5) for step in range(50)} == {2}
+    drawn = dataclasses.replace(own, stochastic_max_iters=True)
+    assert {drawn.max_iters_at(step, 5, follows=True) for step in range(50)} == {1, 2, 3}
     assert TrainingConfig(train_iters=2).max_iters_at(3, 5, follows=True) == 2
 
 

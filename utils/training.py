@@ -66,7 +66,7 @@ class TrainingConfig:
     #: Views that these steps are trained on, counted from the last; where solves are unrolled, gradients run through
     #: all of them, so that the network learns what to hand on.
     trained_views: int = 1
-    #: Iterations of these steps at most, drawn evenly from 1; 0 for those of the other steps.
+    #: Iterations of these steps at most; 0 for those of the other steps. Unrolled, 2 are what RwR makes of a frame.
     follow_iters: int = 0
     #: Gradient of these steps: ``implicit``, ``jfb``, ``unrolled``, or the ``same`` as the other steps'.
     follow_gradient: str = "same"
@@ -114,7 +114,7 @@ class TrainingConfig:
         """
         own = self.follow_iters if follows else 0
         max_iters = own or self.train_iters or max_iters
-        if not (own or self.stochastic_max_iters):
+        if not self.stochastic_max_iters:
             return max_iters
         return int(np.random.default_rng([self.seed, 3, step]).integers(1, max_iters + 1))
 
