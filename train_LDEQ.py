@@ -48,6 +48,12 @@ CHOICES = {
 }
 
 
+#: Settings that have no effect without views, without synthetic faces, and without WFLW.
+_OF_VIEWS = ("trained_views", "follow_iters", "follow_gradient")
+_OF_SYNTHETIC = ("synthetic_share", "pictures_per_person", "crop_jitter", "hard_pictures", "turned_heads")
+_OF_WFLW = tuple(field.name for field in dataclasses.fields(AugmentationConfig))
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Everything that decides what a run computes."""
@@ -68,16 +74,14 @@ class Settings:
                 f"follow_views = {self.training.follow_views} with views = {self.data.views}, expected both: more than "
                 "one view of a face, and a share of the steps that goes through them"
             )
-        of_views: tuple[tuple[Any, str, Any], ...] = (
-            (self.training, "trained_views", 1),
-            (self.training, "follow_iters", 0),
-            (self.training, "follow_gradient", "same"),
-            (self.loss, "flicker_weight", 0),
-        )
-        for part, name, usual in of_views:
-            value = getattr(part, name)
-            if value != usual and not self.training.follow_views:
-                raise InputError(f"{name} = {value!r} without steps that follow views, expected --follow_views as well")
+        for part, names, given, without, flag in (
+            (self.training, _OF_VIEWS, self.training.follow_views, "steps that follow views", "follow_views"),
+            (self.loss, ("flicker_weight",), self.training.follow_views, "steps that follow views", "follow_views"),
+            (self.data, _OF_SYNTHETIC, self.data.synthetic, "synthetic faces", "synthetic"),
+            (self.augmentation, _OF_WFLW, self.data.dataset_path, "WFLW's crops", "dataset_path"),
+        ):
+            if not given:
+                _check_usual(part, names, f"without {without}, expected --{flag} as well")
         trained_views, views = self.training.trained_views, self.data.views
         if trained_views > views:
             raise InputError(f"trained_views = {trained_views}, expected at most views = {views}")
@@ -85,7 +89,10 @@ class Settings:
             raise InputError(
                 f"seed = {self.training.seed}, expected less than {HELD_OUT}: from there on people are held out"
             )
-        unrolled = self.model.model_mode == "explicit" or self.gradient.gradient == "unrolled"
+        gradients = {self.gradient.gradient}
+        if self.training.follow_views and self.training.follow_gradient != "same":
+            gradients.add(self.training.follow_gradient)
+        unrolled = self.model.model_mode == "explicit" or gradients == {"unrolled"}
         if self.loss.correction_weight and not self.gradient.n_corrections:
             raise InputError("correction_weight without iterates to correct, expected --n_corrections of at least 1")
         if self.loss.jacobian_weight and (unrolled or not self.gradient.n_probes):
@@ -93,6 +100,15 @@ class Settings:
                 "jacobian_weight without an estimate of the Jacobian, expected --n_probes of at least 1 and "
                 "implicit or jfb gradients"
             )
+
+
+def _check_usual(part: object, names: Sequence[str], reason: str) -> None:
+    """Refuses settings other than the defaults."""
+    usual = type(part)
+    for name in names:
+        value = getattr(part, name)
+        if value != getattr(usual, name):
+            raise InputError(f"{name} = {value!r} {reason}")
 
 
 def make_parser() -> ArgumentParser:

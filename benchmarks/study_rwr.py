@@ -195,7 +195,7 @@ def score_all(
         fps: frames a second of each video.
     """
     rows = []
-    rwr = next(videos for name, videos in found.items() if name.startswith("RwR"))
+    rwr = next(name for name in found if name.startswith("RwR"))
     for name, videos in found.items():
         method, _, setting = name.partition(", ")
         rows.append(score(split, method, setting, {id: videos[id] for id in truth}, truth))
@@ -206,7 +206,8 @@ def score_all(
     for family, settings in filter_settings().items():
         members = [score_filter(family, setting, smooth, found[FRAME_BY_FRAME]) for setting, smooth in settings.items()]
         best = min(members, key=lambda row: row.NME).setting
-        rows += [*members, score_filter(AFTER_RWR + family, best, settings[best], rwr)]
+        after = f"{rwr.partition(', ')[2]}; {best}"
+        rows += [*members, score_filter(AFTER_RWR + family, after, settings[best], found[rwr])]
     return rows
 
 

@@ -187,7 +187,8 @@ def _blur(picture: Picture, rng: np.random.Generator) -> Picture:
     if kind < 0.4:
         return np.asarray(cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.5, 3.0) * side / 256), dtype=np.uint8)
     if kind < 0.7:
-        length = max(3, round(rng.uniform(3, 17) * side / 256))
+        # Odd, as a kernel of even length would move the picture by half a pixel under its landmarks.
+        length = max(3, round(rng.uniform(3, 17) * side / 256) | 1)
         kernel = np.zeros((length, length), dtype=np.float32)
         middle, angle = (length - 1) / 2, rng.uniform(0, math.pi)
         along = middle * np.array([math.cos(angle), math.sin(angle)])

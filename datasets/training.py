@@ -59,7 +59,8 @@ class DataConfig:
     hard_pictures: float = 0.0
     #: Share of the synthetic faces in training with heads turned by 40° to 75°, beside those that are in any case.
     turned_heads: float = 0.0
-    #: Moments that each face is shown in, one after the other as in a video; the network is trained on the last.
+    #: Moments that each face is shown in, one after the other as in a video; the network is trained on the last of
+    #: them, or on the last so many (``trained_views``).
     views: int = 1
     #: Split of WFLW to validate on; if empty, ``test``, or synthetic faces where training sees no WFLW.
     validation_split: str = ""

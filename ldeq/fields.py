@@ -19,7 +19,12 @@ def check_choice(config: object, name: str, choices: tuple[str, ...]) -> None:
 
 def check_types(config: Any) -> None:
     """Brings the fields to Python's own types, which a checkpoint can hold and a comparison can rely on."""
-    words = {"bool": "true or false", "int": "a whole number", "float": "a finite number", "str": "a string"}
+    words = {
+        "bool": "true or false",
+        "int": "a whole number below 2**31",
+        "float": "a finite number",
+        "str": "a string",
+    }
     for field in dataclasses.fields(config):
         value = convert(kind(field), getattr(config, field.name))
         check(config, field.name, value is not None, words[kind(field)])
@@ -27,16 +32,25 @@ def check_types(config: Any) -> None:
 
 
 def convert(kind: str, value: Any) -> Any:
-    """``value`` as Python's ``kind``, NumPy's scalars and whole floats included, or None where it is none."""
+    """``value`` as Python's ``kind``, NumPy's scalars and whole floats included, or None where it is none.
+
+    Whole numbers from 2³¹ on are none either: they are no size, count or seed of ours.
+    """
     if kind == "str":
         return value if isinstance(value, str) else None
     if type(value).__name__ in ("bool", "bool_"):
         return bool(value) if kind == "bool" else None
-    if not isinstance(value, numbers.Real) or not math.isfinite(number := float(value)):
+    if not isinstance(value, numbers.Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    if not math.isfinite(number):
         return None
     if kind == "float":
         return number
-    if not number.is_integer():
+    if not number.is_integer() or abs(number) >= 2**31:
         return None
     return int(number) if kind == "int" else {0: False, 1: True}.get(int(number))
 

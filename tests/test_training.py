@@ -27,13 +27,14 @@ from datasets.training import DataConfig, TrainingFaces, training_batches
 from ldeq import GradientConfig, InputError, LDEQOutput, VideoTracker, load_checkpoint
 from ldeq.images import normalise
 from tests.conftest import make_small_model
-from utils import bundled
+from utils import bundled, plots
 from utils.cli import deferred_interrupt
 from utils.device import collective_backend
 from utils.distributed import World
 from utils.landmarks98 import MIRRORED
-from utils.losses import LossConfig, face_weights, heatmap_divergence, training_loss
+from utils.losses import PARTS, LossConfig, face_weights, heatmap_divergence, training_loss
 from utils.training import Trainer, TrainingConfig
+from utils.training_run import COLUMNS
 
 ROOT = Path(__file__).parent.parent
 
@@ -147,6 +148,23 @@ def test_landmarks_move_with_the_picture(seed):
         found = [float((weights * axis).sum() / weights.sum()) for axis in np.mgrid[:256, :256][::-1]]
         distances = np.linalg.norm(points * 256 - found, axis=1)
         assert min(distances[dot], distances[MIRRORED[dot]]) < 0.3
+
+
+def test_blur_leaves_the_picture_where_it_is():
+    picture = np.zeros((256, 256, 3), dtype=np.uint8)
+    picture[96:161, 96:161] = 255
+    blurred = AugmentationConfig(
+        rotation=0, scaling=0, stretch=0, shift=0, flip=0, colour=0, grey=0, blur=1, noise=0, jpeg=0, occlusion=0
+    )
+    landmarks = np.full((98, 2), 0.5, dtype=np.float32)
+    centres = []
+    for seed in range(40):
+        found, _ = augment(picture, landmarks, blurred, np.random.default_rng(seed))
+        weights = found[..., 0].astype(float)
+        centres.append([float((weights * axis).sum() / weights.sum()) for axis in np.mgrid[:256, :256][::-1]])
+    # Streaks at an angle are drawn to whole pixels, either way.
+    np.testing.assert_allclose(centres, np.full((40, 2), 128), atol=0.4)
+    np.testing.assert_allclose(np.mean(centres, axis=0), 128, atol=0.05)
 
 
 def test_mirroring_twice_changes_nothing():
@@ -337,12 +355,12 @@ def test_flicker_is_the_change_of_the_errors_since_the_view_before():
     errors = output.keypoints - landmarks
     config = LossConfig(flicker_weight=2.0)
     without = training_loss(model, output, landmarks, config)
-    assert float(without["flicker"]) == 0
+    assert "flicker" not in without
     for change, flicker in ((0.0, 0.0), (0.03, 3.0), (-0.01, 1.0)):
         parts = training_loss(model, output, landmarks, config, errors + change)
         assert float(parts["flicker"]) == pytest.approx(flicker, abs=1e-4)
         assert float(parts["loss"] - without["loss"]) == pytest.approx(2 * flicker, abs=1e-4)
-        assert float(training_loss(model, output, landmarks, LossConfig(), errors + change)["flicker"]) == 0
+        assert "flicker" not in training_loss(model, output, landmarks, LossConfig(), errors + change)
 
 
 def test_flicker_is_trained_on_where_there_is_a_view_before():
@@ -351,15 +369,55 @@ def test_flicker_is_trained_on_where_there_is_a_view_before():
     trainer = Trainer(model, config, GradientConfig("jfb"), weights, World(0, 1, torch.device("cpu")))
     views, landmarks = random_views()
     found = []
-    for n_views in (1, 2):
-        trainer.advance([(views[:, -n_views:], landmarks[:, -n_views:])])
+    # The mean of a row of the log is that of the steps that have it.
+    for steps in ((1,), (2,), (1, 2, 1)):
+        for n_views in steps:
+            trainer.advance([(views[:, -n_views:], landmarks[:, -n_views:])])
         trainer.meter.seconds = 1.0
-        found.append(trainer.meter.take()["flicker"])
+        found.append(trainer.meter.take().get("flicker"))
     tracker = VideoTracker(model.train())
     with torch.no_grad():
         before, after = (tracker.step(normalise(views[:, index]), ["a", "b"]).keypoints.numpy() for index in (0, 1))
     changes = (after - landmarks[:, 1]) - (before - landmarks[:, 0])
-    assert found == [0, pytest.approx(100 * np.abs(changes).mean(), rel=1e-3)]
+    flicker = pytest.approx(100 * np.abs(changes).mean(), rel=1e-3)
+    assert found == [None, flicker, flicker]
+
+
+def test_a_step_that_is_skipped_leaves_nothing():
+    """Neither in the weights nor in BatchNorm's statistics."""
+    model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
+    trainer = Trainer(model, TrainingConfig(), GradientConfig("jfb"), LossConfig(), World(0, 1, torch.device("cpu")))
+    stem = model.tail[0].conv.weight
+    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        stem.fill_(torch.inf)
+    trainer.advance([random_views(1)])
+    with torch.no_grad():
+        stem.copy_(kept["tail.0.conv.weight"])
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, kept[name], atol=0, rtol=0, msg=name)
+    trainer.meter.seconds = 1.0
+    assert trainer.meter.take()["skipped_steps"] == 1
+
+
+def test_every_part_of_the_loss_is_drawn():
+    columns = {name: ([1, 2], [0.5, 0.25]) for name in COLUMNS}
+    labels = {line.get_label() for axes in plots.training_curves(columns).axes for line in axes.get_lines()}
+    assert set(PARTS) <= labels
+
+
+def test_other_processes_that_are_not_there_are_refused_in_one_sentence(faces, tmp_path, run_script, monkeypatch):
+    for environment, sentence in (
+        ({"WORLD_SIZE": "many"}, "WORLD_SIZE is 'many'"),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE = 2 but RANK is ''"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_PORT": "29500"}, "MASTER_ADDR is not set"),
+    ):
+        for name, word in environment.items():
+            monkeypatch.setenv(name, word)
+        status, _, err = run_script(train_LDEQ.main, *TINY, "--dataset_path", faces, "--output_dir", tmp_path / "out")
+        assert status == 2
+        assert sentence in err
+        assert len(err.splitlines()) == 1
 
 
 def test_in_half_precision_views_leave_every_weight_its_gradient():
@@ -558,7 +616,21 @@ BAD = {
     "sizes": (["--dataset_path", "{faces}", "--im_size", 128], "heatmap_size = 16, expected a quarter of"),
     "gradient": (["--dataset_path", "{faces}", "--correction_weight", 1], "--n_corrections"),
     "jacobian": (["--dataset_path", "{faces}", "--jacobian_weight", 1], "--n_probes"),
+    "jacobian of no equilibrium": (
+        ["--dataset_path", "{faces}", "--jacobian_weight", 1, "--n_probes", 1, "--gradient", "unrolled"],
+        "implicit or jfb gradients",
+    ),
     "keypoints": (["--dataset_path", "{faces}", "--n_keypoints", 68], "expected 98"),
+    "far too large": (["--dataset_path", "{faces}", "--injection_width", 4 * 10**24], "expected a whole number below"),
+    "larger than any float": (["--dataset_path", "{faces}", "--steps", 10**400], "expected a whole number below 2**31"),
+    "turned heads of no synthetic faces": (
+        ["--dataset_path", "{faces}", "--turned_heads", 0.2],
+        "turned_heads = 0.2 without synthetic faces, expected --synthetic as well",
+    ),
+    "augmentation of no pictures": (
+        ["--synthetic", "--rotation", 20],
+        "rotation = 20.0 without WFLW's crops, expected --dataset_path as well",
+    ),
     "learning rate": (["--dataset_path", "{faces}", "--lr", 0], "lr = 0.0, expected more than 0"),
     "no number": (["--dataset_path", "{faces}", "--lr", "nan"], "'nan' is not a finite number"),
     "validation": (["--synthetic", "--validation_split", "test"], "expected --dataset_path"),

@@ -10,8 +10,8 @@ from torch.optim.swa_utils import AveragedModel
 def averaged(model: nn.Module, decay: float) -> AveragedModel:
     """The average of ``model``'s weights and buffers; ``.module`` is the averaged network.
 
-    ``update_parameters(model)`` after update t moves it by 1 − min(``decay``, (1 + t) / (10 + t)): early weights are
-    forgotten soon.
+    The first ``update_parameters(model)`` makes it the network as it is then, and the one after update t moves it by
+    1 − min(``decay``, (1 + t) / (10 + t)): early weights are forgotten soon.
     """
 
     @torch.no_grad()

@@ -92,17 +92,28 @@ class World:
         return sent[0]
 
 
+def _number_of_processes() -> int:
+    words = {name: os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK", "MASTER_PORT")}
+    wrong = [f"{name} is {word!r}" for name, word in words.items() if not word.isdecimal()]
+    if not os.environ.get("MASTER_ADDR"):
+        wrong.append("MASTER_ADDR is not set")
+    if wrong:
+        set_to = f"WORLD_SIZE = {words['WORLD_SIZE']}"
+        raise InputError(f"{set_to} but {wrong[0]}, expected an environment as torchrun makes it, or no WORLD_SIZE")
+    return int(words["WORLD_SIZE"])
+
+
 @contextmanager
 def joined(device_name: str) -> Iterator[World]:
     """Joins the processes that ``torchrun`` started, or stands alone.
 
     Raises:
-        InputError: where the device is not there.
+        InputError: where the device is not there, or the environment says that there are other processes and not which.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if os.environ.get("WORLD_SIZE", "1") == "1":
         yield World(0, 1, local_device(device_name, 0, 1))
         return
+    size = _number_of_processes()
     n_local = int(os.environ.get("LOCAL_WORLD_SIZE", size))
     device = local_device(device_name, int(os.environ.get("LOCAL_RANK", "0")), n_local)
     dist.init_process_group(collective_backend(device))

@@ -39,7 +39,8 @@ class LossConfig:
     flicker_weight: float = 0.0
     #: Weight of the same loss at ``n_corrections`` iterates on the way to the equilibrium (fixed-point correction).
     correction_weight: float = 0.0
-    #: Weight of the squared size of the cell's Jacobian at the equilibrium, which makes solves converge.
+    #: Weight of the squared size of the cell's Jacobian at the equilibrium, which makes solves converge; at steps whose
+    #: solves are not unrolled.
     jacobian_weight: float = 0.0
 
     def __post_init__(self) -> None:
@@ -51,7 +52,7 @@ class LossConfig:
         check(self, "keypoint_weight", self.keypoint_weight + self.heatmap_weight > 0, "this or heatmap_weight above 0")
 
 
-#: The parts that :func:`training_loss` gives, in the order in which a log shows them.
+#: The parts that :func:`training_loss` may give, in the order in which a log shows them.
 PARTS = ("loss", "keypoint", "heatmap", "flicker", "correction", "jacobian")
 
 
@@ -64,6 +65,8 @@ def training_loss(
 ) -> dict[str, Tensor]:
     """The loss of a batch and its parts (:data:`PARTS`), each a scalar and not yet weighted but for ``loss``.
 
+    Parts that the batch or the weights do not have are left out: flicker where there was no view before.
+
     Args:
         landmarks: (B, K, 2), fractions of the crop's side.
         errors_before: (B, K, 2), how far keypoints were from the truth in the views before, in the same fractions;
@@ -73,7 +76,6 @@ def training_loss(
         keypoint, heatmap = _errors(model, output.z_star, landmarks, config)
         loss = config.keypoint_weight * keypoint + config.heatmap_weight * heatmap
         parts = {"keypoint": keypoint, "heatmap": heatmap}
-        parts["flicker"] = parts["correction"] = parts["jacobian"] = torch.zeros_like(loss)
         if errors_before is not None and config.flicker_weight:
             weights = face_weights(landmarks, config.interocular_power)
             parts["flicker"] = _mean_size(output.keypoints - landmarks - errors_before, weights)

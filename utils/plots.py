@@ -13,6 +13,7 @@ from ldeq.files import written_whole
 from utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR
 from utils.face_curves import FaceCurve
 from utils.landmarks98 import CURVES
+from utils.losses import PARTS
 from utils.metrics import FAILURE_THRESHOLD, cumulative_error, failure_rate_and_auc, frame_flicker, frame_nme
 
 Array = NDArray[np.floating[Any]]
@@ -125,7 +126,7 @@ def frame_curves(videos: Mapping[str, tuple[Array, Array]], title: str, note: st
 def training_curves(columns: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> Figure:
     """How a training run went: steps and values by the names of the log's columns."""
     panels = (
-        ("loss", ("loss", "keypoint", "heatmap", "correction", "jacobian"), "log"),
+        ("loss", PARTS, "log"),
         ("validation, %", ("validation_NME", "validation_FR"), "log"),
         ("gradient norm", ("gradient_norm",), "log"),
         ("learning rate", ("lr",), "linear"),

@@ -19,7 +19,7 @@ from ldeq.images import normalise
 from utils.averaging import averaged
 from utils.device import PRECISIONS, autocast
 from utils.distributed import World
-from utils.losses import PARTS, LossConfig, training_loss
+from utils.losses import LossConfig, training_loss
 
 #: Views (b, V, S, S, 3) uint8 RGB of faces, and their landmarks (b, V, 98, 2) float32, as fractions of S.
 Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
@@ -61,12 +61,14 @@ class TrainingConfig:
     train_iters: int = 0
     #: Draw each step's number of iterations evenly from 1 to the most.
     stochastic_max_iters: bool = False
-    #: Share of the steps whose solves start where RwR is after the faces' earlier ``views``, and not at zeros.
+    #: Share of the steps whose solves start where RwR is after the faces' earlier views, and not at zeros.
     follow_views: float = 0.0
     #: Views that these steps are trained on, counted from the last; where solves are unrolled, gradients run through
-    #: all of them, so that the network learns what to hand on.
+    #: all of them, so that the network learns what to hand on. Where they are all of the views, the first one's solve
+    #: starts at zeros, and half of the steps take them from the last to the first.
     trained_views: int = 1
-    #: Iterations of these steps at most; 0 for those of the other steps. Unrolled, 2 are what RwR makes of a frame.
+    #: Iterations of these steps at most; 0 for those of the other steps. Unrolled, 2 are what RwR with fixed-point
+    #: iteration makes of a frame.
     follow_iters: int = 0
     #: Gradient of these steps: ``implicit``, ``jfb``, ``unrolled``, or the ``same`` as the other steps'.
     follow_gradient: str = "same"
@@ -90,7 +92,6 @@ class TrainingConfig:
             check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("final_lr", "warmup_steps", "train_iters", "follow_iters", "weight_decay", "clip_norm", "seed"):
             check(self, name, getattr(self, name) >= 0, "at least 0")
-        check(self, "seed", self.seed < 2**31, "less than 2**31")
         check(self, "follow_views", 0 <= self.follow_views <= 1, "from 0 to 1")
         check(self, "lr", self.lr > 0, "more than 0")
         check(self, "head_scale", self.head_scale > 0, "more than 0")
@@ -184,6 +185,7 @@ class Trainer:
             group["lr"] = self.config.lr_at(self.step)
         self._optimiser.zero_grad(set_to_none=True)
         torch.manual_seed(hash((self.config.seed, self.step, self.world.rank)) % 2**63)
+        statistics = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         figures = [self._backward(batch, 1 / len(parts)) for batch in parts]
         self.world.average_gradients(self.model.parameters())
         self._scaler.unscale_(self._optimiser)
@@ -192,6 +194,10 @@ class Trainer:
         if finite:
             self._scaler.step(self._optimiser)
             self.average.update_parameters(self.model)
+        else:
+            # BatchNorm has taken what was not finite into its running statistics, which would never be rid of it.
+            for name, buffer in self.model.named_buffers():
+                buffer.copy_(statistics[name])
         self._scaler.update()
         self._count_skipped(finite)
         mean = _means(figures)
@@ -230,7 +236,7 @@ class Trainer:
         total = torch.stack([parts["loss"] for parts in losses]).mean()
         torch.autograd.backward(self._scaler.scale(total * share))
         figures = [
-            {**{name: float(parts[name].detach()) for name in PARTS}, **_solver_figures(output)}
+            {**{name: float(part.detach()) for name, part in parts.items()}, **_solver_figures(output)}
             for parts, output in zip(losses, outputs, strict=True)
         ]
         return _means(figures)
@@ -275,31 +281,33 @@ class Trainer:
 
 
 def _means(figures: list[dict[str, float]]) -> dict[str, float]:
-    return {name: sum(f[name] for f in figures) / len(figures) for name in figures[0]}
+    """Of each figure, over those that have it."""
+    return {
+        name: sum(values) / len(values)
+        for name in dict.fromkeys(name for each in figures for name in each)
+        if (values := [each[name] for each in figures if name in each])
+    }
 
 
 def _solver_figures(output: LDEQOutput) -> dict[str, float]:
-    """Means over the batch of how the solves went; 0 where there was none."""
-    forward = output.stats
-    figures = {
-        "iterations": float(forward.n_iters.float().mean()) if forward else 0.0,
-        "residual": float(forward.rel_error.mean()) if forward else 0.0,
-    }
+    """Means over the batch of how the solves went, where there were any."""
+    figures: dict[str, float] = {}
     backward = output.attached.backward if output.attached else None
-    solved = backward.stats if backward else None
-    figures["backward_iterations"] = float(solved.n_iters.float().mean()) if solved else 0.0
-    figures["backward_residual"] = float(solved.rel_error.mean()) if solved else 0.0
-    replaced = backward.replaced if backward else None
-    figures["backward_replaced"] = float(replaced.float().mean()) if replaced is not None else 0.0
+    for prefix, stats in (("", output.stats), ("backward_", backward.stats if backward else None)):
+        if stats is not None:
+            figures[f"{prefix}iterations"] = float(stats.n_iters.float().mean())
+            figures[f"{prefix}residual"] = float(stats.rel_error.mean())
+    if backward is not None and backward.replaced is not None:
+        figures["backward_replaced"] = float(backward.replaced.float().mean())
     return figures
 
 
 @dataclass
 class Meter:
-    """Means of the steps since the last row of the log."""
+    """Means of the steps since the last row of the log, each figure's over those that have it."""
 
     sums: dict[str, float] = dataclasses.field(default_factory=dict)
-    n_steps: int = 0
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)
     n_faces: int = 0
     n_skipped: int = 0
     #: What the steps took, waiting for their faces included.
@@ -310,15 +318,15 @@ class Meter:
         if not finite:
             self.n_skipped += 1
             return
-        self.n_steps += 1
         for name, value in figures.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:
         """The means, and begins anew."""
-        means = {name: total / self.n_steps for name, total in self.sums.items()}
+        means = {name: total / self.counts[name] for name, total in self.sums.items()}
         row = {**means, "skipped_steps": self.n_skipped, "faces_per_second": self.n_faces / self.seconds}
-        self.sums, self.n_steps, self.n_faces, self.n_skipped, self.seconds = {}, 0, 0, 0, 0.0
+        self.sums, self.counts, self.n_faces, self.n_skipped, self.seconds = {}, {}, 0, 0, 0.0
         return row
 
 
