@@ -4,8 +4,7 @@ The portrait's pictures are warps of it by a homography, and its 98 landmarks mo
 annotations are as exact as the portrait's own. Beside them are synthetic faces of people that no network is trained on.
 """
 
-import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from datasets.training import HELD_OUT
 from datasets.wflw import ATTRIBUTES, write_list
 from datasets.wflw_v import write_clip, write_ids
 from utils import bundled
+from utils.cli import ArgumentParser, at_least, run
 from utils.landmarks98 import CROP_SIZE
 
 Picture = NDArray[np.uint8]
@@ -224,7 +224,7 @@ def handheld(rng: np.random.Generator, n_frames: int = N_FRAMES, shake: float = 
 
 
 def make_wflw_v(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
-    """Two easy clips and three hard ones of the portrait, and as many of synthetic people."""
+    """Two easy clips and three hard ones of the portrait, and three of each of synthetic people."""
 
     def unchanged(frame: Picture, t: int) -> Picture:
         return frame
@@ -267,16 +267,16 @@ def portrait_frames(
         yield change(frame, t), points, np.array([*(extent + rng.normal(0, 0.01 * size, 4)), 0.99])
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Makes everything."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output_dir", type=Path, default=bundled.ASSETS)
-    parser.add_argument("--seed", type=int, default=0)
-    flags = parser.parse_args()
+    parser = ArgumentParser(__doc__.splitlines()[0])
+    parser.add_argument("--output_dir", type=Path, default=bundled.ASSETS, help="where WFLW/ and WFLW_V/ go")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="of the portrait's clips and pictures")
+    flags = parser.parse(arguments)
     portrait = Portrait(bundled.ASSETS / "portrait")
     make_wflw(portrait, flags.output_dir / bundled.WFLW.name, np.random.default_rng(flags.seed))
     make_wflw_v(portrait, flags.output_dir / bundled.WFLW_V.name, np.random.default_rng(flags.seed + 1))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

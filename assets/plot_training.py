@@ -4,11 +4,13 @@ python -m assets.plot_training
 """
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from utils import plots
+from utils.cli import ArgumentParser, run
 
 LOGS = Path(__file__).parent / "weights" / "training"
 #: Faces a step of each stage, in their order; names end in the side of the crops in pixels.
@@ -52,5 +54,10 @@ def draw() -> Figure:
     return figure
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
+    ArgumentParser(__doc__.splitlines()[0]).parse(arguments)
     plots.save(draw(), LOGS / "curves.png")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -30,9 +30,9 @@ from utils.download.fetch import Patience, fetch
 from utils.download.pytube_backend import PytubeBackend
 from utils.download.streams import Stream, choose
 from utils.download.unpack import unpack
-from utils.download.workers import Done, Moved, Workers
 from utils.download.yt_dlp_backend import YtDlpBackend, is_original
 from utils.video import VideoReader
+from utils.workers import Done, Moved, Workers
 
 NOWAIT = Patience(retries=2, delay=0.01)
 QUICK = Connection(timeout=3.0)

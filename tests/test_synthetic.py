@@ -1,6 +1,13 @@
 """Synthetic faces: landmarks that are where the picture shows them, the same from a seed, and data sets of them."""
 
+import contextlib
 import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,6 +22,8 @@ from datasets.synthetic.raster import rasterise
 from datasets.wflw import SPLITS, WFLWDataset
 from datasets.wflw_v import WFLWVDataset
 from utils.landmarks98 import MIRRORED
+
+ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.slow  # Anny's model is loaded, and built on the first use of a machine
 
@@ -259,6 +268,26 @@ def test_an_interrupted_data_set_goes_on_and_never_mixes_two(tmp_path, monkeypat
     drawn = picture.stat().st_mtime_ns
     assert sum(write(3)) == 4
     assert picture.stat().st_mtime_ns > drawn
+
+
+def test_an_interrupt_ends_all_processes_at_once(tmp_path):
+    """Whole videos are drawn by each, which take far longer than anybody waits for."""
+    command = [sys.executable, "-m", "datasets.synthetic", "--output_dir", tmp_path, "--hard", "6", "--frames", "2000"]
+    drawing = subprocess.Popen(
+        [*map(str, command), "--workers", "2"], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        end = time.monotonic() + 120
+        while len(list(tmp_path.rglob("*.mp4*"))) < 2 and drawing.poll() is None and time.monotonic() < end:
+            time.sleep(0.1)
+        os.killpg(drawing.pid, signal.SIGINT)
+        _, err = drawing.communicate(timeout=20)
+        assert drawing.returncode == 130
+        assert "interrupted" in err.splitlines()[-1]
+        assert "Traceback" not in err
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(drawing.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("name", ["WFLW/test.txt", "WFLW/test_blur.txt", "WFLW_V/hard_video_IDs.txt"])

@@ -6,9 +6,11 @@ away from the camera; a head that looks into the camera has its eyes at the orig
 
 import functools
 import os
+import sys
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,20 @@ class Sphere:
     radius: float
 
 
+@contextmanager
+def _stderr_closed() -> Iterator[None]:
+    """Also for what is not Python."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 class Head:
     """Shapes of heads, as linear changes of a template.
 
@@ -88,8 +104,11 @@ class Head:
             warnings.simplefilter("ignore")
             import warp
 
-            # The library that Anny poses bodies with, which heads do not need, announces itself on stdout.
+            # The library that Anny poses bodies with, which heads do not need, announces itself on stdout, and
+            # complains on stderr in every process where there is no GPU.
             vars(warp.config).update(quiet=True, log_level=getattr(warp, "LOG_ERROR", 40))
+            with _stderr_closed():
+                warp.init()
             import anny
         # Anny writes its cache in place: of several processes one builds it, and none reads half of it.
         with FileLock(Path(tempfile.gettempdir()) / f"ldeq-anny-{os.getuid()}.lock"):

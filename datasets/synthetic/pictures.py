@@ -103,9 +103,9 @@ class SyntheticFaces:
     def draw_views(self, index: int, count: int) -> list[FacePicture]:
         """A face as ``count`` moments of a video might show it, the last of which is the picture at ``index``.
 
-        From one to the next the face moves a little, what hides it moves on over it, the camera's faults change (of a
-        hard picture they have mostly come up, so that what was there before is worth remembering), and the noise and
-        the crop's jitter are others. The scene is one still picture's.
+        From one to the next the face moves a little, what hides it moves on over it, and the noise and the crop's
+        jitter are others. Of a hard picture the camera's faults change too: they have mostly come up, so that what was
+        there before is worth remembering. The scene is one still picture's.
         """
         rng, hard_rng, views_rng = (np.random.default_rng((self._seed, index, s)) for s in (_PICTURE, _HARD, _VIEWS))
         scene = self._stage(index, rng)

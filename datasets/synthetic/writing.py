@@ -5,8 +5,6 @@ import itertools
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from datasets.wflw_v import Clip, ids_path, read_ids, write_clip, write_ids
 from ldeq import InputError
 from ldeq.files import read_json_object, remove_temporaries, written_whole
 from utils.results import write_json
+from utils.workers import Done, Workers
 
 #: Pictures that a worker makes before it reports.
 _CHUNK = 16
@@ -195,15 +194,21 @@ def _in_processes(work: Callable[[Any], None], items: Sequence[Any], workers: in
             work(item)
             yield item
         return
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(0,)
-    ) as pool:
-        try:
-            for item, _ in zip(items, pool.map(work, items), strict=True):
-                yield item
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with Workers(functools.partial(_in_one_thread, work), workers, preload=[__name__]) as processes:
+        for item in items:
+            processes.submit(item)
+        for event in processes:
+            if isinstance(event, Done):
+                if event.result is not None:
+                    raise InputError(
+                        f"a synthetic picture or video was not made ({event.result}), expected to write it"
+                    )
+                yield event.job
+
+
+def _in_one_thread(work: Callable[[Any], None], item: Any, on_bytes: Callable[[int], None]) -> None:
+    cv2.setNumThreads(0)
+    work(item)
 
 
 def _name(index: int) -> str:

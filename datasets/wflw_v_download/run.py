@@ -26,7 +26,7 @@ from utils.download.backend import Connection
 from utils.download.failure import Failure, Kind
 from utils.download.fetch import Patience, fetch
 from utils.download.unpack import DamagedArchive, unpack
-from utils.download.workers import Done, Moved, Workers
+from utils.workers import Done, Moved, Workers
 
 #: Unfinished files, in the data set's folder, so that finishing one is renaming it.
 WORK = ".download"

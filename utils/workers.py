@@ -49,7 +49,8 @@ class Workers(Generic[Job, Result]):
     """Runs ``function(job, on_bytes)`` in processes of its own.
 
     Processes rather than threads, since decoders of damaged files crash, downloads that hang must be stoppable at once,
-    and yt-dlp is Python. They ignore Ctrl-C, which is for their parent, and end with it, however it ends.
+    and yt-dlp and the drawing of faces are Python. They ignore Ctrl-C, which is for their parent, and end with it,
+    however it ends.
 
     Jobs may be added while results are taken, with a delay that keeps no process waiting::
 
