@@ -108,7 +108,7 @@ class Head:
             # complains on stderr in every process where there is no GPU.
             vars(warp.config).update(quiet=True, log_level=getattr(warp, "LOG_ERROR", 40))
             with _stderr_closed():
-                warp.init()
+                warp.init()  # type: ignore[no-untyped-call]
             import anny
         # Anny writes its cache in place: of several processes one builds it, and none reads half of it.
         with FileLock(Path(tempfile.gettempdir()) / f"ldeq-anny-{os.getuid()}.lock"):
