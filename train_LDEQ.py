@@ -197,7 +197,7 @@ def train(flags: argparse.Namespace, world: World) -> None:
         ]
         report.print_lines(report.console(), head)
     with closing(batches), training_run or nullcontext():
-        figures = fit(trainer, steps_of(batches, config.accumulate), validation, training_run)
+        figures = fit(trainer, world.abreast(steps_of(batches, config.accumulate)), validation, training_run)
     if training_run is not None:
         last = f"NME {figures['validation_NME']:.3f} %. " if figures else ""
         lines = [f"{config.steps} steps. {last}Weights are {training_run.folder / 'final.pth.tar'}"]

@@ -5,16 +5,20 @@
 Every network setting runs over every video once, and its landmarks are kept in the output folder, from which the same
 command goes on where it was interrupted. Filters then run over the frame-by-frame landmarks for a whole grid of
 parameters, on the very videos that they are scored on: their front is one that tuning on other videos could not better.
-The best of each family also runs over RwR's landmarks, where what the two are worth together shows.
+They also run over RwR's landmarks, where what the two are worth together shows.
+
+RwR does not look ahead. Some filters do, and give a frame's landmarks some frames late. So the verdict says how RwR
+fares against all filters, against those that do not look ahead either, and filtered as they are; and, since means over
+some tens of videos hang on a few of them, in what share of draws of the videos with replacement (a bootstrap).
 """
 
 import copy
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.common import describe_machine
+from benchmarks.filter_families import filter_families
 from datasets.wflw_v import Clip, UnusableVideo, WFLWVDataset
 from ldeq import LDEQ, InputError, VideoTracker
 from ldeq.files import read_json_object, remove_temporaries, written_whole
@@ -30,7 +35,6 @@ from utils import plots, report, results
 from utils.cli import ArgumentParser, add_network_flags, at_least, run
 from utils.device import autocast, load_model, resolve_device
 from utils.evaluation import track_videos
-from utils.filters import exponential_average, median, one_euro, savitzky_golay
 from utils.metrics import video_nme, video_nmf
 
 SCRIPT = "study_rwr"
@@ -43,52 +47,39 @@ FRAME_BY_FRAME = "frame by frame"
 AFTER_RWR = "RwR, then "
 
 
-@dataclass(frozen=True)
+#: Draws of the videos with replacement.
+N_DRAWS = 10_000
+
+
+@dataclass(frozen=True, eq=False)
 class Row:
     """A point of the plot: a method on a split."""
 
     split: str
     method: str
     setting: str
-    NME: float
-    NMF: float
+    #: (videos, 2): NME in percent and NMF of each video, in the same order in all rows of a split.
+    figures: Array
 
+    @cached_property
+    def NME(self) -> float:
+        """Mean over the videos, as the evaluation script reports it."""
+        return float(self.figures[:, 0].mean())
 
-#: Landmarks (frames, 98, 2) and frames a second → landmarks (frames, 98, 2).
-Filter = Callable[[Array, float], Array]
+    @cached_property
+    def NMF(self) -> float:
+        """Mean over the videos, as the evaluation script reports it."""
+        return float(self.figures[:, 1].mean())
 
+    def cells(self) -> dict[str, str | float]:
+        """A row of the table on disk."""
+        return {
+            "split": self.split, "method": self.method, "setting": self.setting, "NME": self.NME, "NMF": self.NMF,
+        }  # fmt: skip
 
-def filter_settings() -> Mapping[str, Mapping[str, Filter]]:
-    """Filters by family and parameters, from hardly any smoothing to far too much."""
-
-    def in_frames(smooth: Callable[[Array], Array]) -> Filter:
-        return lambda points, fps: smooth(points)
-
-    averages = {
-        f"share {share:.2f}": in_frames(partial(exponential_average, share=share))
-        for share in (0.99, 0.97, *np.linspace(0.95, 0.2, 16))
-    }
-    # At 25 frames a second 64 Hz at rest is a share of 0.94.
-    cutoffs = (0.3, 0.6, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
-    betas, derivative_cutoffs = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0), (1.0, 5.0)
-    euros = {
-        f"min_cutoff {cutoff:g}, beta {beta:g}, derivative_cutoff {derivative:g}": partial(
-            one_euro, min_cutoff=cutoff, beta=beta, derivative_cutoff=derivative
-        )
-        for cutoff, beta, derivative in itertools.product(cutoffs, betas, derivative_cutoffs)
-    }
-    polynomials = {
-        f"window {window}, order {order}": in_frames(partial(savitzky_golay, window=window, order=order))
-        for window, order in itertools.product((3, 5, 7, 9, 11, 15, 21), (1, 2, 3))
-        if window > order + 1
-    }
-    medians = {f"window {window}": in_frames(partial(median, window=window)) for window in (3, 5, 7, 9, 11)}
-    return {
-        "exponential average": averages,
-        "One Euro": euros,
-        "Savitzky–Golay": polynomials,
-        "median": medians,
-    }
+    def beats(self, other: "Row") -> bool:
+        """Whether both figures are lower."""
+        return self.NME < other.NME and self.NMF < other.NMF
 
 
 def rwr_trackers(model: LDEQ, iterations: Sequence[int]) -> dict[str, VideoTracker]:
@@ -176,38 +167,32 @@ def check_identity(folder: Path, network: Mapping[str, Any], clips: Sequence[Cli
     results.write_json(path, {"script": SCRIPT, **network, "annotations": {**known, **annotations}})
 
 
-def score(split: str, method: str, setting: str, found: Mapping[str, Array], truth: Mapping[str, Array]) -> Row:
-    """The means over the videos of ``found`` that the evaluation script reports."""
-    nme = float(np.mean([video_nme(found[id], truth[id]) for id in found]))
-    nmf = float(np.mean([video_nmf(found[id], truth[id]) for id in found]))
-    return Row(split, method, setting, nme, nmf)
-
-
 def score_all(
     split: str, found: Mapping[str, Videos], truth: Mapping[str, Array], fps: Mapping[str, float]
 ) -> list[Row]:
-    """The rows of a split: of each network setting, of each filter over the frame-by-frame landmarks, and of the filter
-    of each family that has the lowest NME there over those of the first setting of RwR.
+    """The rows of a split: of each network setting, and of each filter over the frame-by-frame landmarks and over those
+    of the first setting of RwR.
 
     Args:
         found: landmarks (frames, 98, 2) of each video, by network setting.
         truth: of the videos to score on, the same ones for every row.
         fps: frames a second of each video.
     """
+
+    def score(method: str, setting: str, videos: Videos) -> Row:
+        figures = [(video_nme(videos[id], points), video_nmf(videos[id], points)) for id, points in truth.items()]
+        return Row(split, method, setting, np.array(figures))
+
     rows = []
-    rwr = next(name for name in found if name.startswith("RwR"))
     for name, videos in found.items():
         method, _, setting = name.partition(", ")
-        rows.append(score(split, method, setting, {id: videos[id] for id in truth}, truth))
-
-    def score_filter(method: str, setting: str, smooth: Filter, videos: Videos) -> Row:
-        return score(split, method, setting, {id: smooth(videos[id], fps[id]) for id in truth}, truth)
-
-    for family, settings in filter_settings().items():
-        members = [score_filter(family, setting, smooth, found[FRAME_BY_FRAME]) for setting, smooth in settings.items()]
-        best = min(members, key=lambda row: row.NME).setting
-        after = f"{rwr.partition(', ')[2]}; {best}"
-        rows += [*members, score_filter(AFTER_RWR + family, after, settings[best], found[rwr])]
+        rows.append(score(method, setting, videos))
+    rwr = next(name for name in found if name.startswith("RwR"))
+    for name, family in filter_families().items():
+        for setting, smooth in family.settings.items():
+            for base, method, before in ((FRAME_BY_FRAME, name, ""), (rwr, AFTER_RWR + name, f"{rwr[5:]}; ")):
+                videos = {id: smooth(found[base][id], fps[id]) for id in truth}
+                rows.append(score(method, before + setting, videos))
     return rows
 
 
@@ -221,6 +206,20 @@ def front(rows: Sequence[Row]) -> list[Row]:
     return sorted(kept, key=lambda row: row.NMF)
 
 
+def chance_unbeaten(row: Row, others: Sequence[Row], seed: int = 0) -> float:
+    """Share of draws of the videos, with replacement, in which none of the others beats a row in both figures: how much
+    of that it does so on these videos is in which videos these are.
+    """
+    n_videos = len(row.figures)
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(n_videos, np.full(n_videos, 1 / n_videos), size=N_DRAWS)
+    mine = counts @ row.figures
+    unbeaten = np.ones(N_DRAWS, dtype=bool)
+    for other in others:
+        unbeaten &= ~(counts @ other.figures < mine).all(axis=1)
+    return float(unbeaten.mean())
+
+
 def _points(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
     """Their x and y in the plot."""
     return [row.NMF for row in rows], [row.NME for row in rows]
@@ -231,19 +230,20 @@ def plot(rows: Sequence[Row], splits: Sequence[str]) -> Figure:
     figure = Figure(figsize=(6.5 * len(splits), 5.5), layout="constrained")
     for axes, split in zip(np.atleast_1d(figure.subplots(1, len(splits))), splits, strict=True):
         here = [row for row in rows if row.split == split]
-        for index, family in enumerate(filter_settings()):
-            members = [row for row in here if row.method == family]
-            axes.plot(*_points(front(members)), ".-", color=f"C{index + 2}", label=f"{family}, tuned")
-            axes.plot(*_points(members), ".", color=f"C{index + 2}", alpha=0.25)
+        for index, (name, family) in enumerate(filter_families().items()):
+            marker, label = ("D", f"{name}, tuned (looks ahead)") if family.looks_ahead else (".", f"{name}, tuned")
+            look = {"color": f"C{index + 1}", "marker": marker, "markersize": 5}
+            members = [row for row in here if row.method == name]
+            axes.plot(*_points(front(members)), "-", label=label, **look)
+            members = [row for row in here if row.method == AFTER_RWR + name]
+            axes.plot(*_points(front(members)), "--", markerfacecolor="none", **look)
+        axes.plot([], [], "--", color="0.4", label="the same over RwR's landmarks")
         for word, style in (("with", "o-"), ("without", "s--")):
             members = [row for row in here if row.method == "RwR" and word in row.setting.split()]
             axes.plot(*_points(members), style, color="C0", label=f"RwR, {word} the last step")
             for row in members:
                 n_iters = row.setting.split()[0]
                 axes.annotate(n_iters, (row.NMF, row.NME), textcoords="offset points", xytext=(5, 4), fontsize=8)
-        for index, family in enumerate(filter_settings()):
-            members = [row for row in here if row.method == AFTER_RWR + family]
-            axes.plot(*_points(members), "P", color=f"C{index + 2}", label=AFTER_RWR + family)
         base, *early = (row for row in here if row.method == FRAME_BY_FRAME)
         axes.plot(*_points([base]), "*", color="k", markersize=14, label="frame by frame, full solve")
         axes.plot(*_points(early), "x", color="k", label="frame by frame, stopped early")
@@ -293,7 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         skipped |= failures
         truth = {clip.id: clip.landmarks for clip in dataset.clips if clip.id not in failures}
         rows += score_all(split, found, truth, fps)
-    results.write_csv(folder / "study.csv", [vars(row) for row in rows])
+    results.write_csv(folder / "study.csv", [row.cells() for row in rows])
     with written_whole(folder / "study.png") as temporary:
         plots.save(plot(rows, flags.splits), temporary)
     out = report.console()
@@ -304,18 +304,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def print_split(split: str, rows: Sequence[Row]) -> None:
-    """The table of a split: RwR and frame by frame, the filters' fronts, and whether a filter beats RwR in both."""
+    """The table of a split: RwR and frame by frame, the best of each family of filters, and the verdict."""
     base, *early = (row for row in rows if row.method == FRAME_BY_FRAME)
     rwr = [row for row in rows if row.method == "RwR"]
-    families = filter_settings().keys()
-    filters = [row for row in rows if row.method in families]
     shown = [base, *rwr, *early]
-    for family in families:
-        shown.append(min((row for row in filters if row.method == family), key=lambda row: row.NME))
-        steady = [row for row in filters if row.method == family and min(row.NMF for row in rwr) >= row.NMF]
-        if steady:
+    for method in [*filter_families(), *(AFTER_RWR + family for family in filter_families())]:
+        members = [row for row in rows if row.method == method]
+        best = min(members, key=lambda row: row.NME)
+        shown.append(best)
+        steady = [row for row in members if min(row.NMF for row in rwr) >= row.NMF]
+        if best not in steady and steady and not method.startswith(AFTER_RWR):
             shown.append(min(steady, key=lambda row: row.NME))
-    shown += [row for row in rows if row.method.startswith(AFTER_RWR)]
 
     def cells(row: Row) -> list[str]:
         change, change_nmf = 100 * (row.NME / base.NME - 1), 100 * (row.NMF / base.NMF - 1)
@@ -324,9 +323,35 @@ def print_split(split: str, rows: Sequence[Row]) -> None:
 
     out = report.console()
     out.print(report.table(f"{split} videos", ["method", "NME %", "", "NMF", ""], [cells(row) for row in shown]))
-    best = front(rwr)
-    beaten = [row for row in best if any(other.NME < row.NME and other.NMF < row.NMF for other in filters)]
-    out.print(f"Of the {len(best)} RwR settings on their front, {len(beaten)} are beaten in both figures by a filter.")
+    report.print_lines(out, verdict(rows))
+
+
+def verdict(rows: Sequence[Row]) -> list[str]:
+    """Sentences on whether filters beat RwR in both figures: all of them, those that do not look ahead either, and all
+    of them where RwR's landmarks are filtered as well.
+    """
+    families = filter_families()
+    rwr = [row for row in rows if row.method == "RwR"]
+    filters = [row for row in rows if row.method in families]
+    causal = [row for row in filters if not families[row.method].looks_ahead]
+    filtered = [row for row in rows if row.method.startswith(AFTER_RWR)]
+
+    def count(kept: Sequence[Row], others: Sequence[Row]) -> str:
+        return f"{sum(any(other.beats(row) for other in others) for row in kept)} of {len(kept)}"
+
+    both = [*rwr, *filtered]
+    lines = []
+    for name, others in (("filters", filters), ("filters that do not look ahead", causal)):
+        chance = chance_unbeaten(rwr[0], others)
+        lines += [
+            f"Of RwR's settings on their front {count(front(rwr), others)} are beaten in both figures by {name}.",
+            f"  In {100 * chance:.1f} % of {N_DRAWS} draws of the videos none of them beats RwR, {rwr[0].setting}.",
+        ]
+    lines += [
+        f"Of the front of all filters {count(front(filters), both)} are beaten by RwR, filtered or not;",
+        f"  of the front of RwR, filtered or not, {count(front(both), filters)} by filters.",
+    ]
+    return lines
 
 
 if __name__ == "__main__":

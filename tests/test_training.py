@@ -609,6 +609,21 @@ def test_two_processes_train_as_one(faces, tmp_path):
         np.testing.assert_allclose(column(two, name), column(one, name), rtol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
+def test_a_picture_that_one_process_cannot_read_ends_them_all(faces, tmp_path):
+    root = Path(shutil.copytree(faces, tmp_path / "WFLW"))
+    damaged = sorted((root / "train").glob("*.jpg"))[-1]
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    out = tmp_path / "run"
+    launcher = ("--nproc_per_node", "2", "--standalone")
+    together = train(root, out, "--steps", 40, "--save_every", 1, launcher=launcher)
+    _, err = together.communicate(timeout=600)
+    assert together.returncode != 0
+    assert str(damaged) in err
+    assert "RuntimeError" not in err, "the other process lost its connection"
+    assert (out / "last.pth.tar").is_file()
+
+
 BAD = {
     "nothing to train on": (["--steps", 3], "--dataset_path (WFLW), --synthetic, or both"),
     "no such split": (["--dataset_path", "{faces}", "--train_split", "other"], "other.txt"),

@@ -78,6 +78,15 @@ class World:
             raise InputError(errors[0])
         return cast(T, made)
 
+    def abreast(self, sequence: Iterator[T]) -> Iterator[T]:
+        """Each process's own sequence, of as many items (none of them None) in all of them.
+
+        Raises:
+            InputError: in all of them, where an item raised it in any: none is left waiting for another.
+        """
+        while (item := self.together(lambda: next(sequence, None))) is not None:
+            yield item
+
     def from_main(self, make: Callable[[], T], share: bool = True) -> T | Any:
         """What ``make`` gives in the main process, in all of them (None in the others without ``share``).
 

@@ -51,6 +51,35 @@ def one_euro(points: ArrayLike, fps: float, min_cutoff: float, beta: float, deri
     return out
 
 
+def kalman(points: ArrayLike, manoeuvre: float) -> Array:
+    """A Kalman filter of points that move straight on but for white-noise accelerations (Bar-Shalom, Li, Kirubarajan:
+    Estimation with Applications to Tracking and Navigation, 2001, section 6.3.2), begun from two frames. Causal.
+
+    Args:
+        points: (frames, K, 2).
+        manoeuvre: variance of the acceleration from frame to frame, in pixels a frame squared, over that of the
+            landmarks' errors; above 0, and more follows turns sooner. Only this ratio matters.
+    """
+    found = np.asarray(points, dtype=np.float64)
+    out = found.copy()
+    if len(found) < 2:
+        return out
+    moves = np.array([[1.0, 1.0], [0.0, 1.0]])
+    acceleration = manoeuvre * np.array([[0.25, 0.5], [0.5, 1.0]])
+    # Of position and velocity; the same for all points, since only the ratio of variances enters.
+    covariance = np.array([[1.0, 1.0], [1.0, 2.0]])
+    position, velocity = found[1], found[1] - found[0]
+    for t in range(2, len(found)):
+        covariance = moves @ covariance @ moves.T + acceleration
+        gain = covariance[:, 0] / (covariance[0, 0] + 1)
+        covariance = covariance - np.outer(gain, covariance[0])
+        position = position + velocity
+        surprise = found[t] - position
+        position, velocity = position + gain[0] * surprise, velocity + gain[1] * surprise
+        out[t] = position
+    return out
+
+
 def savitzky_golay(points: ArrayLike, window: int, order: int) -> Array:
     """Polynomials of an order fitted to windows of frames (Savitzky, Golay 1964). Not causal: it looks ahead.
 
