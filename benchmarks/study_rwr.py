@@ -107,6 +107,21 @@ def _iterations(count: int) -> str:
     return f"{count} iteration{'s' * (count > 1)}"
 
 
+def pooled(folders: Sequence[str], split: str) -> list[Clip]:
+    """The clips of a split of some data sets.
+
+    Raises:
+        InputError: where two have a video of one name, beside what :class:`WFLWVDataset` raises.
+    """
+    clips: dict[str, Clip] = {}
+    for folder in folders:
+        for clip in WFLWVDataset(folder, split).clips:
+            if clip.id in clips:
+                raise InputError(f"{clip.id}: in {clips[clip.id].root} and in {folder}, expected videos of other names")
+            clips[clip.id] = clip
+    return list(clips.values())
+
+
 def landmarks_of(
     tracker: VideoTracker, clips: Sequence[Clip], folder: Path, name: str, batch_size: int, workers: int
 ) -> tuple[Videos, dict[str, str]]:
@@ -263,7 +278,9 @@ def plot(rows: Sequence[Row], splits: Sequence[str]) -> Figure:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = ArgumentParser(__doc__.splitlines()[0])
     add_network_flags(parser, SCRIPT)
-    parser.add_argument("--WFLW_V_dataset_path", required=True, metavar="DIR", help="videos in WFLW-V's layout")
+    parser.add_argument(
+        "--WFLW_V_dataset_path", nargs="+", required=True, metavar="DIR", help="videos in WFLW-V's layout, pooled"
+    )
     parser.add_argument("--splits", nargs="+", default=["easy", "hard"], metavar="SPLIT", help="id lists of it")
     parser.add_argument("--iterations", nargs="+", type=at_least(1), default=[1, 2, 3, 5], metavar="N", help="of RwR")
     parser.add_argument("--batch_size", type=at_least(1), default=8, metavar="N", help="videos at once")
@@ -271,27 +288,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = parser.parse(arguments)
     device = resolve_device(flags.device)
     model = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
-    datasets = {split: WFLWVDataset(flags.WFLW_V_dataset_path, split) for split in flags.splits}
+    splits = {split: pooled(flags.WFLW_V_dataset_path, split) for split in flags.splits}
     folder = results.make_output_folder(flags.output_dir, SCRIPT)
     remove_temporaries(folder / "landmarks")
     weights = hashlib.sha256(Path(flags.landmark_model_weights).read_bytes()).hexdigest()
     network = {"weights_sha256": weights, "precision": flags.precision}
-    check_identity(folder, network, [clip for dataset in datasets.values() for clip in dataset.clips])
+    check_identity(folder, network, list(itertools.chain(*splits.values())))
     rows: list[Row] = []
     skipped: dict[str, str] = {}
-    for split, dataset in datasets.items():
-        fps, failures = frame_rates(dataset.clips)
+    for split, clips in splits.items():
+        fps, failures = frame_rates(clips)
         found: dict[str, Videos] = {}
         for name, tracker in rwr_trackers(model, flags.iterations).items():
-            usable = [clip for clip in dataset.clips if clip.id not in failures]
+            usable = [clip for clip in clips if clip.id not in failures]
             where, title = folder / "landmarks" / name, f"{split}, {name}"
             with autocast(device, flags.precision):
                 found[name], more = landmarks_of(tracker, usable, where, title, flags.batch_size, flags.workers)
             failures |= more
-        if len(failures) == len(dataset.clips):
+        if len(failures) == len(clips):
             raise InputError(f"{split}: no video can be used ({'; '.join(failures.values())}), expected at least one")
         skipped |= failures
-        truth = {clip.id: clip.landmarks for clip in dataset.clips if clip.id not in failures}
+        truth = {clip.id: clip.landmarks for clip in clips if clip.id not in failures}
         rows += score_all(split, found, truth, fps)
     results.write_csv(folder / "study.csv", [row.cells() for row in rows])
     with written_whole(folder / "study.png") as temporary:

@@ -214,6 +214,19 @@ def test_the_study_scores_as_the_metrics_do_and_goes_on(tmp_path, run_script):
     expected = np.mean([video_nme(np.load(folder / f"{id}.npy"), truth[id]) for id in rest])
     assert float(base["NME"]) == pytest.approx(expected)
 
+    # Some data sets are one, if their videos have names of their own.
+    status, _, err = run_script(study_rwr.main, arguments[0], data, *arguments[1:])
+    assert status == 2
+    assert f"{ids[0]}: in {data} and in {data}, expected videos of other names" in err
+    other = tmp_path / "other"
+    for kind, ending in (("bboxes", "npy"), ("landmarks", "npy"), ("videos", "mp4")):
+        (other / kind).mkdir(parents=True)
+        shutil.copy(data / kind / f"{rest[0]}.{ending}", other / kind / f"another.{ending}")
+    (other / "easy_video_IDs.txt").write_text("another\n")
+    status, _, err = run_script(study_rwr.main, arguments[0], other, *arguments[1:])
+    assert status == 0, err
+    assert {path.stem for path in folder.glob("*.npy")} >= {*rest, "another"}
+
     save_checkpoint(weights, make_small_model(seed=1, solver={"max_iters": 3}))
     status, _, err = run_script(study_rwr.main, *arguments)
     assert status == 2
