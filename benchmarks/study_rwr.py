@@ -46,7 +46,6 @@ FRAME_BY_FRAME = "frame by frame"
 #: Before the name of a filter that runs over RwR's landmarks.
 AFTER_RWR = "RwR, then "
 
-
 #: Draws of the videos with replacement.
 N_DRAWS = 10_000
 
@@ -203,9 +202,10 @@ def score_all(
         method, _, setting = name.partition(", ")
         rows.append(score(method, setting, videos))
     rwr = next(name for name in found if name.startswith("RwR"))
+    after = rwr.partition(", ")[2] + "; "
     for name, family in filter_families().items():
         for setting, smooth in family.settings.items():
-            for base, method, before in ((FRAME_BY_FRAME, name, ""), (rwr, AFTER_RWR + name, f"{rwr[5:]}; ")):
+            for base, method, before in ((FRAME_BY_FRAME, name, ""), (rwr, AFTER_RWR + name, after)):
                 videos = {id: smooth(found[base][id], fps[id]) for id in truth}
                 rows.append(score(method, before + setting, videos))
     return rows
@@ -222,8 +222,9 @@ def front(rows: Sequence[Row]) -> list[Row]:
 
 
 def chance_unbeaten(row: Row, others: Sequence[Row], seed: int = 0) -> float:
-    """Share of draws of the videos, with replacement, in which none of the others beats a row in both figures: how much
-    of that it does so on these videos is in which videos these are.
+    """Share of draws of the videos, with replacement, in which none of the others beats a row in both figures.
+
+    The others stand for one that is tuned anew on each draw.
     """
     n_videos = len(row.figures)
     rng = np.random.default_rng(seed)
