@@ -228,7 +228,7 @@ def chance_unbeaten(row: Row, others: Sequence[Row], seed: int = 0) -> float:
     """
     n_videos = len(row.figures)
     rng = np.random.default_rng(seed)
-    counts = rng.multinomial(n_videos, np.full(n_videos, 1 / n_videos), size=N_DRAWS)
+    counts = rng.multinomial(n_videos, np.full(n_videos, 1 / n_videos), size=N_DRAWS).astype(np.float64)
     mine = counts @ row.figures
     unbeaten = np.ones(N_DRAWS, dtype=bool)
     for other in others:
@@ -247,8 +247,8 @@ def plot(rows: Sequence[Row], splits: Sequence[str]) -> Figure:
     for axes, split in zip(np.atleast_1d(figure.subplots(1, len(splits))), splits, strict=True):
         here = [row for row in rows if row.split == split]
         for index, (name, family) in enumerate(filter_families().items()):
-            marker, label = ("D", f"{name}, tuned (looks ahead)") if family.looks_ahead else (".", f"{name}, tuned")
-            look = {"color": f"C{index + 1}", "marker": marker, "markersize": 5}
+            label = f"{name}, tuned" + " (looks ahead)" * family.looks_ahead
+            look = {"color": f"C{index + 1}", "marker": "D" if family.looks_ahead else ".", "markersize": 5}
             members = [row for row in here if row.method == name]
             axes.plot(*_points(front(members)), "-", label=label, **look)
             members = [row for row in here if row.method == AFTER_RWR + name]
@@ -326,11 +326,12 @@ def print_split(split: str, rows: Sequence[Row]) -> None:
     base, *early = (row for row in rows if row.method == FRAME_BY_FRAME)
     rwr = [row for row in rows if row.method == "RwR"]
     shown = [base, *rwr, *early]
+    steadiest = min(row.NMF for row in rwr)
     for method in [*filter_families(), *(AFTER_RWR + family for family in filter_families())]:
         members = [row for row in rows if row.method == method]
         best = min(members, key=lambda row: row.NME)
         shown.append(best)
-        steady = [row for row in members if min(row.NMF for row in rwr) >= row.NMF]
+        steady = [row for row in members if steadiest >= row.NMF]
         if best not in steady and steady and not method.startswith(AFTER_RWR):
             shown.append(min(steady, key=lambda row: row.NME))
 

@@ -484,6 +484,9 @@ def test_the_evaluation_script_finds_what_validation_found(faces, tmp_path, run_
     assert figures["FR"] == column(out, "validation_FR")[-1]
 
 
+TWO_PROCESSES = ("--nproc_per_node", "2", "--standalone")
+
+
 def train(faces: Path, out: Path, *options: object, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     """The script in processes of its own."""
     launch = [sys.executable, *(("-m", "torch.distributed.run", *launcher) if launcher else ()), "train_LDEQ.py"]
@@ -601,8 +604,7 @@ def test_two_processes_train_as_one(faces, tmp_path):
     alone = train(faces, one, *options)
     _, err = alone.communicate(timeout=600)
     assert alone.returncode == 0, err
-    launcher = ("--nproc_per_node", "2", "--standalone")
-    together = train(faces, two, *options, launcher=launcher)
+    together = train(faces, two, *options, launcher=TWO_PROCESSES)
     _, err = together.communicate(timeout=600)
     assert together.returncode == 0, err
     for name in ("loss", "keypoint", "heatmap", "lr", "validation_NME"):
@@ -615,8 +617,7 @@ def test_a_picture_that_one_process_cannot_read_ends_them_all(faces, tmp_path):
     damaged = sorted((root / "train").glob("*.jpg"))[-1]
     damaged.write_bytes(damaged.read_bytes()[:100])
     out = tmp_path / "run"
-    launcher = ("--nproc_per_node", "2", "--standalone")
-    together = train(root, out, "--steps", 40, "--save_every", 1, launcher=launcher)
+    together = train(root, out, "--steps", 40, "--save_every", 1, launcher=TWO_PROCESSES)
     _, err = together.communicate(timeout=600)
     assert together.returncode != 0
     assert str(damaged) in err

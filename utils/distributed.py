@@ -73,9 +73,10 @@ class World:
             made = make()
         except InputError as raised:
             error = str(raised)
-        errors = [message for message in self.gather(error) if message is not None]
-        if errors:
-            raise InputError(errors[0])
+        # One number first: this runs at every step, and a gathering of messages takes many times as long.
+        failed = torch.tensor(float(error is not None), device=self.shared_device)
+        if self.mean(failed) > 0:
+            raise InputError(next(message for message in self.gather(error) if message is not None))
         return cast(T, made)
 
     def abreast(self, sequence: Iterator[T]) -> Iterator[T]:
