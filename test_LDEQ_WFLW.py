@@ -5,17 +5,20 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from datasets.wflw import SPLITS, WFLWDataset
-from ldeq import LDEQ, InputError, LDEQOutput
-from ldeq.files import read_json_object, written_whole
-from utils import bundled, plots, report, results
-from utils.cli import ArgumentParser, add_common_flags, at_least, run
-from utils.device import autocast, load_model, resolve_device, slow_precision_note
-from utils.evaluation import Predictions, SolverTally, predict_pictures
-from utils.metrics import failure_rate_and_auc, image_nme
+from ldeq import InputError, pretrained, run_folder, terminal
+from ldeq.command_line import ArgumentParser, add_common_flags, at_least, run
+from ldeq.files import read_json_object, write_csv, write_json, written_whole
+from utils import bundled
+
+if TYPE_CHECKING:  # imported by main, so that --help answers at once
+    from ldeq import LDEQ, LDEQOutput
+    from ldeq.solvers.tally import SolverTally
+    from utils.engine.evaluation import Predictions
 
 SCRIPT = "test_LDEQ_WFLW"
 GALLERY_SIZE = 12
@@ -45,17 +48,25 @@ def make_parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluates as the command line (or ``arguments``) says."""
     flags = make_parser().parse(arguments)
-    device = resolve_device(flags.device)
-    model = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
-    datasets = open_splits(flags.dataset_path, list(dict.fromkeys(flags.split or SPLITS)))
-    folder = results.make_output_folder(flags.output_dir, SCRIPT)
 
-    console = report.console()
-    note = bundled.note_on(flags.landmark_model_weights)
-    head = [f"weights  {flags.landmark_model_weights}", f"data     {flags.dataset_path}"]
-    report.print_lines(console, [*head, slow_precision_note(device, flags.precision)])
+    from ldeq.device import load_model, resolve_device, slow_precision_note
+    from ldeq.metrics import image_nme
+    from ldeq.model.summary import print_summary
+    from ldeq.solvers.tally import SolverTally
+    from utils.cli.tables import wflw_table
+    from utils.visualization import plots
+
+    device = resolve_device(flags.device)
+    model, weights = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
+    datasets = open_splits(flags.dataset_path, list(dict.fromkeys(flags.split or SPLITS)))
+    folder = run_folder.make_output_folder(flags.output_dir, SCRIPT)
+
+    console = terminal.console()
+    note = pretrained.note_on(weights)
+    head = [f"weights  {weights}", f"data     {flags.dataset_path}"]
+    terminal.print_lines(console, [*head, slow_precision_note(device, flags.precision)])
     if flags.summary:
-        report.print_summary(model)
+        print_summary(model)
 
     started = time.perf_counter()
     tally = SolverTally()
@@ -67,16 +78,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     unsound = tally.check()
     for split in earlier_splits(folder):
         gallery_path(folder, split).unlink(missing_ok=True)
-    write_results(folder, model, datasets, predictions, nmes, figures, flags, tally)
+    write_results(folder, model, weights, datasets, predictions, nmes, figures, flags, tally)
     plots.save(plots.cumulative_error_plot(nmes, note), folder / "cumulative_error.png")
     for split in datasets:
         save_gallery(folder, datasets[split], predictions[split], nmes[split], note)
 
-    console.print(report.wflw_table(figures))
-    remarks = [report.paper_note(figures), note, unsound]
+    console.print(wflw_table(figures))
+    remarks = [note, unsound]
     n_images = sum(len(values) for values in nmes.values())
     remarks.append(f"{n_images} images in {seconds:.1f} s ({n_images / seconds:.1f} a second). Results are in {folder}")
-    report.print_lines(console, remarks)
+    terminal.print_lines(console, remarks)
 
 
 def open_splits(root: str, splits: list[str]) -> dict[str, WFLWDataset]:
@@ -99,27 +110,32 @@ def open_splits(root: str, splits: list[str]) -> dict[str, WFLWDataset]:
 
 
 def predict(
-    model: LDEQ, datasets: dict[str, WFLWDataset], flags: argparse.Namespace, tally: SolverTally
-) -> dict[str, Predictions]:
+    model: "LDEQ", datasets: dict[str, WFLWDataset], flags: argparse.Namespace, tally: "SolverTally"
+) -> "dict[str, Predictions]":
     """Landmarks of every split.
 
     Raises:
         InputError: where images cannot be read, with all of them named: a score over the rest is not comparable.
     """
+    from ldeq.device import autocast
+    from ldeq.solvers.tally import describe_solve
+    from utils.engine.evaluation import predict_images
+
     device = next(model.parameters()).device
     solver_config = dataclasses.replace(model.solver_config, stop_criterion=flags.stop_criterion)
     found: dict[str, Predictions] = {}
-    with report.progress(sum(map(len, datasets.values())), "image", "WFLW") as bar, autocast(device, flags.precision):
+    n_images = sum(map(len, datasets.values()))
+    with terminal.ProgressBar(n_images, "image", "WFLW") as bar, autocast(device, flags.precision):
 
-        def on_batch(output: LDEQOutput) -> None:
-            tally.add(output)
-            bar.update(len(output.keypoints))
+        def on_batch(output: "LDEQOutput") -> None:
+            tally.add(output.stats)
+            bar.advance(len(output.keypoints))
             if flags.verbose_solver:
-                report.say(bar, report.solver_line(output))
+                bar.say(describe_solve(output.stats))
 
         for split, dataset in datasets.items():
-            bar.set_description_str(split, refresh=False)
-            found[split] = predict_pictures(
+            bar.describe(split)
+            found[split] = predict_images(
                 model,
                 dataset,
                 solver_config=solver_config,
@@ -135,42 +151,45 @@ def predict(
 
 
 def figures_of(nmes: np.ndarray) -> dict[str, float]:
+    from ldeq.metrics import failure_rate_and_auc
+
     failures, auc = failure_rate_and_auc(nmes)
     return {"NME": 100 * float(nmes.mean()), "FR": 100 * failures, "AUC": auc, "n_images": len(nmes)}
 
 
 def write_results(
     folder: Path,
-    model: LDEQ,
+    model: "LDEQ",
+    weights: Path,
     datasets: dict[str, WFLWDataset],
-    predictions: dict[str, Predictions],
+    predictions: "dict[str, Predictions]",
     nmes: dict[str, np.ndarray],
     figures: dict[str, dict[str, float]],
     flags: argparse.Namespace,
-    tally: SolverTally,
+    tally: "SolverTally",
 ) -> None:
     device = next(model.parameters()).device
-    description = results.describe_run(
-        SCRIPT, flags.landmark_model_weights, flags.dataset_path, model, vars(flags), device
-    )
-    results.write_csv(folder / "results.csv", [{"split": split, **row} for split, row in figures.items()])
+    description = run_folder.describe_run(SCRIPT, weights, flags.dataset_path, model, vars(flags), device)
+    write_csv(folder / "results.csv", [{"split": split, **row} for split, row in figures.items()])
     rows = [
         {"split": split, "image": datasets[split].name(index), "NME": 100 * nme}
         for split, values in nmes.items()
         for index, nme in enumerate(values)
     ]
-    results.write_csv(folder / "images.csv", rows)
+    write_csv(folder / "images.csv", rows)
     with written_whole(folder / "predictions.npz") as temporary:
         np.savez(temporary, **{split: found.predicted for split, found in predictions.items()})  # type: ignore[arg-type]
-    results.write_json(folder / "results.json", {**description, "splits": figures, "solver": tally.summary()})
+    write_json(folder / "results.json", {**description, "splits": figures, "solver": tally.summary()})
 
 
 def save_gallery(
-    folder: Path, dataset: WFLWDataset, predictions: Predictions, nmes: np.ndarray, note: str | None
+    folder: Path, dataset: WFLWDataset, predictions: "Predictions", nmes: np.ndarray, note: str | None
 ) -> None:
+    from utils.visualization import plots
+
     worst = [int(index) for index in np.argsort(nmes)[::-1][:GALLERY_SIZE]]
     figure = plots.gallery(
-        [dataset.picture(index) for index in worst],
+        [dataset[index][0] for index in worst],
         predictions.predicted[worst],
         predictions.truth[worst],
         [f"{dataset.name(index)}: NME {100 * nmes[index]:.2f} %" for index in worst],

@@ -4,20 +4,20 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 
-from datasets.wflw_v import SPLITS, Clip, UnusableVideo, WFLWVDataset
-from ldeq import LDEQ, InputError, LDEQOutput, VideoTracker
-from utils import bundled, plots, report, results
-from utils.annotated_video import AnnotatedVideos
-from utils.cli import ArgumentParser, add_boolean, add_common_flags, at_least, run
-from utils.device import autocast, load_model, resolve_device, slow_precision_note
-from utils.display import Window
-from utils.evaluation import track_videos
-from utils.metrics import video_nme, video_nmf
+from datasets.wflw_v import SPLITS, UnusableVideo, WFLWVDataset
+from ldeq import InputError, pretrained, run_folder, terminal
+from ldeq.command_line import ArgumentParser, add_boolean, add_common_flags, at_least, run
+from utils import bundled
+
+if TYPE_CHECKING:  # imported by main, so that --help answers at once
+    from ldeq import LDEQ, LDEQOutput
+    from ldeq.video.window import Window
+    from utils.runs.videos import VideoRun
 
 SCRIPT = "test_LDEQ_WFLW_V"
 #: Up to so many videos are listed whole on the terminal, else those that flicker most.
@@ -58,22 +58,27 @@ def make_parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluates as the command line (or ``arguments``) says."""
     flags = make_parser().parse(arguments)
+
+    from ldeq.device import load_model, resolve_device, slow_precision_note
+    from ldeq.model.summary import print_summary
+    from ldeq.recurrence import describe_mode
+    from ldeq.video.window import Window
+    from utils.runs.videos import VideoRun
+
     device = resolve_device(flags.device)
-    model = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
+    model, weights = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
     dataset = WFLWVDataset(flags.WFLW_V_dataset_path, flags.WFLW_V_split, flags.videos)
     missing = [str(clip.video_path) for clip in dataset.clips if not clip.video_path.is_file()]
     if flags.strict and missing:
         raise InputError(f"missing videos (--strict): {', '.join(missing)}")
     window = Window("LDEQ") if flags.show else None
 
-    description = results.describe_run(
-        SCRIPT, flags.landmark_model_weights, flags.WFLW_V_dataset_path, model, vars(flags), device
-    )
-    requested = results.latest_folder(SCRIPT) if flags.resume and not flags.output_dir else flags.output_dir
+    description = run_folder.describe_run(SCRIPT, weights, flags.WFLW_V_dataset_path, model, vars(flags), device)
+    requested = run_folder.latest_folder(SCRIPT) if flags.resume and not flags.output_dir else flags.output_dir
     if requested and (Path(requested) / "videos").resolve() == (dataset.root / "videos").resolve():
         raise InputError(f"--output_dir {requested}: holds the data set's own videos, expected another folder")
-    folder = results.make_output_folder(requested, SCRIPT)
-    outcome = results.VideoRun(
+    folder = run_folder.make_output_folder(requested, SCRIPT)
+    outcome = VideoRun(
         folder,
         description,
         identity_of(description, flags),
@@ -82,19 +87,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         drawn=flags.plot,
     )
 
-    mode = report.mode(model, flags.rwr, flags.rwr_max_iters, flags.rwr_take_one_less_inference_step)
-    console = report.console()
-    note = bundled.note_on(flags.landmark_model_weights)
+    mode = describe_mode(model, flags.rwr, flags.rwr_max_iters, flags.rwr_take_one_less_inference_step)
+    console = terminal.console()
+    note = pretrained.note_on(weights)
     head = [
-        f"weights  {flags.landmark_model_weights}",
+        f"weights  {weights}",
         f"data     {flags.WFLW_V_dataset_path}, {flags.WFLW_V_split} ({len(dataset.clips)} videos)",
         f"mode     {mode}",
         f"resumed  {len(outcome.rows)} videos were done before" if outcome.rows else None,
         slow_precision_note(device, flags.precision),
     ]
-    report.print_lines(console, head)
+    terminal.print_lines(console, head)
     if flags.summary:
-        report.print_summary(model)
+        print_summary(model)
 
     started = time.perf_counter()
     try:
@@ -114,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     print_tables(console, outcome, skipped, flags.WFLW_V_split, mode)
     speed = f"{n_frames} frames in {seconds:.1f} s ({n_frames / seconds:.1f} a second)."
-    report.print_lines(console, [note, unsound, f"{speed} Results are in {folder}"])
+    terminal.print_lines(console, [note, unsound, f"{speed} Results are in {folder}"])
 
 
 def identity_of(description: dict[str, Any], flags: argparse.Namespace) -> dict[str, Any]:
@@ -136,19 +141,26 @@ def identity_of(description: dict[str, Any], flags: argparse.Namespace) -> dict[
 
 
 def evaluate(
-    model: LDEQ,
+    model: "LDEQ",
     dataset: WFLWVDataset,
-    outcome: results.VideoRun,
+    outcome: "VideoRun",
     flags: argparse.Namespace,
-    window: Window | None,
+    window: "Window | None",
 ) -> tuple[dict[str, str], int]:
     """Tracks the videos that are not done yet; gives the skipped ones with their reasons, and the frames it made.
 
     Raises:
         InputError: with ``--strict``, at the first video that cannot be used.
     """
+    from ldeq.device import autocast
+    from ldeq.metrics import video_nme, video_nmf
+    from ldeq.recurrence import RecurrentLDEQ
+    from ldeq.solvers.tally import describe_solve
+    from utils.engine.evaluation import track_videos
+    from utils.visualization.annotated_videos import AnnotatedVideos
+
     device = next(model.parameters()).device
-    tracker = VideoTracker(
+    network = RecurrentLDEQ(
         model,
         rwr=flags.rwr,
         max_iters=flags.rwr_max_iters,
@@ -162,31 +174,31 @@ def evaluate(
     drawings = AnnotatedVideos(outcome.video_path, flags.plot, window)
 
     with (
-        report.progress(sum(dataset.lengths.values()), "frame", flags.WFLW_V_split, n_done) as bar,
+        terminal.ProgressBar(sum(dataset.lengths.values()), "frame", flags.WFLW_V_split, n_done) as bar,
         autocast(device, flags.precision),
     ):
 
-        def on_batch(output: LDEQOutput) -> None:
+        def on_batch(output: "LDEQOutput") -> None:
             nonlocal n_frames
             n_frames += len(output.keypoints)
-            bar.update(len(output.keypoints))
+            bar.advance(len(output.keypoints))
             if flags.verbose_solver:
-                report.say(bar, report.solver_line(output))
+                bar.say(describe_solve(output.stats))
 
         try:
             for video in track_videos(
-                tracker,
+                network,
                 waiting,
+                lambda clip: clip.frames(keep_frames=drawings.wanted),
                 batch_size=flags.WFLW_V_batch_size,
                 workers=flags.WFLW_V_workers,
-                keep_frames=drawings.wanted,
-                on_frame=drawings.add,
+                on_frame=lambda video, frame, landmarks: drawings.add(video.clip, frame.frame, landmarks),
                 on_batch=on_batch,
             ):
-                clip: Clip = video.clip
+                clip = video.clip
                 if video.failure is None:
                     outcome.begin()
-                drawings.end(video)
+                drawings.end(clip, failed=video.failure is not None)
                 if video.failure is None:
                     predicted, truth = np.stack(video.landmarks), clip.landmarks
                     figures = video_nme(predicted, truth), video_nmf(predicted, truth)
@@ -200,10 +212,10 @@ def evaluate(
     return skipped, n_frames
 
 
-def save_plots(
-    outcome: results.VideoRun, dataset: WFLWVDataset, mode: str, note: str | None, every_video: bool
-) -> None:
+def save_plots(outcome: "VideoRun", dataset: WFLWVDataset, mode: str, note: str | None, every_video: bool) -> None:
     """NME against NMF over videos; error and flicker along the most, middle and least flickering (or every) one."""
+    from utils.visualization import plots
+
     plots.save(
         plots.video_scatter(outcome.rows, f"{dataset.split} videos, {mode}", note), outcome.folder / "nme_nmf.png"
     )
@@ -222,19 +234,19 @@ def save_plots(
         )
 
 
-def print_tables(console: Console, outcome: results.VideoRun, skipped: dict[str, str], split: str, mode: str) -> None:
+def print_tables(console: Console, outcome: "VideoRun", skipped: dict[str, str], split: str, mode: str) -> None:
     rows = sorted(outcome.rows.items(), key=lambda item: item[1]["NMF"], reverse=True)
     if len(rows) > LISTED:
         title = f"The {LISTED} of {len(rows)} videos that flicker most (all are in results.csv)"
     else:
         title = "Videos"
     listed = [(id, f"{row['NME']:.3f}", f"{row['NMF']:.3f}", row["n_frames"]) for id, row in rows[:LISTED]]
-    console.print(report.table(title, ["video", "NME %", "NMF", "frames"], listed))
+    console.print(terminal.table(title, ["video", "NME %", "NMF", "frames"], listed))
     if skipped:
-        console.print(report.table("Skipped", ["video", "why"], list(skipped.items()), n_words=2))
+        console.print(terminal.table("Skipped", ["video", "why"], list(skipped.items()), n_words=2))
     mean = [split, mode, f"{outcome.mean('NME'):.3f}", f"{outcome.mean('NMF'):.3f}", len(rows), len(skipped)]
     columns = ["split", "mode", "NME %", "NMF", "videos", "skipped"]
-    console.print(report.table("WFLW-V, mean over videos", columns, [mean], n_words=2))
+    console.print(terminal.table("WFLW-V, mean over videos", columns, [mean], n_words=2))
 
 
 if __name__ == "__main__":

@@ -14,23 +14,32 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets.augmentation import AugmentationConfig
-from datasets.training import HELD_OUT, DataConfig, TrainingFaces, ValidationFaces, training_batches
-from ldeq import LDEQ, GradientConfig, InputError, ModelConfig, SolverConfig, load_checkpoint
-from ldeq.config import CELL_NORMS, MODEL_MODES, SOLVERS, STOP_CRITERIA, STOP_MODES
+from datasets.training.augmentation import AugmentationConfig
+from datasets.training.faces import HELD_OUT, DataConfig, TrainingFaces, ValidationFaces, training_batches
+from ldeq import (
+    LDEQ,
+    GradientConfig,
+    InputError,
+    ModelConfig,
+    SolverConfig,
+    load_checkpoint,
+    pretrained,
+    run_folder,
+    terminal,
+)
+from ldeq.command_line import ArgumentParser, add_boolean, at_least, deferred_interrupt, run
+from ldeq.config import CELL_NORMS, GRADIENTS, MODEL_MODES, PRECISIONS, SOLVERS, STOP_CRITERIA, STOP_MODES
+from ldeq.device import autocast, prepare, slow_precision_note
 from ldeq.errors import reason_of
-from ldeq.gradients import GRADIENTS
-from utils import report, results
-from utils.cli import ArgumentParser, add_boolean, at_least, checkpoint, deferred_interrupt, run
-from utils.config_flags import add_config_flags, config_from_flags
-from utils.device import PRECISIONS, autocast, prepare, slow_precision_note
-from utils.distributed import World, joined, share_batch_norm
-from utils.evaluation import SolverTally, predict_pictures
-from utils.landmarks98 import N_LANDMARKS
-from utils.losses import LossConfig
-from utils.metrics import failure_rate_and_auc, image_nme
-from utils.training import FOLLOW_GRADIENTS, Batch, Trainer, TrainingConfig, steps_of
-from utils.training_run import TrainingRun, read_settings
+from ldeq.landmarks98 import N_LANDMARKS
+from ldeq.metrics import failure_rate_and_auc, image_nme
+from ldeq.solvers.tally import SolverTally
+from utils.cli.config_flags import add_config_flags, config_from_flags
+from utils.engine.distribution import World, joined, share_batch_norm
+from utils.engine.evaluation import predict_images
+from utils.engine.losses import LossConfig
+from utils.engine.training import FOLLOW_GRADIENTS, Batch, Trainer, TrainingConfig, steps_of
+from utils.runs.training import TrainingRun, read_settings
 
 SCRIPT = "train_LDEQ"
 #: Seconds within which signals to end come from one wish.
@@ -44,13 +53,13 @@ CHOICES = {
     "gradient": GRADIENTS,
     "follow_gradient": FOLLOW_GRADIENTS,
     "backward_solver": SOLVERS,
-    "precision": tuple(PRECISIONS),
+    "precision": PRECISIONS,
 }
 
 
 #: Settings that have no effect without views, without synthetic faces, and without WFLW.
 _OF_VIEWS = ("trained_views", "follow_iters", "follow_gradient")
-_OF_SYNTHETIC = ("synthetic_share", "pictures_per_person", "crop_jitter", "hard_pictures", "turned_heads")
+_OF_SYNTHETIC = ("synthetic_share", "images_per_person", "crop_jitter", "hard_images", "turned_heads")
 _OF_WFLW = tuple(field.name for field in dataclasses.fields(AugmentationConfig))
 
 
@@ -119,9 +128,8 @@ def make_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--init_weights",
-        type=checkpoint,
         metavar="FILE",
-        help="checkpoint to start from, or the name of a published one; its settings become the defaults",
+        help="checkpoint to start from, or the name of a network; its settings become the defaults",
     )
     add_boolean(parser, "--trust_pickle", "load an --init_weights that holds other classes than tensors")
     parser.add_argument("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps")
@@ -146,8 +154,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def train(flags: argparse.Namespace, world: World) -> None:
     if flags.resume and not flags.output_dir:
-        flags.output_dir = world.from_main(lambda: results.latest_folder(SCRIPT))
-    start = load_checkpoint(flags.init_weights, trust_pickle=flags.trust_pickle) if flags.init_weights else None
+        flags.output_dir = world.from_main(lambda: run_folder.latest_folder(SCRIPT))
+    start = None
+    if flags.init_weights:
+        start = load_checkpoint(
+            pretrained.resolve(flags.init_weights, load_checkpoint), trust_pickle=flags.trust_pickle
+        )
     settings = read_flags(flags, start, world)
     config = settings.training
     if config.batch_size % (world.size * config.accumulate):
@@ -157,7 +169,7 @@ def train(flags: argparse.Namespace, world: World) -> None:
     trainer = make_trainer(settings, start, world)
 
     def open_run() -> TrainingRun:
-        folder = results.make_output_folder(flags.output_dir, SCRIPT)
+        folder = run_folder.make_output_folder(flags.output_dir, SCRIPT)
         return TrainingRun(folder, dataclasses.asdict(settings), resume=flags.resume)
 
     training_run = world.from_main(open_run, share=False)
@@ -195,13 +207,13 @@ def train(flags: argparse.Namespace, world: World) -> None:
             f"run      {training_run.folder}",
             note,
         ]
-        report.print_lines(report.console(), head)
+        terminal.print_lines(terminal.console(), head)
     with closing(batches), training_run or nullcontext():
         figures = fit(trainer, world.abreast(steps_of(batches, config.accumulate)), validation, training_run)
     if training_run is not None:
         last = f"NME {figures['validation_NME']:.3f} %. " if figures else ""
         lines = [f"{config.steps} steps. {last}Weights are {training_run.folder / 'final.pth.tar'}"]
-        report.print_lines(report.console(), lines)
+        terminal.print_lines(terminal.console(), lines)
 
 
 def describe(flags: argparse.Namespace, world: World) -> dict[str, Any]:
@@ -211,7 +223,7 @@ def describe(flags: argparse.Namespace, world: World) -> dict[str, Any]:
         "command": shlex.join(sys.argv),
         "init_weights": flags.init_weights,
         "processes": world.size,
-        "environment": results.describe_environment(world.device),
+        "environment": run_folder.describe_environment(world.device),
     }
 
 
@@ -268,7 +280,7 @@ def fit(
     """
     config = trainer.config
     figures: dict[str, float] = {}
-    bar = report.progress(config.steps, "step", "training", trainer.step) if training_run else None
+    bar = terminal.ProgressBar(config.steps, "step", "training", trainer.step) if training_run else None
     since = time.perf_counter()
     with deferred_interrupt(PATIENCE) as interrupt, bar or nullcontext():
         for parts in steps:
@@ -289,10 +301,10 @@ def fit(
             if training_run is not None:
                 publish(training_run, trainer, row, due)
             if bar is not None:
-                bar.update()
+                bar.advance()
                 if row:
                     shown = {"loss": row.get("loss"), "NME": figures.get("validation_NME")}
-                    bar.set_postfix_str(", ".join(f"{key} {value:.3f}" for key, value in shown.items() if value))
+                    bar.note(", ".join(f"{key} {value:.3f}" for key, value in shown.items() if value))
             since = time.perf_counter()  # validation and saving are no part of the speed of training
             if ended and step < config.steps:
                 where = f" --output_dir {shlex.quote(str(training_run.folder))}" if training_run else ""
@@ -324,7 +336,13 @@ def validate(trainer: Trainer, faces: ValidationFaces) -> dict[str, float]:
     config = trainer.config
     batch_size = max(1, config.batch_size // (trainer.world.size * config.accumulate))
     with autocast(trainer.world.device, config.precision):
-        found = predict_pictures(trainer.averaged_model, faces, batch_size=batch_size, workers=0, on_batch=tally.add)
+        found = predict_images(
+            trainer.averaged_model,
+            faces,
+            batch_size=batch_size,
+            workers=0,
+            on_batch=lambda output: tally.add(output.stats),
+        )
     mine = image_nme(found.predicted, found.truth)
     gathered = trainer.world.gather((mine, tally.n_iters, tally.n_solved))
     nmes = np.concatenate([nmes for nmes, _, _ in gathered])

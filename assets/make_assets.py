@@ -1,6 +1,6 @@
 """Makes the bundled samples: ``python -m assets.make_assets [--output_dir DIR]``.
 
-The portrait's pictures are warps of it by a homography, and its 98 landmarks move by the same homography, so the
+The portrait's images are warps of it by a homography, and its 98 landmarks move by the same homography, so the
 annotations are as exact as the portrait's own. Beside them are synthetic faces of people that no network is trained on.
 """
 
@@ -14,62 +14,62 @@ from numpy.typing import NDArray
 
 from datasets.synthetic import FacePicture, SyntheticFaces, SyntheticVideo
 from datasets.synthetic.writing import write_jpeg
-from datasets.training import HELD_OUT
-from datasets.wflw import ATTRIBUTES, write_list
-from datasets.wflw_v import write_clip, write_ids
+from datasets.training.faces import HELD_OUT
+from datasets.wflw.precropped import ATTRIBUTES, write_list
+from datasets.wflw_v.clips import write_clip, write_ids
+from ldeq.command_line import ArgumentParser, at_least, run
+from ldeq.landmarks98 import CROP_SIZE
 from utils import bundled
-from utils.cli import ArgumentParser, at_least, run
-from utils.landmarks98 import CROP_SIZE
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 Points = NDArray[np.float64]
 
 #: Frames (width, height) and clips of the video sample.
 FRAME_SIZE = (480, 360)
 N_FRAMES = 60
 FPS = 25
-#: Synthetic pictures of ``test`` and of each subset, synthetic clips of each kind, and their seed.
+#: Synthetic images of ``test`` and of each subset, synthetic clips of each kind, and their seed.
 N_PICTURES, N_SUBSET, N_CLIPS = 12, 2, 3
 SEED = HELD_OUT + 5_000_000
 #: How much of WFLW's crops the face takes.
 FACE_SHARE = 1 / 1.2
-#: JPEG quality of the pictures.
+#: JPEG quality of the images.
 QUALITY = 92
 
 
 @dataclass(frozen=True)
 class View:
-    """Where the portrait's face is in a picture."""
+    """Where the portrait's face is in an image."""
 
-    #: Centre of the face in pixels of the picture.
+    #: Centre of the face in pixels of the image.
     centre: tuple[float, float]
     #: Larger side of the face, in pixels.
     size: float
-    #: Angles in degrees: in the picture's plane, and of the portrait about its vertical and horizontal axis.
+    #: Angles in degrees: in the image's plane, and of the portrait about its vertical and horizontal axis.
     roll: float = 0.0
     yaw: float = 0.0
     pitch: float = 0.0
 
 
 class Portrait:
-    """The source picture with its landmarks."""
+    """The source image with its landmarks."""
 
     def __init__(self, folder: Path) -> None:
         bgr = cv2.imread(str(folder / "astronaut.png"))
         assert bgr is not None, f"{folder} lacks astronaut.png"
-        self.picture: Picture = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]
+        self.image: Image = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]
         self.landmarks: Points = np.load(folder / "astronaut_landmarks98.npy")
         low, high = self.landmarks.min(axis=0), self.landmarks.max(axis=0)
         self.centre = (low + high) / 2
         self.size = float((high - low).max())
 
-    def show(self, view: View, size: tuple[int, int]) -> tuple[Picture, Points]:
-        """The portrait as ``view`` has it, in a picture of ``size`` (width, height), and its landmarks there."""
+    def show(self, view: View, size: tuple[int, int]) -> tuple[Image, Points]:
+        """The portrait as ``view`` has it, in an image of ``size`` (width, height), and its landmarks there."""
         matrix = self._homography(view)
-        picture: Picture = cv2.warpPerspective(  # type: ignore[assignment]
-            self.picture, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+        image: Image = cv2.warpPerspective(  # type: ignore[assignment]
+            self.image, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
         )
-        return picture, cv2.perspectiveTransform(self.landmarks[None], matrix)[0].astype(np.float64)
+        return image, cv2.perspectiveTransform(self.landmarks[None], matrix)[0].astype(np.float64)
 
     def _homography(self, view: View) -> Points:
         """The portrait as a plane, turned in space and seen by a pinhole camera four face sizes away."""
@@ -87,47 +87,47 @@ class Portrait:
         return matrix
 
 
-# -- what makes a picture hard -----------------------------------------------------------------------------------------
+# -- what makes an image hard -----------------------------------------------------------------------------------------
 
 
-def dim(picture: Picture, level: float, rng: np.random.Generator) -> Picture:
-    """A badly lit picture: darker, with a sensor's noise."""
-    noisy = picture * level + rng.normal(0, 4, picture.shape)
+def dim(image: Image, level: float, rng: np.random.Generator) -> Image:
+    """A badly lit image: darker, with a sensor's noise."""
+    noisy = image * level + rng.normal(0, 4, image.shape)
     return noisy.clip(0, 255).astype(np.uint8)
 
 
-def side_light(picture: Picture, strength: float) -> Picture:
+def side_light(image: Image, strength: float) -> Image:
     """Light from the left."""
-    gains = np.linspace(1 + strength, 1 - strength, picture.shape[1])[None, :, None]
-    return (picture * gains).clip(0, 255).astype(np.uint8)
+    gains = np.linspace(1 + strength, 1 - strength, image.shape[1])[None, :, None]
+    return (image * gains).clip(0, 255).astype(np.uint8)
 
 
-def smear(picture: Picture, length: float, angle: float) -> Picture:
+def smear(image: Image, length: float, angle: float) -> Image:
     """A moving camera's blur: ``length`` pixels in direction ``angle`` (degrees)."""
     side = 2 * int(np.ceil(length / 2)) + 1
     kernel = np.zeros((side, side), dtype=np.float32)
     kernel[side // 2] = np.clip(length / 2 + 0.5 - np.abs(np.arange(side) - side // 2), 0, 1)
     turn = cv2.getRotationMatrix2D((side // 2, side // 2), angle, 1)
     kernel = cv2.warpAffine(kernel, turn, (side, side))  # type: ignore[assignment]
-    blurred: Picture = cv2.filter2D(picture, -1, kernel / kernel.sum())  # type: ignore[assignment]
+    blurred: Image = cv2.filter2D(image, -1, kernel / kernel.sum())  # type: ignore[assignment]
     return blurred
 
 
-def bar(picture: Picture, start: tuple[float, float], end: tuple[float, float], thickness: float) -> Picture:
+def bar(image: Image, start: tuple[float, float], end: tuple[float, float], thickness: float) -> Image:
     """Something long in front of the face."""
-    covered = picture.copy()
+    covered = image.copy()
     points = [tuple(round(value) for value in point) for point in (start, end)]
     cv2.line(covered, points[0], points[1], (96, 74, 60), round(thickness), cv2.LINE_AA)
     return covered
 
 
-def redden(picture: Picture, landmarks: Points) -> Picture:
+def redden(image: Image, landmarks: Points) -> Image:
     """Make-up: lips and lids in another colour."""
-    mask = np.zeros(picture.shape[:2], dtype=np.float32)
+    mask = np.zeros(image.shape[:2], dtype=np.float32)
     for first, last in ((76, 87), (60, 67), (68, 75)):
         cv2.fillPoly(mask, [landmarks[first : last + 1].round().astype(np.int32)], 1.0)
     mask = cv2.GaussianBlur(mask, (0, 0), 3)[..., None]  # type: ignore[assignment]
-    painted = picture * (1 - 0.5 * mask) + np.array([170, 20, 70]) * 0.5 * mask
+    painted = image * (1 - 0.5 * mask) + np.array([170, 20, 70]) * 0.5 * mask
     return painted.clip(0, 255).astype(np.uint8)
 
 
@@ -142,10 +142,10 @@ def make_wflw(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
         x, y = (middle + changes.pop(axis, 0) for axis in ("dx", "dy"))
         return View((x, y), size * changes.pop("zoom", 1), **changes)
 
-    def plain(picture: Picture, landmarks: Points) -> Picture:
-        return picture
+    def plain(image: Image, landmarks: Points) -> Image:
+        return image
 
-    Change = Callable[[Picture, Points], Picture]
+    Change = Callable[[Image, Points], Image]
     faces: dict[str, list[tuple[View, Change]]] = {
         "test": [
             (upright(dx=34, dy=18, zoom=1.1), plain),
@@ -153,28 +153,28 @@ def make_wflw(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
             (upright(roll=14, zoom=0.9), plain),
             (upright(roll=-22, yaw=14, zoom=0.85), plain),
             (upright(pitch=16, yaw=-12, zoom=0.95), plain),
-            (upright(dx=-9, dy=6, roll=5, zoom=0.8), lambda picture, _: dim(picture, 0.6, rng)),
+            (upright(dx=-9, dy=6, roll=5, zoom=0.8), lambda image, _: dim(image, 0.6, rng)),
         ],
         "test_largepose": [(upright(yaw=38, zoom=0.95), plain), (upright(yaw=-34, pitch=14, roll=8, zoom=0.9), plain)],
         "test_expression": [(upright(pitch=-8, zoom=0.97), plain)],
         "test_illumination": [
-            (upright(roll=-6), lambda picture, _: side_light(picture, 0.75)),
-            (upright(roll=9, zoom=0.9), lambda picture, _: dim(picture, 0.3, rng)),
+            (upright(roll=-6), lambda image, _: side_light(image, 0.75)),
+            (upright(roll=9, zoom=0.9), lambda image, _: dim(image, 0.3, rng)),
         ],
         "test_makeup": [(upright(roll=3, zoom=0.95), redden)],
         "test_occlusion": [
-            (upright(roll=-4), lambda picture, _: bar(picture, (20, 120), (236, 92), 34)),
-            (upright(roll=10, zoom=0.92), lambda picture, _: bar(picture, (180, 30), (120, 250), 44)),
+            (upright(roll=-4), lambda image, _: bar(image, (20, 120), (236, 92), 34)),
+            (upright(roll=10, zoom=0.92), lambda image, _: bar(image, (180, 30), (120, 250), 44)),
         ],
-        "test_blur": [(upright(roll=6, zoom=0.95), lambda picture, _: smear(picture, 15, 30))],
+        "test_blur": [(upright(roll=6, zoom=0.95), lambda image, _: smear(image, 15, 30))],
     }
-    synthetic = synthetic_pictures()
+    synthetic = synthetic_images()
     for split, views in faces.items():
         names, annotations = [], []
         for index, (view, change) in enumerate(views):
-            picture, landmarks = portrait.show(view, (CROP_SIZE, CROP_SIZE))
+            image, landmarks = portrait.show(view, (CROP_SIZE, CROP_SIZE))
             name = f"{index}.jpg"
-            write_jpeg(root / split / name, change(picture, landmarks), QUALITY)
+            write_jpeg(root / split / name, change(image, landmarks), QUALITY)
             names.append(name)
             annotations.append(landmarks / CROP_SIZE)
         for index, face in synthetic[split].items():
@@ -185,7 +185,7 @@ def make_wflw(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
         write_list(root / f"{split}.txt", names, annotations, digits=6)
 
 
-def synthetic_pictures() -> dict[str, dict[int, FacePicture]]:
+def synthetic_images() -> dict[str, dict[int, FacePicture]]:
     """Held-out synthetic faces of each split: the first for ``test``, the next that have its attribute for a subset."""
     faces = SyntheticFaces(SEED)
     drawn = {"test": {index: faces.draw(index) for index in range(N_PICTURES)}}
@@ -226,22 +226,22 @@ def handheld(rng: np.random.Generator, n_frames: int = N_FRAMES, shake: float = 
 def make_wflw_v(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
     """Two easy clips and three hard ones of the portrait, and three of each of synthetic people."""
 
-    def unchanged(frame: Picture, t: int) -> Picture:
+    def unchanged(frame: Image, t: int) -> Image:
         return frame
 
-    def occluded(frame: Picture, t: int) -> Picture:
+    def occluded(frame: Image, t: int) -> Image:
         # Something passes in front of the face twice, upwards and back.
         y = 330 - 260 * abs(np.sin(np.pi * t / 30))
         return bar(frame, (-20, y + 40), (330, y - 20), 46)
 
-    def blurred(frame: Picture, t: int) -> Picture:
+    def blurred(frame: Image, t: int) -> Image:
         burst = max(0.0, np.sin(2 * np.pi * t / 25))
         return smear(frame, 1 + 22 * burst, 25 + 3 * t)
 
-    def dark(frame: Picture, t: int) -> Picture:
+    def dark(frame: Image, t: int) -> Image:
         return dim(frame, 0.2 + 0.1 * np.sin(2 * np.pi * t / 40), rng)
 
-    clips: dict[str, dict[str, Callable[[Picture, int], Picture]]] = {
+    clips: dict[str, dict[str, Callable[[Image, int], Image]]] = {
         "easy": {"portrait-pan": unchanged, "portrait-turn": unchanged},
         "hard": {"portrait-occluded": occluded, "portrait-blurred": blurred, "portrait-dark": dark},
     }
@@ -256,9 +256,9 @@ def make_wflw_v(portrait: Portrait, root: Path, rng: np.random.Generator) -> Non
 
 
 def portrait_frames(
-    portrait: Portrait, change: Callable[[Picture, int], Picture], rng: np.random.Generator
-) -> Iterator[tuple[Picture, Points, Points]]:
-    """Picture, landmarks and box of each frame of a clip of the portrait."""
+    portrait: Portrait, change: Callable[[Image, int], Image], rng: np.random.Generator
+) -> Iterator[tuple[Image, Points, Points]]:
+    """Image, landmarks and box of each frame of a clip of the portrait."""
     for t, view in enumerate(handheld(rng)):
         frame, points = portrait.show(view, FRAME_SIZE)
         # A detector's box: the face's extent, a percent of it off.
@@ -271,7 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Makes everything."""
     parser = ArgumentParser(__doc__.splitlines()[0])
     parser.add_argument("--output_dir", type=Path, default=bundled.ASSETS, help="where WFLW/ and WFLW_V/ go")
-    parser.add_argument("--seed", type=at_least(0), default=0, help="of the portrait's clips and pictures")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="of the portrait's clips and images")
     flags = parser.parse(arguments)
     portrait = Portrait(bundled.ASSETS / "portrait")
     make_wflw(portrait, flags.output_dir / bundled.WFLW.name, np.random.default_rng(flags.seed))

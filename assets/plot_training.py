@@ -9,8 +9,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from utils import plots
-from utils.cli import ArgumentParser, run
+from ldeq.command_line import ArgumentParser, run
+from utils.visualization import plots
 
 LOGS = Path(__file__).parent / "weights" / "training"
 #: Faces a step of each stage, in their order; names end in the side of the crops in pixels.

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from utils.device import describe_device
+from ldeq.device import describe_device
 
 T = TypeVar("T")
 

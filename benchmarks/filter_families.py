@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.filters import exponential_average, kalman, median, one_euro, savitzky_golay
+from ldeq.smoothing import exponential_average, kalman, median, one_euro, savitzky_golay
 
 Array = NDArray[np.float64]
 
@@ -33,8 +33,8 @@ def filter_families() -> Mapping[str, Family]:
         return lambda points, fps: smooth(points)
 
     averages = {
-        f"share {share:.2f}": in_frames(partial(exponential_average, share=share))
-        for share in (0.99, 0.97, *np.linspace(0.95, 0.2, 16))
+        f"alpha {alpha:.2f}": in_frames(partial(exponential_average, alpha=alpha))
+        for alpha in (0.99, 0.97, *np.linspace(0.95, 0.2, 16))
     }
     # At 25 frames a second 64 Hz at rest is a share of 0.94.
     cutoffs = (0.3, 0.6, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
@@ -52,7 +52,7 @@ def filter_families() -> Mapping[str, Family]:
     }
     medians = {f"window {window}": in_frames(partial(median, window=window)) for window in (3, 5, 7, 9, 11)}
     kalmans = {
-        f"manoeuvre {ratio:g}": in_frames(partial(kalman, manoeuvre=ratio))
+        f"process noise {ratio:g}": in_frames(partial(kalman, process_noise_ratio=ratio))
         for ratio in (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 100.0)
     }
     return {

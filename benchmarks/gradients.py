@@ -14,11 +14,11 @@ from torch import Tensor
 
 from benchmarks.common import describe_machine, synchronise
 from ldeq import LDEQ, GradientConfig, ModelConfig, SolverConfig
-from ldeq.gradients import GRADIENTS
-from utils.cli import ArgumentParser, at_least, run
-from utils.device import resolve_device
-from utils.losses import LossConfig, training_loss
-from utils.report import console, table
+from ldeq.command_line import ArgumentParser, at_least, run
+from ldeq.config import GRADIENTS
+from ldeq.device import resolve_device
+from ldeq.terminal import console, table
+from utils.engine.losses import LossConfig, training_loss
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,9 +11,10 @@ import torch
 
 from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, seconds_of
 from ldeq import LDEQ, ModelConfig
-from utils.cli import ArgumentParser, at_least, run
-from utils.device import PRECISIONS, autocast, resolve_device
-from utils.report import console, table
+from ldeq.command_line import ArgumentParser, at_least, run
+from ldeq.config import PRECISIONS
+from ldeq.device import autocast, resolve_device
+from ldeq.terminal import console, table
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = ArgumentParser(__doc__)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch_sizes", type=at_least(1), nargs="+", default=[1, 5], help="images at a time")
-    parser.add_argument("--precisions", choices=tuple(PRECISIONS), nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--precisions", choices=PRECISIONS, nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--repeats", type=at_least(1), default=9)
     flags = parser.parse(arguments)
     device = resolve_device(flags.device)

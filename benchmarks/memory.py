@@ -17,10 +17,11 @@ import torch
 
 from datasets.wflw_v import Clip
 from ldeq import LDEQ, ModelConfig, SolverConfig, save_checkpoint
+from ldeq.command_line import ArgumentParser, at_least, run
+from ldeq.terminal import console, table
+from ldeq.video.reading import VideoReader
+from ldeq.video.writing import VideoWriter
 from utils import bundled
-from utils.cli import ArgumentParser, at_least, run
-from utils.report import console, table
-from utils.video import VideoReader, VideoWriter
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

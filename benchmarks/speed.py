@@ -18,18 +18,18 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, seconds_of, synchronise
-from datasets.cropping import crop, crop_matrix
-from datasets.wflw_v import Clip, FaceFrame, WFLWVDataset
-from ldeq import LDEQ, ModelConfig, SolverConfig, VideoTracker
-from ldeq.config import SOLVERS
-from ldeq.images import normalise
+from datasets.wflw_v.clips import Clip, FaceFrame, WFLWVDataset
+from ldeq import LDEQ, ModelConfig, RecurrentLDEQ, SolverConfig
+from ldeq.command_line import ArgumentParser, at_least, run
+from ldeq.config import PRECISIONS, SOLVERS
+from ldeq.device import autocast, prepare, resolve_device, slow_precision_note
+from ldeq.face.crop import crop, crop_matrix
+from ldeq.metrics import video_nme, video_nmf
+from ldeq.model.normalisation import normalise
+from ldeq.terminal import console, table
+from ldeq.video.reading import VideoReader
 from utils import bundled
-from utils.cli import ArgumentParser, at_least, run
-from utils.device import PRECISIONS, autocast, prepare, resolve_device, slow_precision_note
-from utils.evaluation import track_videos
-from utils.metrics import video_nme, video_nmf
-from utils.report import console, table
-from utils.video import VideoReader
+from utils.engine.evaluation import track_videos
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and prints."""
     parser = ArgumentParser(__doc__)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--precisions", choices=tuple(PRECISIONS), nargs="+", default=["fp32"])
+    parser.add_argument("--precisions", choices=PRECISIONS, nargs="+", default=["fp32"])
     parser.add_argument("--batch_size", type=at_least(1), default=5, help="videos at a time")
     parser.add_argument("--workers", type=at_least(0), default=2, help="threads that decode, in the whole evaluation")
     parser.add_argument("--frames", type=at_least(2), default=6, help="of each video")
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _warm_up(model: LDEQ, batch_size: int, device: torch.device) -> None:
     images = torch.zeros(batch_size, 3, model.config.im_size, model.config.im_size, device=device)
-    seconds_of(lambda: VideoTracker(model).step(images, range(batch_size)), device)
+    seconds_of(lambda: RecurrentLDEQ(model).step(images, range(batch_size)), device)
 
 
 def _time_parts(model: LDEQ, rwr: bool, copies: list[Copy], device: torch.device) -> tuple[float, float, float, float]:
@@ -111,12 +111,12 @@ def _time_parts(model: LDEQ, rwr: bool, copies: list[Copy], device: torch.device
         return cropped
 
     cropping, crops = seconds_of(crop_all, device)
-    tracker, names = VideoTracker(model, rwr=rwr), range(len(copies))
+    tracker, names = RecurrentLDEQ(model, rwr=rwr), range(len(copies))
     network = rest = 0.0
     predictions = []
     for step in zip(*crops, strict=True):
         started = time.perf_counter()
-        images = normalise([frame.crop for frame in step], device)
+        images = normalise(np.stack([frame.image for frame in step]), device)
         synchronise(device)
         middle = time.perf_counter()
         output = tracker.step(images, names)
@@ -136,7 +136,8 @@ def _time_parts(model: LDEQ, rwr: bool, copies: list[Copy], device: torch.device
 def _time_whole(model: LDEQ, rwr: bool, copies: list[Copy], workers: int) -> float:
     """Seconds of the evaluation as the script runs it."""
     started = time.perf_counter()
-    for video in track_videos(VideoTracker(model, rwr=rwr), copies, batch_size=len(copies), workers=workers):
+    network = RecurrentLDEQ(model, rwr=rwr)
+    for video in track_videos(network, copies, Copy.frames, batch_size=len(copies), workers=workers):
         predicted = np.stack(video.landmarks)
         truth = video.clip.clip.landmarks[: len(predicted)]
         video_nme(predicted, truth), video_nmf(predicted, truth)

@@ -29,13 +29,13 @@ from numpy.typing import NDArray
 from benchmarks.common import describe_machine
 from benchmarks.filter_families import filter_families
 from datasets.wflw_v import Clip, UnusableVideo, WFLWVDataset
-from ldeq import LDEQ, InputError, VideoTracker
-from ldeq.files import read_json_object, remove_temporaries, written_whole
-from utils import plots, report, results
-from utils.cli import ArgumentParser, add_network_flags, at_least, run
-from utils.device import autocast, load_model, resolve_device
-from utils.evaluation import track_videos
-from utils.metrics import video_nme, video_nmf
+from ldeq import LDEQ, InputError, RecurrentLDEQ, run_folder, terminal
+from ldeq.command_line import ArgumentParser, add_network_flags, at_least, run
+from ldeq.device import autocast, load_model, resolve_device
+from ldeq.files import read_json_object, remove_temporaries, sha256_of, write_csv, write_json, written_whole
+from ldeq.metrics import video_nme, video_nmf
+from utils.engine.evaluation import track_videos
+from utils.visualization import plots
 
 SCRIPT = "study_rwr"
 
@@ -81,24 +81,24 @@ class Row:
         return self.NME < other.NME and self.NMF < other.NMF
 
 
-def rwr_trackers(model: LDEQ, iterations: Sequence[int]) -> dict[str, VideoTracker]:
+def rwr_trackers(model: LDEQ, iterations: Sequence[int]) -> dict[str, RecurrentLDEQ]:
     """A tracker for each network setting of the study.
 
     Fixed-point iterations without the last step are one iteration fewer with it (where neither ends at the tolerance
     before), and are not made twice.
     """
-    trackers = {FRAME_BY_FRAME: VideoTracker(model, rwr=False)}
+    trackers = {FRAME_BY_FRAME: RecurrentLDEQ(model, rwr=False)}
     for less, max_iters in itertools.product((False, True), iterations):
         if less and model.solver_config.solver == "fpi" and max_iters - 1 in iterations:
             continue
         name = f"RwR, {_iterations(max_iters)}, {'without' if less else 'with'} the last step"
-        trackers[name] = VideoTracker(model, max_iters=max_iters, take_one_less_inference_step=less)
+        trackers[name] = RecurrentLDEQ(model, max_iters=max_iters, take_one_less_inference_step=less)
     # What of RwR's effect is that it stops early, and not where it starts.
     early = copy.copy(model)
     early.solver_config = dataclasses.replace(
         model.solver_config, max_iters=iterations[0], take_one_less_inference_step=False
     )
-    trackers[f"{FRAME_BY_FRAME}, {_iterations(iterations[0])}"] = VideoTracker(early, rwr=False)
+    trackers[f"{FRAME_BY_FRAME}, {_iterations(iterations[0])}"] = RecurrentLDEQ(early, rwr=False)
     return trackers
 
 
@@ -122,7 +122,7 @@ def pooled(folders: Sequence[str], split: str) -> list[Clip]:
 
 
 def landmarks_of(
-    tracker: VideoTracker, clips: Sequence[Clip], folder: Path, name: str, batch_size: int, workers: int
+    tracker: RecurrentLDEQ, clips: Sequence[Clip], folder: Path, name: str, batch_size: int, workers: int
 ) -> tuple[Videos, dict[str, str]]:
     """Landmarks (frames, 98, 2) of each clip, read from the folder where an earlier run has left them there.
 
@@ -133,8 +133,8 @@ def landmarks_of(
     paths = {clip.id: folder / f"{clip.id}.npy" for clip in clips}
     missing = [clip for clip in clips if not paths[clip.id].exists()]
     if missing:
-        with report.progress(len(missing), "video", name) as bar:
-            for video in track_videos(tracker, missing, batch_size=batch_size, workers=workers):
+        with terminal.ProgressBar(len(missing), "video", name) as bar:
+            for video in track_videos(tracker, missing, Clip.frames, batch_size=batch_size, workers=workers):
                 if isinstance(video.failure, UnusableVideo):
                     failures[video.clip.id] = str(video.failure)
                 elif video.failure is not None:
@@ -142,7 +142,7 @@ def landmarks_of(
                 else:
                     with written_whole(paths[video.clip.id]) as temporary:
                         np.save(temporary, np.array(video.landmarks))
-                bar.update()
+                bar.advance()
     return {id: np.load(path) for id, path in paths.items() if id not in failures}, failures
 
 
@@ -178,7 +178,7 @@ def check_identity(folder: Path, network: Mapping[str, Any], clips: Sequence[Cli
         raise InputError(
             f"{folder}: holds a study of other weights, videos or precision, expected another --output_dir"
         )
-    results.write_json(path, {"script": SCRIPT, **network, "annotations": {**known, **annotations}})
+    write_json(path, {"script": SCRIPT, **network, "annotations": {**known, **annotations}})
 
 
 def score_all(
@@ -288,12 +288,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=at_least(0), default=2, metavar="N", help="threads that decode")
     flags = parser.parse(arguments)
     device = resolve_device(flags.device)
-    model = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
+    model, weights = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
     splits = {split: pooled(flags.WFLW_V_dataset_path, split) for split in flags.splits}
-    folder = results.make_output_folder(flags.output_dir, SCRIPT)
+    folder = run_folder.make_output_folder(flags.output_dir, SCRIPT)
     remove_temporaries(folder / "landmarks")
-    weights = hashlib.sha256(Path(flags.landmark_model_weights).read_bytes()).hexdigest()
-    network = {"weights_sha256": weights, "precision": flags.precision}
+    network = {"weights_sha256": sha256_of(weights), "precision": flags.precision}
     check_identity(folder, network, list(itertools.chain(*splits.values())))
     rows: list[Row] = []
     skipped: dict[str, str] = {}
@@ -311,14 +310,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         skipped |= failures
         truth = {clip.id: clip.landmarks for clip in clips if clip.id not in failures}
         rows += score_all(split, found, truth, fps)
-    results.write_csv(folder / "study.csv", [row.cells() for row in rows])
+    write_csv(folder / "study.csv", [row.cells() for row in rows])
     with written_whole(folder / "study.png") as temporary:
         plots.save(plot(rows, flags.splits), temporary)
-    out = report.console()
+    out = terminal.console()
     out.print(describe_machine(device))
     for split in flags.splits:
         print_split(split, [row for row in rows if row.split == split])
-    report.print_lines(out, [f"skipped  {id}: {reason}" for id, reason in skipped.items()])
+    terminal.print_lines(out, [f"skipped  {id}: {reason}" for id, reason in skipped.items()])
 
 
 def print_split(split: str, rows: Sequence[Row]) -> None:
@@ -340,9 +339,9 @@ def print_split(split: str, rows: Sequence[Row]) -> None:
         name = f"{row.method}, {row.setting}" if row.setting else row.method
         return [name, f"{row.NME:.3f}", f"{change:+.1f} %", f"{row.NMF:.3f}", f"{change_nmf:+.1f} %"]
 
-    out = report.console()
-    out.print(report.table(f"{split} videos", ["method", "NME %", "", "NMF", ""], [cells(row) for row in shown]))
-    report.print_lines(out, verdict(rows))
+    out = terminal.console()
+    out.print(terminal.table(f"{split} videos", ["method", "NME %", "", "NMF", ""], [cells(row) for row in shown]))
+    terminal.print_lines(out, verdict(rows))
 
 
 def verdict(rows: Sequence[Row]) -> list[str]:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.wflw import SPLITS
-from datasets.wflw_original import TRAIN, crop_split, find_list, read_list, splits_of
-from ldeq import InputError
+from datasets.wflw.original import TRAIN, crop_split, find_list, read_list, splits_of
+from ldeq import InputError, terminal
+from ldeq.command_line import ArgumentParser, at_least, run
 from ldeq.files import remove_temporaries
-from utils import report
-from utils.cli import ArgumentParser, at_least, run
 
 
 def make_parser() -> ArgumentParser:
@@ -59,13 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(f"missing images, expected all that the lists name: {', '.join(missing[:10])}{rest}")
     output.mkdir(parents=True, exist_ok=True)
     remove_temporaries(output)
-    with report.progress(sum(map(len, wanted.values())), "face", "WFLW") as bar:
+    with terminal.ProgressBar(sum(map(len, wanted.values())), "face", "WFLW") as bar:
         for split, part in wanted.items():
-            bar.set_description_str(split, refresh=False)
-            crop_split(part, images, output, split, flags.workers, bar.update)
+            bar.describe(split)
+            crop_split(part, images, output, split, flags.workers, bar.advance)
     rows = [[split, len(part)] for split, part in wanted.items()]
-    report.console().print(report.table("WFLW", ["split", "faces"], rows))
-    report.print_lines(report.console(), [f"The cropped data set is in {output}"])
+    terminal.console().print(terminal.table("WFLW", ["split", "faces"], rows))
+    terminal.print_lines(terminal.console(), [f"The cropped data set is in {output}"])
 
 
 if __name__ == "__main__":

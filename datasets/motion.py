@@ -10,24 +10,24 @@ from numpy.typing import NDArray
 Points = NDArray[np.float64]
 PixelT = TypeVar("PixelT", bound=np.generic)
 
-#: Typical shift, as a fraction of the picture's side, zoom and turn (radians).
+#: Typical shift, as a fraction of the image's side, zoom and turn (radians).
 _SHIFT, _ZOOM, _TURN = 0.01, 0.015, 0.01
 #: How far off a detector has the sides of a face's box, in good moments and in the worst, as fractions of the side.
 _SIDE_OFF, _SIDE_OFF_AT_WORST = 0.01, 0.03
-#: Smooth displacement as of an expression or a turning head: waves, their size, and the most of them across a picture.
+#: Smooth displacement as of an expression or a turning head: waves, their size, and the most of them across an image.
 _N_WAVES, _WAVE, _HIGHEST = 3, 0.004, 3.0
-#: Points of the grid, in each direction, on which a displacement is computed for a picture.
+#: Points of the grid, in each direction, on which a displacement is computed for an image.
 _GRID = 24
 
 
 @dataclass(frozen=True)
 class Motion:
-    """A displacement of every point of a picture, in fractions of its side."""
+    """A displacement of every point of an image, in fractions of its side."""
 
     shift: Points
-    #: (2, 2), of the position relative to the picture's centre.
+    #: (2, 2), of the position relative to the image's centre.
     linear: Points
-    #: (W, 2) sizes, (W, 2) cycles across the picture, and (W,) phases of waves.
+    #: (W, 2) sizes, (W, 2) cycles across the image, and (W,) phases of waves.
     sizes: Points
     cycles: Points
     phases: Points
@@ -71,9 +71,9 @@ def move_points(points: NDArray[np.floating], motions: list[Motion]) -> Points:
     return start + sum((motion.displacement(start) for motion in motions), np.zeros_like(start))
 
 
-def move_picture(picture: NDArray[PixelT], motions: list[Motion]) -> NDArray[PixelT]:
-    """A square picture (S, S, 3) displaced by all of the motions; what comes in from outside is mirrored."""
-    side = len(picture)
+def move_image(image: NDArray[PixelT], motions: list[Motion]) -> NDArray[PixelT]:
+    """A square image (S, S, 3) displaced by all of the motions; what comes in from outside is mirrored."""
+    side = len(image)
     ticks = (np.arange(_GRID) + 0.5) / _GRID
     grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
     # What arrives at a point has left from where the displacement leads to it: a fixed point.
@@ -83,5 +83,5 @@ def move_picture(picture: NDArray[PixelT], motions: list[Motion]) -> NDArray[Pix
     coarse = (back - grid).reshape(_GRID, _GRID, 2).astype(np.float32) * side
     field: NDArray[Any] = np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC))
     field += np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).astype(np.float32)
-    moved = cv2.remap(picture, field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)  # type: ignore[call-overload]
-    return np.asarray(moved, dtype=picture.dtype)
+    moved = cv2.remap(image, field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)  # type: ignore[call-overload]
+    return np.asarray(moved, dtype=image.dtype)

@@ -1,20 +1,58 @@
-"""LDEQ: facial landmark detection with deep equilibrium models, and recurrence without recurrence on video."""
+"""LDEQ: facial landmark detection with deep equilibrium models, and recurrence without recurrence on video.
 
-from ldeq.checkpoint import load_checkpoint, save_checkpoint
-from ldeq.config import ModelConfig, SolverConfig
+Importing this package imports neither PyTorch nor OpenCV: each name below brings in what it needs when it is first
+used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ldeq.errors import InputError
-from ldeq.gradients import GradientConfig
-from ldeq.model import LDEQ, LDEQOutput
-from ldeq.tracking import VideoTracker
+
+if TYPE_CHECKING:
+    from ldeq.config import GradientConfig, ModelConfig, SolverConfig
+    from ldeq.inference import LandmarkResult, landmarks
+    from ldeq.model.checkpoint import load_checkpoint, save_checkpoint
+    from ldeq.model.network import LDEQ, LDEQOutput
+    from ldeq.recurrence import RecurrentLDEQ
+
+__version__ = "0.2.0"
+
+_MODULE_OF = {
+    "GradientConfig": "ldeq.config",
+    "ModelConfig": "ldeq.config",
+    "SolverConfig": "ldeq.config",
+    "LDEQ": "ldeq.model.network",
+    "LDEQOutput": "ldeq.model.network",
+    "load_checkpoint": "ldeq.model.checkpoint",
+    "save_checkpoint": "ldeq.model.checkpoint",
+    "RecurrentLDEQ": "ldeq.recurrence",
+    "LandmarkResult": "ldeq.inference",
+    "landmarks": "ldeq.inference",
+}
 
 __all__ = [
     "LDEQ",
     "GradientConfig",
     "InputError",
     "LDEQOutput",
+    "LandmarkResult",
     "ModelConfig",
+    "RecurrentLDEQ",
     "SolverConfig",
-    "VideoTracker",
+    "landmarks",
     "load_checkpoint",
     "save_checkpoint",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})

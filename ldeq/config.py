@@ -1,6 +1,6 @@
-"""What a network and its solver are: two frozen dataclasses, read from a checkpoint's ``args`` and validated.
+"""What a network, its solver and its gradient are: frozen dataclasses, the first two read from a checkpoint's ``args``.
 
-Fields are named as in the published checkpoints' ``args`` (an :class:`argparse.Namespace`).
+Their fields are named as in the published checkpoints' ``args`` (an :class:`argparse.Namespace`).
 """
 
 import argparse
@@ -17,6 +17,9 @@ CELL_NORMS = ("softargmax", "linear", "None")
 SOLVERS = ("fpi", "anderson", "broyden")
 STOP_MODES = ("rel", "abs")
 STOP_CRITERIA = ("sample", "batch")
+GRADIENTS = ("implicit", "jfb", "unrolled")
+#: Of the network's convolutions.
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 #: Stride of the stem: images of ``im_size`` give heatmaps of ``im_size / STEM_STRIDE``.
 STEM_STRIDE = 4
@@ -193,6 +196,39 @@ class SolverConfig:
             optional |= {"anderson_m", "anderson_lam", "anderson_beta"}
         optional.add("abs_diff_target" if values.get("stop_mode") == "rel" else "rel_diff_target")
         return cls(**_read_fields(cls, values, optional))
+
+
+@dataclass(frozen=True)
+class GradientConfig:
+    """How gradients reach the weights through an equilibrium. In explicit mode only ``n_corrections`` has an effect.
+
+    Raises:
+        InputError: where a field has the wrong type or value; the message names the field.
+    """
+
+    #: ``implicit`` (implicit differentiation), ``jfb`` (Jacobian-free: one application of the cell) or ``unrolled``
+    #: (through ``max_iters`` plain applications of the cell, without a solver).
+    gradient: str = "implicit"
+    #: Solver of the backward pass in implicit mode: ``fpi``, ``anderson`` or ``broyden``.
+    backward_solver: str = "anderson"
+    #: Iterations of the backward solver at most.
+    backward_max_iters: int = 12
+    #: Relative error below which a sample's backward solve has converged.
+    backward_tolerance: float = 1e-3
+    #: Iterates on the way to the equilibrium that a correction loss is taken at, evenly spread; ``unrolled`` gives
+    #: all unless this is 0.
+    n_corrections: int = 0
+    #: Random probes that estimate the size of the cell's Jacobian at the equilibrium; 0 for none.
+    n_probes: int = 0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_choice(self, "gradient", GRADIENTS)
+        check_choice(self, "backward_solver", SOLVERS)
+        check(self, "backward_max_iters", self.backward_max_iters >= 1, "at least 1")
+        check(self, "backward_tolerance", self.backward_tolerance >= 0, "at least 0")
+        check(self, "n_corrections", self.n_corrections >= 0, "at least 0")
+        check(self, "n_probes", self.n_probes >= 0, "at least 0")
 
 
 def to_namespace(model: ModelConfig, solver: SolverConfig) -> argparse.Namespace:

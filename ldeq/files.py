@@ -1,10 +1,12 @@
 """Files written whole or not at all, and read with a sentence about what is wrong with them."""
 
+import csv
+import hashlib
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,27 @@ def read_json_object(path: str | Path, expected: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: is no object but a {type(content).__name__}, {expected}")
     return content
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes an object, floats in full."""
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes one row a mapping under the names of all columns, floats in full; what a row lacks is empty."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def sha256_of(path: str | Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove_temporaries(folder: Path, deep: bool = True) -> None:

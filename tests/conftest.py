@@ -13,9 +13,9 @@ import pytest
 import torch
 from hypothesis import settings
 
-from ldeq import LDEQ, ModelConfig, SolverConfig, load_checkpoint
-from utils import bundled, report
-from utils.cli import run
+from ldeq import LDEQ, ModelConfig, SolverConfig, load_checkpoint, terminal
+from ldeq.command_line import run
+from utils import bundled
 
 # Files of tests run side by side (pyproject.toml), so each keeps to one core, and so do the processes that it starts.
 torch.set_num_threads(1)
@@ -26,7 +26,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # No test is about time, and one machine is busier than another.
 settings.register_profile("ldeq", deadline=None)
 settings.load_profile("ldeq")
-report.SECONDS_A_LINE = float("inf")
+terminal.SECONDS_A_LINE = float("inf")
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = {"injection_width": 8, "cell_base_width": 8, "cell_width_increment": 2, "cell_gn_groups": 2}
@@ -49,7 +49,7 @@ def golden_models() -> dict[str, LDEQ]:
 
 @pytest.fixture(scope="session")
 def wflw_near(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The golden WFLW pictures with landmarks near what ``anderson`` predicts."""
+    """The golden WFLW images with landmarks near what ``anderson`` predicts."""
     root = tmp_path_factory.mktemp("near") / "WFLW_near"
     shutil.copytree(GOLDEN / "WFLW", root)
     shutil.copytree(GOLDEN / "WFLW_near", root, dirs_exist_ok=True)

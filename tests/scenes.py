@@ -4,15 +4,16 @@ import cv2
 import numpy as np
 
 from assets.make_assets import Portrait, View
+from ldeq.face.boxes import tight_bbox
+from ldeq.face.landmarker import CropLandmarks
 from utils import bundled
-from utils.faces import Landmarks, tight_box
 
 PORTRAIT = Portrait(bundled.ASSETS / "portrait")
 SIZE = (480, 270)
 
 
 def head_mask():
-    mask = np.zeros(PORTRAIT.picture.shape[:2], np.uint8)
+    mask = np.zeros(PORTRAIT.image.shape[:2], np.uint8)
     (x, y), size = PORTRAIT.centre, PORTRAIT.size
     cv2.ellipse(mask, (int(x), int(y - 0.15 * size)), (int(0.62 * size), int(0.95 * size)), 0, 0, 360, 255, -1)
     return mask
@@ -36,15 +37,15 @@ class Scene:
         self._mask = head_mask()
 
     def frame(self, t):
-        """The picture, and landmarks (98, 2) of each head or None."""
-        picture = background(self._backdrop(t), self._size).astype(np.float32)
+        """The image, and landmarks (98, 2) of each head or None."""
+        image = background(self._backdrop(t), self._size).astype(np.float32)
         truths = self.truths(t)
         for view in self._views(t):
             if view is not None:
                 matrix = PORTRAIT._homography(view)
                 alpha = cv2.warpPerspective(self._mask, matrix, self._size)[..., None] / np.float32(255)
-                picture += alpha * (cv2.warpPerspective(PORTRAIT.picture, matrix, self._size) - picture)
-        return picture.astype(np.uint8), truths
+                image += alpha * (cv2.warpPerspective(PORTRAIT.image, matrix, self._size) - image)
+        return image.astype(np.uint8), truths
 
     def truths(self, t):
         found = []
@@ -82,9 +83,9 @@ class Oracle:
         #: Frame number → that the network is unsure of everything.
         self.unsure = lambda t: False
 
-    def detect(self, picture):
+    def detect(self, image):
         self.n_detections += 1
-        boxes = [tight_box(points) for points in self.scene.seen(self.t)]
+        boxes = [tight_bbox(points) for points in self.scene.seen(self.t)]
         return np.array(boxes).reshape(-1, 4)
 
     def locate(self, crops, faces):
@@ -101,7 +102,7 @@ class Oracle:
             found = near[0] if near else centre + side * (PORTRAIT.landmarks - PORTRAIT.centre) / PORTRAIT.size / 1.2
             points.append(np.clip((found @ crop.matrix[:, :2].T + crop.matrix[:, 2]) / 256, 0, 0.999))
             spreads.append(np.full(98, 0.02 if near and not self.unsure(self.t) else 0.2))
-        return Landmarks(np.array(points), np.array(spreads))
+        return CropLandmarks(np.array(points), np.array(spreads))
 
     def restart(self, *faces):
         self.known -= set(faces)

@@ -6,9 +6,9 @@ import pytest
 
 from datasets import crop_WFLW
 from datasets.wflw import SPLITS, WFLWDataset
-from datasets.wflw_original import crop_face, crop_square
+from datasets.wflw.original import crop_face, crop_square
+from ldeq.landmarks98 import N_LANDMARKS
 from tests.conftest import assert_refused
-from utils.landmarks98 import N_LANDMARKS
 
 ATTRIBUTES = ("largepose", "expression", "illumination", "makeup", "occlusion", "blur")
 
@@ -74,16 +74,16 @@ def test_every_split_can_be_evaluated_and_has_the_faces_of_its_attribute(crop, o
 
 
 def test_a_crop_shows_what_was_around_its_landmarks():
-    """A picture with a white dot on each landmark has, cropped, white dots on the landmarks that come with it."""
+    """An image with a white dot on each landmark has, cropped, white dots on the landmarks that come with it."""
     random = np.random.default_rng(1)
     points = random.integers(20, 180, (6, 2)).astype(float)
-    points[0] = (3, 60)  # so that the square leaves the picture
+    points[0] = (3, 60)  # so that the square leaves the image
     image = np.zeros((300, 400, 3), np.uint8)
     for x, y in points.astype(int):
         image[y - 1 : y + 2, x - 1 : x + 2] = 255
     crop, landmarks = crop_face(image, points)
     assert crop.shape == (256, 256, 3)
-    # Pixel i of a picture has its middle at i + 1/2; resizing scales these.
+    # Pixel i of an image has its middle at i + 1/2; resizing scales these.
     left, top, side = crop_square(points)
     assert left < 0
     at = (points - (left, top) + 0.5) * 256 / side - 0.5

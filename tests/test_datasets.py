@@ -10,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from datasets.cropping import crop, crop_matrix, to_frame
-from datasets.wflw import SPLITS, WFLWDataset, pad_to_landmarks
+from datasets.wflw import SPLITS, WFLWDataset
+from datasets.wflw.precropped import pad_to_landmarks
 from datasets.wflw_v import Clip, UnusableVideo, WFLWVDataset
 from ldeq import InputError
+from ldeq.face.crop import crop, crop_matrix, to_frame
+from ldeq.video.prefetch import Prefetched
+from ldeq.video.reading import VideoReader
+from ldeq.video.writing import VideoWriter
 from utils import bundled
-from utils.prefetch import Prefetched
-from utils.video import VideoReader, VideoWriter
 
 # -- cropping ----------------------------------------------------------------------------------------------------------
 
@@ -39,10 +41,10 @@ def test_the_box_fills_the_crop():
 
 def test_outside_the_frame_is_black():
     frame = np.full((100, 100, 3), 200, dtype=np.uint8)
-    picture = crop(frame, crop_matrix([-50, -50, 50, 50]))
-    assert picture.shape == (256, 256, 3)
-    assert (picture[:100, :100] == 0).all()
-    assert (picture[150:, 150:] == 200).all()
+    image = crop(frame, crop_matrix([-50, -50, 50, 50]))
+    assert image.shape == (256, 256, 3)
+    assert (image[:100, :100] == 0).all()
+    assert (image[150:, 150:] == 200).all()
 
 
 # -- WFLW --------------------------------------------------------------------------------------------------------------
@@ -55,27 +57,27 @@ def landmarks_in(left, top, right, bottom):
 
 
 def test_a_face_inside_its_crop_is_left_alone():
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8))
     points = landmarks_in(0.1, 0.1, 0.9, 0.9)
-    same, unmoved = pad_to_landmarks(picture, points)
-    assert same is picture
+    same, unmoved = pad_to_landmarks(image, points)
+    assert same is image
     np.testing.assert_array_equal(unmoved, points)
 
 
 @pytest.mark.parametrize("over", [0.0019, -0.0])
 def test_half_a_pixel_is_clipped(over):
-    picture = Image.new("RGB", (256, 256))
-    same, clipped = pad_to_landmarks(picture, landmarks_in(-over, -over, 1 + over, 1 + over))
-    assert same is picture
+    image = Image.new("RGB", (256, 256))
+    same, clipped = pad_to_landmarks(image, landmarks_in(-over, -over, 1 + over, 1 + over))
+    assert same is image
     assert clipped.min() == 0
     assert clipped.max() == 1
 
 
 def test_each_overflowing_side_is_padded():
-    picture = Image.new("RGB", (256, 256), (255, 255, 255))
+    image = Image.new("RGB", (256, 256), (255, 255, 255))
     # Left by 10.24 pixels → 11 + 8 of border; below by a tenth of one → 1 + 8, since another side asks for padding.
     points = landmarks_in(-0.04, 0.2, 0.8, 1.0004)
-    padded, moved = pad_to_landmarks(picture, points)
+    padded, moved = pad_to_landmarks(image, points)
     assert padded.size == (256, 256)
     expected = (points * 256 + (19, 0)) / (275, 265)
     np.testing.assert_allclose(moved, expected.clip(0, 1), rtol=1e-12)
@@ -87,9 +89,9 @@ def test_each_overflowing_side_is_padded():
 
 
 def test_an_overflow_of_half_a_pixel_exactly_is_padded():
-    picture = Image.new("RGB", (256, 256))
-    padded, _ = pad_to_landmarks(picture, landmarks_in(-0.5 / 256, 0.1, 0.9, 0.9))
-    assert padded is not picture
+    image = Image.new("RGB", (256, 256))
+    padded, _ = pad_to_landmarks(image, landmarks_in(-0.5 / 256, 0.1, 0.9, 0.9))
+    assert padded is not image
 
 
 def test_eye_corners_outside_the_crop_are_told_apart_by_the_padding(wflw):
@@ -106,7 +108,9 @@ def test_the_bundled_sample_reads():
         dataset = WFLWDataset(bundled.WFLW, split)
         for index in range(len(dataset)):
             image, landmarks = dataset[index]
-            assert image.shape == (3, 256, 256)
+            assert image.shape == (256, 256, 3)
+            assert image.dtype == np.uint8
+            assert landmarks.dtype == np.float32
             assert landmarks.shape == (98, 2)
             assert landmarks.min() >= 0
             assert landmarks.max() <= 1
@@ -132,7 +136,7 @@ def test_the_bundled_clips_show_what_is_annotated():
         landmarks = clip.landmarks
         assert len(frames) == len(landmarks)
         for frame, points in zip(frames, landmarks, strict=True):
-            assert frame.crop.shape == (256, 256, 3)
+            assert frame.image.shape == (256, 256, 3)
             height, width = frame.frame.shape[:2]
             assert (points > 0).all()
             assert (points < (width, height)).all()
@@ -142,7 +146,7 @@ def test_the_bundled_clips_show_what_is_annotated():
 
 
 def test_the_bundled_truth_follows_the_face():
-    """Pictures of the face, brought back by its landmarks to one place, are the same picture in every frame."""
+    """Images of the face, brought back by its landmarks to one place, are the same image in every frame."""
     clip = Clip(bundled.WFLW_V, "portrait-pan")
     template = clip.landmarks[0] - clip.landmarks[0].mean(axis=0) + 128
     aligned, held = [], []
@@ -151,8 +155,8 @@ def test_the_bundled_truth_follows_the_face():
         aligned.append(cv2.warpPerspective(frame.frame, matrix, (256, 256))[60:200, 80:180].astype(float))
         held.append(frame.frame[60:200, 180:280].astype(float))
 
-    def unrest(pictures):
-        return np.std(pictures, axis=0).mean()
+    def unrest(images):
+        return np.std(images, axis=0).mean()
 
     assert unrest(aligned) < 0.25 * unrest(held)
 

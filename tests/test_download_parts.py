@@ -16,23 +16,22 @@ from unittest.mock import Mock
 import av
 import numpy as np
 import pytest
-from tqdm import tqdm
 
-from datasets.wflw_v_download.annotations import Extent
-from datasets.wflw_v_download.videos import Clipped, DiskFull, Job, bring
+from datasets.wflw_v.download.annotations import Extent
+from datasets.wflw_v.download.videos import Clipped, DiskFull, Job, bring
 from ldeq import InputError
+from ldeq.fetch import Connection, Patience, fetch
+from ldeq.terminal import ProgressBar
+from ldeq.video.reading import VideoReader
 from tests.loopback import Answer, serving
 from tests.wflw_v_site import make_video, numbers_of, tar_of, zip_of
-from utils.download.backend import Connection
 from utils.download.cutting import cut
 from utils.download.failure import Failure, Kind, kind_of_message, kind_of_status
-from utils.download.fetch import Patience, fetch
 from utils.download.pytube_backend import PytubeBackend
 from utils.download.streams import Stream, choose
 from utils.download.unpack import unpack
 from utils.download.yt_dlp_backend import YtDlpBackend, is_original
-from utils.video import VideoReader
-from utils.workers import Done, Moved, Workers
+from utils.engine.workers import Done, Moved, Workers
 
 NOWAIT = Patience(retries=2, delay=0.01)
 QUICK = Connection(timeout=3.0)
@@ -143,7 +142,7 @@ def test_cutting_scales_and_keeps_odd_sizes(tmp_path):
 
 
 def test_a_cut_looks_like_its_source(tmp_path):
-    """On a real picture, decoded pixels of the clip are within about a grey level of the source's."""
+    """On a real image, decoded pixels of the clip are within about a grey level of the source's."""
     from utils import bundled
 
     source, target = bundled.WFLW_V / "videos" / "portrait-turn.mp4", tmp_path / "cut.mp4"
@@ -185,7 +184,7 @@ def damaged_portrait():
     return content[:middle] + bytes(end - middle) + content[end:]
 
 
-def test_a_damaged_frame_is_not_taken_for_the_picture(tmp_path):
+def test_a_damaged_frame_is_not_taken_for_the_image(tmp_path):
     source = tmp_path / "source.mp4"
     source.write_bytes(damaged_portrait())
     with pytest.raises(Failure, match=r"frame \d+ is damaged") as failed:
@@ -319,9 +318,9 @@ def test_fetching_goes_on_where_a_connection_broke(tmp_path):
     content = os.urandom(3_000_000)
     with serving() as server:
         server.answers["/file"] = Answer(content, break_after=1_200_000, n_breaks=2)
-        with tqdm(disable=False, file=io.StringIO()) as bar:
+        with ProgressBar(None, "B", "file") as bar:
             fetch(f"{server.url}/file", tmp_path / "file", QUICK, NOWAIT, bar)
-            assert bar.n == bar.total == len(content)
+            assert bar.n_done == len(content)
         assert server.ranges  # it did not begin anew
     assert (tmp_path / "file").read_bytes() == content
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -482,7 +481,7 @@ def test_a_full_disk_ends_the_run(tmp_path, monkeypatch):
     with serving() as server:
         server.answers["/clip.mp4"] = Answer(make_video(), "video/mp4")
         job = dataclasses.replace(job, address=f"{server.url}/clip.mp4")
-        for name in ("datasets.wflw_v_download.videos.cut", "yt_dlp.downloader.http.HttpFD.real_download"):
+        for name in ("datasets.wflw_v.download.videos.cut", "yt_dlp.downloader.http.HttpFD.real_download"):
             with monkeypatch.context() as patched:
                 patched.setattr(name, Mock(side_effect=full))
                 result = bring(dataclasses.replace(job, work=tmp_path / name), lambda n_bytes: None)
@@ -501,7 +500,7 @@ def test_a_full_disk_ends_the_run(tmp_path, monkeypatch):
     ],
 )
 def test_the_disk_and_the_connection_are_told_apart(error, is_full, tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.wflw_v_download.videos.make_backend", Mock(side_effect=error))
+    monkeypatch.setattr("datasets.wflw_v.download.videos.make_backend", Mock(side_effect=error))
     result = bring(Job("id", tmp_path, tmp_path / "work", Extent(8, (0, 0), (9, 9), 1), 4, 11, "x"), lambda n: None)
     assert isinstance(result, DiskFull) if is_full else result.kind is Kind.NETWORK
 

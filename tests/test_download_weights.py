@@ -1,15 +1,17 @@
 """Checkpoints by name: downloaded from where they are published, over loopback, and used by the evaluation."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 import test_LDEQ_WFLW
-from ldeq import InputError
+from ldeq import LDEQ, InputError, load_checkpoint, pretrained
+from ldeq.fetch import Patience
 from tests.conftest import GOLDEN, assert_refused
 from tests.loopback import Answer, make_certificate, serving
 from tests.test_download_wflw_v import serve_drive_file
-from utils import download_weights, weights
+from utils import download_weights
 
 FILE_ID = "1abcdefghijklmnopqrstuvwxyz_-"
 FAST = ("--retry_delay=0.01", "--timeout=3")
@@ -17,8 +19,8 @@ FAST = ("--retry_delay=0.01", "--timeout=3")
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "FOLDER", tmp_path / "weights")
-    return tmp_path / "weights"
+    monkeypatch.setenv("LDEQ_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "weights"
 
 
 @pytest.fixture
@@ -33,8 +35,6 @@ def sources(tmp_path):
 def test_from_another_address_and_into_the_evaluation(sources, folder, run_script, tmp_path):
     server, path = sources
     evaluate = ("--workers=0", "--split=test_blur", "--landmark_model_weights=wflw", f"--output_dir={tmp_path / 'out'}")
-    assert_refused(run_script(test_LDEQ_WFLW.main, *evaluate), "download_weights.py wflw")
-
     server.answers["/final.pth.tar"] = Answer((GOLDEN / "anderson.pth.tar").read_bytes(), break_after=9000, n_breaks=1)
     status, out, err = run_script(download_weights.main, "wflw", f"--sources={path}", *FAST)
     assert (status, err) == (0, "")
@@ -65,9 +65,46 @@ def test_what_is_no_checkpoint_gets_no_name(answer, named, sources, folder, run_
 
 def test_a_path_is_a_path(tmp_path):
     for path in ("./wflw", "some/wflw_v", str(tmp_path)):
-        assert weights.resolve(path) == path
-    with pytest.raises(InputError, match="not downloaded yet"):
-        weights.resolve("wflw_v")
+        assert pretrained.resolve(path, load_checkpoint) == Path(path)
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.delenv("LDEQ_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert pretrained.path_of("wflw") == tmp_path / "xdg" / "ldeq" / "weights" / "wflw.pth.tar"
+    monkeypatch.setenv("LDEQ_HOME", str(tmp_path / "home"))
+    assert pretrained.path_of("wflw") == tmp_path / "home" / "weights" / "wflw.pth.tar"
+
+
+def test_weights_of_a_clone_stay_in_use(folder, monkeypatch, tmp_path):
+    """Earlier versions put them into ``weights/`` of the clone."""
+    monkeypatch.setattr(pretrained, "_PACKAGE", tmp_path / "clone" / "ldeq")
+    earlier = tmp_path / "clone" / "weights" / "wflw.pth.tar"
+    assert pretrained.path_of("wflw") == folder / "wflw.pth.tar"
+    earlier.parent.mkdir(parents=True)
+    shutil.copyfile(GOLDEN / "anderson.pth.tar", earlier)
+    assert pretrained.path_of("wflw") == earlier
+    assert LDEQ.from_pretrained("wflw").solver_config.solver == "anderson"
+
+
+def test_a_name_is_fetched_at_its_first_use(sources, folder, monkeypatch):
+    server, _ = sources
+    server.answers["/final.pth.tar"] = Answer((GOLDEN / "fpi.pth.tar").read_bytes())
+    monkeypatch.setattr(pretrained, "_published", lambda name, connection: f"{server.url}/final.pth.tar")
+    assert LDEQ.from_pretrained("wflw_v").solver_config.solver == "fpi"
+    assert (folder / "wflw_v.pth.tar").is_file()
+    n_requests = len(server.requests)
+    LDEQ.from_pretrained("wflw_v")
+    assert len(server.requests) == n_requests
+
+    monkeypatch.setattr(pretrained, "Patience", lambda: Patience(0, 0.0))
+    server.answers.clear()
+    with pytest.raises(InputError, match=server.url):
+        LDEQ.from_pretrained("wflw")
+
+
+def test_the_bundled_network_is_there_without_a_download():
+    assert LDEQ.from_pretrained().config.n_keypoints == 98
 
 
 def test_names_that_are_none(run_script, tmp_path):

@@ -141,7 +141,7 @@ def test_an_archive_is_kept_until_its_clips_are_checked(server, download, root, 
     site = Site(server, 2, tmp_path)
     publish_archive(site, site.ids)
     with monkeypatch.context() as patched:
-        patched.setattr("datasets.wflw_v_download.run.read_extent", Mock(side_effect=KeyboardInterrupt))
+        patched.setattr("datasets.wflw_v.download.run.read_extent", Mock(side_effect=KeyboardInterrupt))
         assert download(site, "--source=archive")[0] == 130
     server.requests.clear()
     assert download(site, "--source=archive")[0] == 0

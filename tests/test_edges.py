@@ -19,15 +19,17 @@ from datasets.wflw import WFLWDataset
 from datasets.wflw_v import Clip, WFLWVDataset
 from ldeq import InputError, load_checkpoint, save_checkpoint
 from ldeq.files import remove_temporaries, written_whole
+from ldeq.run_folder import make_output_folder
+from ldeq.video.media import read_image
+from ldeq.video.reading import VideoReader
+from ldeq.video.sources import open_source
+from ldeq.video.window import Window
+from ldeq.video.writing import VideoWriter
 from tests.conftest import GOLDEN, make_small_model
 from tests.test_training import TINY, no_more_space
 from utils import bundled
-from utils.display import Window
-from utils.evaluation import predict_pictures
-from utils.media import read_picture
-from utils.results import VideoRun, make_output_folder
-from utils.sources import open_source
-from utils.video import VideoReader, VideoWriter
+from utils.engine.evaluation import predict_images
+from utils.runs.videos import VideoRun
 
 
 def results(folder):
@@ -66,11 +68,11 @@ def test_lists_with_a_byte_order_mark(wflw, wflw_v):
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
-def test_pictures_of_other_modes(mode, wflw):
-    with Image.open(wflw / "test" / "1.jpg") as picture:
-        picture.convert(mode).save(wflw / "test" / "1.jpg", format="TIFF")
+def test_images_of_other_modes(mode, wflw):
+    with Image.open(wflw / "test" / "1.jpg") as image:
+        image.convert(mode).save(wflw / "test" / "1.jpg", format="TIFF")
     image, _ = WFLWDataset(wflw, "test")[1]
-    assert image.shape == (3, 256, 256)
+    assert image.shape == (256, 256, 3)
 
 
 def test_sixteen_bits_are_refused_and_not_clipped(wflw):
@@ -94,11 +96,11 @@ def test_the_network_does_not_run_for_a_score_that_cannot_be(wflw, run_script, w
 
 
 @pytest.mark.parametrize("workers", [0, 1, 5])
-def test_pictures_come_in_order_and_few_ahead(workers, wflw):
+def test_images_come_in_order_and_few_ahead(workers, wflw):
     dataset = WFLWDataset(bundled.WFLW, "test")
     made, waiting = [], []
 
-    class Watched(torch.utils.data.Dataset):
+    class Watched:
         def __len__(self):
             return 24
 
@@ -113,7 +115,7 @@ def test_pictures_come_in_order_and_few_ahead(workers, wflw):
         seen.append(len(output.keypoints))
         waiting.append(len(made) - sum(seen))
 
-    found = predict_pictures(model, Watched(), batch_size=5, workers=workers, on_batch=on_batch)
+    found = predict_images(model, Watched(), batch_size=5, workers=workers, on_batch=on_batch)
     assert seen == [5, 5, 5, 5, 4]
     assert max(waiting) <= 6
     np.testing.assert_allclose(found.predicted[:6], found.predicted[18:], atol=1e-5)
@@ -174,7 +176,7 @@ def test_ids_are_printed_and_plotted_as_they_are(id, wflw_v, run_script, weights
     "words",
     [
         ["--videos=hardE5", "-hard-D4"],
-        ["--video", "hardE5", "-hard-D4", "--rwr", "1"],
+        ["--videos", "hardE5", "-hard-D4", "--rwr", "1"],
         ["--videos", "hardE5", "--rwr=1", "--videos", "-hard-D4"],
     ],
 )
@@ -187,8 +189,8 @@ def test_ways_to_name_videos(words):
     [
         (["--videos", "--rwr", "1"], "expected at least one id"),
         (["--videos", ""], "expected at least one id"),
-        (["--device=meta"], "--device meta"),
-        (["--device=hpu"], "--device hpu"),
+        (["--device=meta"], "device 'meta'"),
+        (["--device=hpu"], "device 'hpu'"),
         (["--WFLW_V_batch_size=100000000000000000000000"], "--WFLW_V_batch_size"),
     ],
 )
@@ -262,7 +264,7 @@ def test_results_of_another_script_are_kept(wflw_v, run_script, weights, tmp_pat
             if other is not owner:
                 status, _, err = run_script(other.main, *flags, out)
                 assert status == 2
-                assert f"holds results of {owner.SCRIPT}, expected another --output_dir" in err
+                assert f"holds results of {owner.__name__}, expected another --output_dir" in err
         assert before == {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
 
 
@@ -384,7 +386,7 @@ def test_only_our_own_leftovers_are_removed(tmp_path):
 def test_benchmarks_refuse_in_a_sentence(benchmark, run_script):
     status, _, err = run_script(benchmark.main, "--device=tpu")
     assert status == 2
-    assert "--device tpu" in err
+    assert "device 'tpu'" in err
 
 
 def test_saved_checkpoints_are_the_same_bytes(tmp_path):
@@ -447,20 +449,20 @@ def test_frames_too_large_for_h264_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_picture_that_is_none_or_too_large(tmp_path, monkeypatch):
-    (tmp_path / "a.png").write_bytes(b"no picture")
+def test_a_image_that_is_none_or_too_large(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(b"no image")
     (tmp_path / "b.png").touch()
-    assert read_picture(tmp_path / "a.png") is None
-    assert read_picture(tmp_path / "b.png") is None
-    picture = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
-    Image.fromarray(picture).save(tmp_path / "c.png")
-    assert np.array_equal(read_picture(tmp_path / "c.png"), picture)
+    assert read_image(tmp_path / "a.png") is None
+    assert read_image(tmp_path / "b.png") is None
+    image = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "c.png")
+    assert np.array_equal(read_image(tmp_path / "c.png"), image)
 
     def too_large(*arguments):
         raise cv2.error("Image is larger than CV_IO_MAX_IMAGE_PIXELS")
 
     monkeypatch.setattr(cv2, "imdecode", too_large)
-    assert read_picture(tmp_path / "c.png") is None
+    assert read_image(tmp_path / "c.png") is None
 
 
 def test_closing_the_window_asks_to_stop(monkeypatch):

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
+from ldeq.face.detectors import DlibDetector
+from ldeq.face.given import GivenFaces
+from ldeq.face.landmarker import CropLandmarks
+from ldeq.face.settings import TrackingSettings
+from ldeq.face.shots import ShotDetector
+from ldeq.face.tracker import FaceTracker
 from tests.scenes import Oracle, Scene, background, size_of, view
-from utils.detectors import DlibDetector
-from utils.face_tracking import FaceTracker, TrackingSettings
-from utils.faces import Landmarks
-from utils.given_boxes import GivenFaces
-from utils.shots import ShotDetector
 
 
 def follow(scene, n_frames, settings=None, oracle=None, detector=None, **options):
@@ -18,9 +19,9 @@ def follow(scene, n_frames, settings=None, oracle=None, detector=None, **options
     history = []
     for t in range(n_frames):
         oracle.t = t
-        picture, truths = scene.frame(t)
+        image, truths = scene.frame(t)
         found = {}
-        for face in tracker.step(picture):
+        for face in tracker.step(image):
             errors = [
                 np.inf if truth is None else np.linalg.norm(face.landmarks - truth, axis=1).mean() / size_of(truth)
                 for truth in truths
@@ -147,15 +148,15 @@ def test_a_shot_change_ends_identities():
 def test_brightness_is_no_shot_change():
     scene = Scene(lambda t: [view(200, 130, 100)])
     tracker = FaceTracker(Oracle(scene), Oracle(scene))
-    picture, _ = scene.frame(0)
+    image, _ = scene.frame(0)
     for gain in (1.0, 0.5, 1.3, 0.3, 1.0):
-        assert [face.id for face in tracker.step(np.clip(picture * gain, 0, 255).astype(np.uint8))] == [1]
+        assert [face.id for face in tracker.step(np.clip(image * gain, 0, 255).astype(np.uint8))] == [1]
     assert tracker.n_cuts == 0
 
 
-def cuts(pictures):
+def cuts(images):
     shots = ShotDetector()
-    return [number for number, picture in enumerate(pictures) if shots.is_cut(picture)]
+    return [number for number, image in enumerate(images) if shots.is_cut(image)]
 
 
 def test_dark_frames_with_noise_are_no_shot_changes():
@@ -227,7 +228,7 @@ def test_a_face_that_drifts_is_corrected_by_the_detector():
             points = [truth + np.array([self.drift[face], 0]) for face in faces]
             pairs = zip(points, crops, strict=True)
             fractions = [(p @ crop.matrix[:, :2].T + crop.matrix[:, 2]) / 256 for p, crop in pairs]
-            return Landmarks(np.array(fractions), np.full((len(crops), 98), 0.02))
+            return CropLandmarks(np.array(fractions), np.full((len(crops), 98), 0.02))
 
         def restart(self, *faces):
             for face in faces:
@@ -239,8 +240,8 @@ def test_a_face_that_drifts_is_corrected_by_the_detector():
     errors, restarts = [], []
     for t in range(25):
         oracle.t = t
-        picture, (truth,) = scene.frame(t)
-        (face,) = tracker.step(picture)
+        image, (truth,) = scene.frame(t)
+        (face,) = tracker.step(image)
         assert face.id == 1
         errors.append(float(np.abs(face.landmarks - truth).mean()))
         restarts.append(face.restarted)
@@ -269,7 +270,7 @@ def test_given_boxes_restart_only_after_a_gap():
     del boxes[2][2]
     scene = Scene(lambda t: [view(200, 130, 100)])
     faces = GivenFaces(Oracle(scene), boxes)
-    picture, _ = scene.frame(0)
-    found = [{face.id: face.restarted for face in faces.step(picture)} for _ in range(7)]
+    image, _ = scene.frame(0)
+    found = [{face.id: face.restarted for face in faces.step(image, index)} for index in range(7)]
     first, on = {1: True, 2: True}, {1: False, 2: False}
     assert found == [first, on, {1: False}, {1: False, 2: True}, on, on, {}]

@@ -4,12 +4,14 @@ import dataclasses
 import gc
 import weakref
 
+import numpy as np
 import pytest
 import torch
 
 from datasets.wflw import WFLWDataset
-from ldeq import LDEQ, GradientConfig, InputError, ModelConfig, SolverConfig, load_checkpoint
-from ldeq.gradients import BackwardSolve, solve_backward
+from ldeq import LDEQ, GradientConfig, InputError, ModelConfig, SolverConfig
+from ldeq.model.gradients import BackwardSolve, solve_backward
+from ldeq.model.normalisation import normalise
 from utils import bundled
 
 TINY = {
@@ -168,25 +170,25 @@ def test_jfb_points_the_same_way(variant):
 @pytest.mark.slow
 def test_jfb_points_the_same_way_on_the_trained_network():
     """And that has an equilibrium to differentiate, which plain steps find as well."""
-    model = load_checkpoint(bundled.WEIGHTS).eval()
+    model = LDEQ.from_pretrained().eval()
     faces = WFLWDataset(bundled.WFLW, "test")
-    pictures, truth = zip(*(faces[index] for index in (1, 6)), strict=True)
+    images, truth = zip(*(faces[index] for index in (1, 6)), strict=True)
     solver = SolverConfig(max_iters=30, rel_diff_target=1e-4)
 
     def gradient_of(gradient: GradientConfig) -> torch.Tensor:
         model.zero_grad()
-        output = model(torch.stack(pictures), solver_config=solver, gradient=gradient)
+        output = model(normalise(images), solver_config=solver, gradient=gradient)
         assert (output.stats.rel_error < 1e-3).all()
-        torch.nn.functional.l1_loss(output.keypoints, torch.stack(truth)).backward()
+        torch.nn.functional.l1_loss(output.keypoints, torch.from_numpy(np.stack(truth))).backward()
         if gradient.gradient == "implicit":
-            assert not output.attached.backward.replaced.any()
+            assert not output.aux.backward.replaced.any()
         return torch.cat([weight.grad.flatten() for weight in model.parameters()])
 
     jfb, implicit = gradient_of(JFB), gradient_of(GradientConfig(backward_max_iters=30))
     assert torch.cosine_similarity(jfb, implicit, dim=0) > 0.5
     with torch.no_grad():
-        plain = model(torch.stack(pictures), solver_config=SolverConfig(solver="fpi", max_iters=60))
-        solved = model(torch.stack(pictures), solver_config=solver)
+        plain = model(normalise(images), solver_config=SolverConfig(solver="fpi", max_iters=60))
+        solved = model(normalise(images), solver_config=solver)
     torch.testing.assert_close(plain.keypoints, solved.keypoints, atol=1e-3, rtol=0)
 
 
@@ -203,7 +205,7 @@ def test_the_output_does_not_depend_on_whether_a_gradient_is_wanted(gradient, la
     assert torch.equal(found.keypoints, expected.keypoints)
     assert found.keypoints.requires_grad
     assert not expected.keypoints.requires_grad
-    assert expected.attached is None
+    assert expected.aux is None
 
 
 def test_a_batch_has_the_mean_of_its_samples_gradients():
@@ -216,7 +218,7 @@ def test_a_batch_has_the_mean_of_its_samples_gradients():
         model.zero_grad()
         output = model(images[rows], gradient=config)
         (output.keypoints - target[rows]).square().sum().backward()
-        return torch.cat([weight.grad.flatten() for weight in model.parameters()]), output.attached.backward.stats
+        return torch.cat([weight.grad.flatten() for weight in model.parameters()]), output.aux.backward.stats
 
     together, stats = gradient_of(slice(0, 3))
     alone = [gradient_of(slice(row, row + 1)) for row in range(3)]
@@ -253,7 +255,7 @@ def test_a_graph_is_freed_without_a_backward_pass():
     try:
         output = model(inputs()[0], gradient=IMPLICIT)
         z = weakref.ref(output.z_star)
-        graph = weakref.ref(output.attached)
+        graph = weakref.ref(output.aux)
         del output
         assert z() is None
         assert graph() is None
@@ -271,9 +273,9 @@ def test_the_jacobian_estimate_is_its_frobenius_norm():
     jacobian = torch.autograd.functional.jacobian(lambda z: model.cell(z, injection), z, vectorize=True)
     size = z.numel()
     expected = float(jacobian.reshape(size, size).square().sum() / size)
-    assert output.attached.jacobian_norm.item() == pytest.approx(expected, rel=0.1)
+    assert output.aux.jacobian_norm.item() == pytest.approx(expected, rel=0.1)
     # It can be minimised.
-    output.attached.jacobian_norm.mean().backward()
+    output.aux.jacobian_norm.mean().backward()
     assert model.cell.head.conv.weight.grad.norm() > 0
 
 
@@ -282,8 +284,8 @@ def test_corrections_have_gradients(gradient):
     model = tiny_model()
     config = GradientConfig(gradient=gradient, n_corrections=2)
     output = model(inputs()[0], gradient=config, solver_config=SolverConfig(max_iters=5, rel_diff_target=0.0))
-    assert len(output.attached.corrections) == (4 if gradient == "unrolled" else 2)
-    for z in output.attached.corrections:
+    assert len(output.aux.corrections) == (4 if gradient == "unrolled" else 2)
+    for z in output.aux.corrections:
         model.zero_grad()
         z.sum().backward(retain_graph=True)
         assert model.tail[0].conv.weight.grad.norm() > 0

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils import metrics
-from utils.metrics import failure_rate_and_auc, frame_flicker, image_nme, video_nme, video_nmf
+from ldeq import metrics
+from ldeq.metrics import failure_rate_and_auc, frame_flicker, image_nme, video_nme, video_nmf
 
 
 @pytest.fixture

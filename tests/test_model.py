@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from ldeq import InputError, ModelConfig, SolverConfig
-from ldeq.heatmaps import linear, read_keypoints, softargmax
-from ldeq.images import denormalise, normalise
+from ldeq.model.heatmaps import linear, read_keypoints, softargmax
+from ldeq.model.normalisation import denormalise, normalise
 from tests.conftest import SMALL, make_small_model, random_images
 
 # -- heatmaps ----------------------------------------------------------------------------------------------------------
@@ -49,10 +49,10 @@ def test_uncertainty_is_the_standard_deviation(sigma):
 
 
 def test_images_survive_normalisation():
-    pictures = torch.randint(0, 256, (3, 8, 9, 3), dtype=torch.uint8).numpy()
-    images = normalise(list(pictures))
-    assert images.shape == (3, 3, 8, 9)
-    assert (denormalise(images) == pictures).all()
+    images = torch.randint(0, 256, (3, 8, 9, 3), dtype=torch.uint8).numpy()
+    normalised = normalise(list(images))
+    assert normalised.shape == (3, 3, 8, 9)
+    assert (denormalise(normalised) == images).all()
 
 
 # -- the network -------------------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def test_z0_is_where_the_solve_starts():
 
 @pytest.mark.parametrize("solver", ["fpi", "anderson", "broyden"])
 @torch.no_grad()
-def test_a_picture_does_not_depend_on_its_batch(solver):
+def test_a_image_does_not_depend_on_its_batch(solver):
     model = make_small_model(solver={"solver": solver, "max_iters": 6, "rel_diff_target": 1e-2})
     images = random_images(4)
     together = model(images)

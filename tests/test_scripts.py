@@ -20,7 +20,7 @@ from PIL import Image
 
 import test_LDEQ_WFLW
 import test_LDEQ_WFLW_V
-from ldeq import LDEQ
+from ldeq import LDEQ, pretrained
 from tests.conftest import GOLDEN, assert_refused
 from tests.test_datasets import DAMAGES, damaged_video
 from utils import bundled
@@ -60,10 +60,9 @@ def video_run(run_script, tmp_path):
 def test_wflw_without_arguments_has_the_bundled_weights(wflw_run, tmp_path):
     status, out, err = wflw_run()
     assert (status, err) == (0, "")
-    assert bundled.WEIGHTS_NOTE in out
+    assert pretrained.BUNDLED_NOTE in out
     assert "assets/WFLW" in out
-    assert "3.92" in out
-    assert "2,500 images" in out
+    assert "3.92" not in out, "the paper's figure stands beside ours only where the data are the paper's"
     folder = tmp_path / "out"
     found = results(folder)
     assert found["weights"].endswith("synthetic.pth.tar")
@@ -92,11 +91,13 @@ def test_splits_and_worker_processes(wflw_run, tmp_path):
 
 def test_images_are_not_held_in_memory(wflw_run, monkeypatch):
     """A data set makes its items when they are asked for, and no more than a batch of them is alive."""
-    from datasets import wflw
+    from datasets.wflw import precropped
 
     read = []
-    monkeypatch.setattr(wflw, "_read_picture", lambda path, real=wflw._read_picture: read.append(path) or real(path))
-    dataset = wflw.WFLWDataset(bundled.WFLW, "test")
+    monkeypatch.setattr(
+        precropped, "_read_image", lambda path, real=precropped._read_image: read.append(path) or real(path)
+    )
+    dataset = precropped.WFLWDataset(bundled.WFLW, "test")
     assert not read
     dataset[0]
     assert len(read) == 1
@@ -179,7 +180,7 @@ def test_unreadable_images_are_all_named(workers, wflw, wflw_run, tmp_path):
     Image.new("RGB", (128, 128)).save(wflw / "test_blur" / "0.jpg")
     outcome = wflw_run(f"--dataset_path={wflw}", f"--workers={workers}", "--batch_size=2")
     images = [wflw / "test" / "1.jpg", wflw / "test" / "4.jpg", wflw / "test_blur" / "0.jpg"]
-    assert_refused(outcome, *images, "cannot be read as a picture", "128x128, expected a 256x256 crop")
+    assert_refused(outcome, *images, "cannot be read as an image", "128x128, expected a 256x256 crop")
     assert not list((tmp_path / "out").glob("*"))
 
 
@@ -189,8 +190,8 @@ def test_unreadable_images_are_all_named(workers, wflw, wflw_run, tmp_path):
         (["--batch_size=0"], "--batch_size: '0' is not a whole number of at least 1"),
         (["--batch_size=many"], "--batch_size"),
         (["--workers=-1"], "--workers"),
-        (["--device=tpu"], "--device tpu"),
-        (["--device=cuda:7"], "--device cuda:7"),
+        (["--device=tpu"], "device 'tpu'"),
+        (["--device=cuda:7"], "device 'cuda:7'"),
         (["--precision=fp8"], "--precision"),
         (["--stop_criterion=never"], "--stop_criterion"),
         (["--summary=perhaps"], "'perhaps' is neither true"),
@@ -267,7 +268,7 @@ def test_wflw_v_report(video_run, tmp_path):
 
 
 def test_annotated_frames_show_truth_and_prediction(video_run, tmp_path):
-    from utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR
+    from ldeq.drawing import PREDICTION_COLOUR, TRUTH_COLOUR
 
     video_run("--WFLW_V_split=easy", "--videos", "portrait-pan", "--plot")
     truth = np.load(bundled.WFLW_V / "landmarks" / "portrait-pan.npy")
@@ -299,17 +300,18 @@ def test_results_do_not_depend_on_batches_order_or_workers(rwr, video_run, wflw_
 
 
 def test_iteration_counts_do_not_depend_on_batches(wflw_v):
-    from datasets.wflw_v import WFLWVDataset
-    from ldeq import VideoTracker, load_checkpoint
-    from utils.evaluation import track_videos
+    from datasets.wflw_v import Clip, WFLWVDataset
+    from ldeq import RecurrentLDEQ, load_checkpoint
+    from utils.engine.evaluation import track_videos
 
     model = load_checkpoint(GOLDEN / "broyden.pth.tar")
 
     def iterations(clips, batch_size, workers):
         batches, frames, counts = [], [], {}
         for _ in track_videos(
-            VideoTracker(model, rwr=False),
+            RecurrentLDEQ(model, rwr=False),
             clips,
+            Clip.frames,
             batch_size=batch_size,
             workers=workers,
             on_batch=lambda output: batches.append(output.stats.n_iters.tolist()),
@@ -424,7 +426,7 @@ def test_wflw_v_flags(arguments, named, video_run):
 def test_show_without_a_display(video_run, monkeypatch):
     for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(variable, raising=False)
-    assert_refused(video_run("--show"), "--show", "display")
+    assert_refused(video_run("--show"), "no window", "display")
 
 
 # -- interrupted runs --------------------------------------------------------------------------------------------------
@@ -432,7 +434,7 @@ def test_show_without_a_display(video_run, monkeypatch):
 
 def break_after(monkeypatch, n_videos):
     """Ends the run as a power cut does, when so many videos are on disk."""
-    from utils.results import VideoRun
+    from utils.runs.videos import VideoRun
 
     real, done = VideoRun.add, []
 
@@ -548,7 +550,7 @@ def test_as_a_process_from_another_folder(script, flags, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "error" not in done.stderr
-    assert bundled.WEIGHTS_NOTE in done.stdout
+    assert pretrained.BUNDLED_NOTE in done.stdout
     (folder,) = (tmp_path / "results" / script[:-3]).iterdir()
     assert (folder / "results.json").is_file()
 

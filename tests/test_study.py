@@ -9,10 +9,10 @@ import torch
 from scipy.signal import lfilter
 
 from benchmarks import study_rwr
-from ldeq import VideoTracker, save_checkpoint
+from ldeq import RecurrentLDEQ, save_checkpoint
+from ldeq.metrics import video_nme, video_nmf
+from ldeq.smoothing import exponential_average, kalman, median, one_euro, savitzky_golay
 from tests.conftest import GOLDEN, make_small_model, random_images
-from utils.filters import exponential_average, kalman, median, one_euro, savitzky_golay
-from utils.metrics import video_nme, video_nmf
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_fixed_point_iterations_without_the_last_step_are_not_made_twice():
     names = list(trackers)
     assert [name for name in names if "without" in name] == ["RwR, 1 iteration, without the last step"]
     model = make_small_model(solver={"solver": "fpi"})
-    one, two = VideoTracker(model, max_iters=1), VideoTracker(model, max_iters=2, take_one_less_inference_step=True)
+    one, two = RecurrentLDEQ(model, max_iters=1), RecurrentLDEQ(model, max_iters=2, take_one_less_inference_step=True)
     for frame in random_images(6).split(2):
         found, same = (tracker.step(frame, ["a", "b"]).keypoints for tracker in (one, two))
         torch.testing.assert_close(found, same, atol=1e-6, rtol=0)

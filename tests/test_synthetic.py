@@ -21,7 +21,7 @@ from datasets.synthetic.landmarks import LandmarkModel, Projection, pupil
 from datasets.synthetic.raster import rasterise
 from datasets.wflw import SPLITS, WFLWDataset
 from datasets.wflw_v import WFLWVDataset
-from utils.landmarks98 import MIRRORED
+from ldeq.landmarks98 import MIRRORED
 
 ROOT = Path(__file__).parent.parent
 
@@ -203,7 +203,7 @@ def test_data_sets_are_read_as_the_real_ones(tmp_path, run_script):
     faces = SyntheticFaces(0, crop_jitter=1.0, pictures_per_person=4)
     for index in (6, 17):  # each of another process
         expected = faces.draw(index)
-        difference = train.picture(index).astype(float) - expected.image
+        difference = train[index][0].astype(float) - expected.image
         inside = (expected.landmarks >= 0).all() and (expected.landmarks <= 1).all()
         assert not inside or np.abs(difference).mean() < 4  # JPEG
     test = WFLWDataset(tmp_path / "WFLW", "test")

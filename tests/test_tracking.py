@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from ldeq import VideoTracker
-from ldeq.tracking import track
+from ldeq import RecurrentLDEQ
+from ldeq.recurrence import step_streams
 from tests.conftest import make_small_model, random_images
 
 
@@ -19,7 +19,7 @@ def follow(tracker, videos, batch_size):
     """{name: keypoints (frames, 98, 2)} and {name: iterations}, and the batch sizes that there were."""
     keypoints, iterations, sizes, ended = {}, {}, [], []
     collate = torch.stack
-    for batch in track(tracker, list(videos), lambda name: iter(videos[name]), collate, batch_size):
+    for batch in step_streams(tracker, list(videos), lambda name: iter(videos[name]), collate, batch_size):
         sizes.append(len(batch.streams))
         ended += batch.ended
         for row, name in enumerate(batch.streams):
@@ -38,7 +38,7 @@ def videos():
 @pytest.mark.parametrize("rwr", [True, False])
 def test_batches_and_order_do_not_matter(rwr, model, videos):
     def tracker():
-        return VideoTracker(model, rwr=rwr, max_iters=2)
+        return RecurrentLDEQ(model, rwr=rwr, max_iters=2)
 
     alone, iterations, sizes = follow(tracker(), videos, 1)
     assert max(sizes) == 1
@@ -54,7 +54,7 @@ def test_batches_and_order_do_not_matter(rwr, model, videos):
 
 def test_recurrence_hands_on_the_equilibrium(model):
     images = random_images(2)
-    tracker = VideoTracker(model, max_iters=1)
+    tracker = RecurrentLDEQ(model, max_iters=1)
     first, second = (tracker.step(image[None], ["v"]) for image in images)
     short = dataclasses.replace(model.solver_config, max_iters=1)
     expected = model(images[:1], None, short)
@@ -65,20 +65,20 @@ def test_recurrence_hands_on_the_equilibrium(model):
 def test_one_step_less_leaves_the_solvers_iterate(model):
     image = random_images(1)
     less = dataclasses.replace(model.solver_config, max_iters=1, take_one_less_inference_step=True)
-    found = VideoTracker(model, max_iters=1, take_one_less_inference_step=True).step(image, [0])
+    found = RecurrentLDEQ(model, max_iters=1, take_one_less_inference_step=True).step(image, [0])
     torch.testing.assert_close(found.z_star, model(image, None, less).z_star)
 
 
 def test_frame_by_frame_is_the_model_itself(model):
     images = random_images(2)
-    tracker = VideoTracker(model, rwr=False)
+    tracker = RecurrentLDEQ(model, rwr=False)
     for image in images:
         torch.testing.assert_close(tracker.step(image[None], ["v"]).z_star, model(image[None]).z_star)
 
 
 def test_a_reset_stream_starts_anew(model):
     image, other = random_images(2)
-    tracker = VideoTracker(model)
+    tracker = RecurrentLDEQ(model)
     first = tracker.step(image[None], ["v"]).keypoints
     tracker.step(other[None], ["v"])
     tracker.reset("v", "unknown")
@@ -87,10 +87,10 @@ def test_a_reset_stream_starts_anew(model):
 
 def test_streams_of_one_batch_may_be_at_different_frames(model):
     images = random_images(3)
-    tracker = VideoTracker(model)
+    tracker = RecurrentLDEQ(model)
     tracker.step(images[:1], ["old"])
     together = tracker.step(images[1:], ["new", "old"])
-    apart = VideoTracker(model)
+    apart = RecurrentLDEQ(model)
     apart.step(images[:1], ["old"])
     torch.testing.assert_close(together.keypoints[1:], apart.step(images[2:], ["old"]).keypoints, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(together.keypoints[:1], apart.step(images[1:2], ["new"]).keypoints, rtol=1e-5, atol=1e-6)
@@ -98,7 +98,7 @@ def test_streams_of_one_batch_may_be_at_different_frames(model):
 
 def test_a_full_first_solve_beside_streams_under_way(model):
     images = random_images(4)
-    tracker = VideoTracker(model, full_first_solve=True)
+    tracker = RecurrentLDEQ(model, full_first_solve=True)
     torch.testing.assert_close(tracker.step(images[:1], ["b"]).z_star, model(images[:1]).z_star)
     mixed = tracker.step(images[1:], ["a", "b", "c"])
     assert mixed.stats.n_iters[1] == 1
@@ -111,14 +111,14 @@ def test_a_full_first_solve_beside_streams_under_way(model):
 def test_in_explicit_mode_only_the_start_changes():
     model = make_small_model(model_mode="explicit", explicit_depth=2)
     images = random_images(2)
-    tracker = VideoTracker(model)
+    tracker = RecurrentLDEQ(model)
     first = tracker.step(images[:1], ["v"])
     torch.testing.assert_close(first.z_star, model(images[:1]).z_star)
     torch.testing.assert_close(tracker.step(images[1:], ["v"]).z_star, model(images[1:], first.z_star).z_star)
 
 
 def test_the_batch_criterion_reaches_the_solver(model):
-    tracker = VideoTracker(model, rwr=False, stop_criterion="batch")
+    tracker = RecurrentLDEQ(model, rwr=False, stop_criterion="batch")
     stats = tracker.step(random_images(3), [0, 1, 2]).stats
     assert len(set(stats.n_iters.tolist())) == 1
 
@@ -126,30 +126,30 @@ def test_the_batch_criterion_reaches_the_solver(model):
 @pytest.mark.parametrize("names", [["a"], ["a", "a"]])
 def test_names_must_be_one_an_image(names, model):
     with pytest.raises(ValueError, match="expected one different name each"):
-        VideoTracker(model).step(random_images(2), names)
+        RecurrentLDEQ(model).step(random_images(2), names)
 
 
 def test_a_tracker_forgets_streams_that_ended(model, videos):
-    tracker = VideoTracker(model)
+    tracker = RecurrentLDEQ(model)
     follow(tracker, videos, 2)
-    assert not tracker._z
+    assert tracker._states._z is None
 
 
 def test_an_empty_stream_ends_at_once(model):
-    keypoints, _, _ = follow(VideoTracker(model), {"none": [], "one": list(random_images(1))}, 2)
+    keypoints, _, _ = follow(RecurrentLDEQ(model), {"none": [], "one": list(random_images(1))}, 2)
     assert list(keypoints) == ["one"]
 
 
 def test_an_abandoned_tracking_leaves_nothing_behind(model, videos):
-    tracker = VideoTracker(model)
-    first = next(track(tracker, ["a"], lambda name: iter(videos[name]), torch.stack, 1)).output.keypoints
-    again = next(track(tracker, ["a"], lambda name: iter(videos[name]), torch.stack, 1)).output.keypoints
+    tracker = RecurrentLDEQ(model)
+    first = next(step_streams(tracker, ["a"], lambda name: iter(videos[name]), torch.stack, 1)).output.keypoints
+    again = next(step_streams(tracker, ["a"], lambda name: iter(videos[name]), torch.stack, 1)).output.keypoints
     torch.testing.assert_close(first, again)
 
 
 def test_the_callers_changes_do_not_reach_the_state(model):
     images = random_images(2)
-    tracker, other = VideoTracker(model), VideoTracker(model)
+    tracker, other = RecurrentLDEQ(model), RecurrentLDEQ(model)
     tracker.step(images[:1], ["v"]).z_star.zero_()
     other.step(images[:1], ["v"])
     torch.testing.assert_close(tracker.step(images[1:], ["v"]).keypoints, other.step(images[1:], ["v"]).keypoints)
@@ -159,14 +159,14 @@ def test_the_callers_changes_do_not_reach_the_state(model):
 def test_a_broken_frame_does_not_spoil_the_next(changes):
     model = make_small_model(**changes)
     image = random_images(1)
-    tracker = VideoTracker(model)
+    tracker = RecurrentLDEQ(model)
     tracker.step(image * torch.nan, ["v"])
     assert torch.isfinite(tracker.step(image, ["v"]).keypoints).all()
 
 
 def test_tracking_refuses_what_cannot_be(model, videos):
     def start(names, batch_size):
-        return list(track(VideoTracker(model), names, lambda name: iter(videos[name]), torch.stack, batch_size))
+        return list(step_streams(RecurrentLDEQ(model), names, lambda name: iter(videos[name]), torch.stack, batch_size))
 
     with pytest.raises(ValueError, match="batch_size = 0"):
         start(["a"], 0)

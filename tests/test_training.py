@@ -20,21 +20,22 @@ import torch
 
 import test_LDEQ_WFLW
 import train_LDEQ
-from datasets.augmentation import AugmentationConfig, augment
-from datasets.motion import move_picture, move_points, random_jitter, random_motion
+from datasets.motion import move_image, move_points, random_jitter, random_motion
 from datasets.synthetic import FacePicture
-from datasets.training import DataConfig, TrainingFaces, training_batches
-from ldeq import GradientConfig, InputError, LDEQOutput, VideoTracker, load_checkpoint
-from ldeq.images import normalise
+from datasets.training.augmentation import AugmentationConfig, augment
+from datasets.training.faces import DataConfig, TrainingFaces, training_batches
+from ldeq import GradientConfig, InputError, LDEQOutput, RecurrentLDEQ, load_checkpoint
+from ldeq.command_line import deferred_interrupt
+from ldeq.landmarks98 import MIRRORED
+from ldeq.model.deq import Equilibrium
+from ldeq.model.normalisation import normalise
 from tests.conftest import make_small_model
-from utils import bundled, plots
-from utils.cli import deferred_interrupt
-from utils.device import collective_backend
-from utils.distributed import World
-from utils.landmarks98 import MIRRORED
-from utils.losses import PARTS, LossConfig, face_weights, heatmap_divergence, training_loss
-from utils.training import Trainer, TrainingConfig
-from utils.training_run import COLUMNS
+from utils import bundled
+from utils.engine.distribution import World, collective_backend
+from utils.engine.losses import PARTS, LossConfig, face_weights, heatmap_divergence, training_loss
+from utils.engine.training import Trainer, TrainingConfig
+from utils.runs.training import COLUMNS
+from utils.visualization import plots
 
 ROOT = Path(__file__).parent.parent
 
@@ -127,39 +128,39 @@ def test_a_mirrored_face_with_its_points_renamed_is_a_face():
 
 
 def marked(points: np.ndarray) -> np.ndarray:
-    """A black picture with a soft white dot at each of a few points, fractions of the side."""
+    """A black image with a soft white dot at each of a few points, fractions of the side."""
     grid = np.arange(256)
-    picture = np.zeros((256, 256))
+    image = np.zeros((256, 256))
     for x, y in points * 256:
-        picture += 255 * np.exp(-((grid[None] - x) ** 2 + (grid[:, None] - y) ** 2) / (2 * 2.0**2))
-    return np.repeat(picture.clip(0, 255).astype(np.uint8)[..., None], 3, axis=-1)
+        image += 255 * np.exp(-((grid[None] - x) ** 2 + (grid[:, None] - y) ** 2) / (2 * 2.0**2))
+    return np.repeat(image.clip(0, 255).astype(np.uint8)[..., None], 3, axis=-1)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_landmarks_move_with_the_picture(seed):
+def test_landmarks_move_with_the_image(seed):
     rng = np.random.default_rng(seed)
     landmarks = rng.uniform(0.3, 0.7, (98, 2)).astype(np.float32)
     landmarks[32] = landmarks[0] + 0.1
     landmarks[1:32] = landmarks[16]  # one dot at 0, one at 32 and one in between
     only_moved = AugmentationConfig(colour=0, grey=0, blur=0, noise=0, jpeg=0, occlusion=0)
     for dot in (0, 16, 50):
-        picture, points = augment(marked(landmarks[[dot]]), landmarks, only_moved, np.random.default_rng([seed, 5]))
-        weights = picture[..., 0].astype(float)
+        image, points = augment(marked(landmarks[[dot]]), landmarks, only_moved, np.random.default_rng([seed, 5]))
+        weights = image[..., 0].astype(float)
         found = [float((weights * axis).sum() / weights.sum()) for axis in np.mgrid[:256, :256][::-1]]
         distances = np.linalg.norm(points * 256 - found, axis=1)
         assert min(distances[dot], distances[MIRRORED[dot]]) < 0.3
 
 
-def test_blur_leaves_the_picture_where_it_is():
-    picture = np.zeros((256, 256, 3), dtype=np.uint8)
-    picture[96:161, 96:161] = 255
+def test_blur_leaves_the_image_where_it_is():
+    image = np.zeros((256, 256, 3), dtype=np.uint8)
+    image[96:161, 96:161] = 255
     blurred = AugmentationConfig(
         rotation=0, scaling=0, stretch=0, shift=0, flip=0, colour=0, grey=0, blur=1, noise=0, jpeg=0, occlusion=0
     )
     landmarks = np.full((98, 2), 0.5, dtype=np.float32)
     centres = []
     for seed in range(40):
-        found, _ = augment(picture, landmarks, blurred, np.random.default_rng(seed))
+        found, _ = augment(image, landmarks, blurred, np.random.default_rng(seed))
         weights = found[..., 0].astype(float)
         centres.append([float((weights * axis).sum() / weights.sum()) for axis in np.mgrid[:256, :256][::-1]])
     # Streaks at an angle are drawn to whole pixels, either way.
@@ -171,12 +172,12 @@ def test_mirroring_twice_changes_nothing():
     config = AugmentationConfig(
         rotation=0, scaling=0, stretch=0, shift=0, flip=1, colour=0, grey=0, blur=0, noise=0, jpeg=0, occlusion=0
     )
-    picture = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
     landmarks = np.random.default_rng(1).uniform(0.1, 0.9, (98, 2)).astype(np.float32)
-    once = augment(picture, landmarks, config, np.random.default_rng(2))
-    assert not np.array_equal(once[0], picture)
+    once = augment(image, landmarks, config, np.random.default_rng(2))
+    assert not np.array_equal(once[0], image)
     twice = augment(*once, config, np.random.default_rng(3))
-    assert np.array_equal(twice[0], picture)
+    assert np.array_equal(twice[0], image)
     np.testing.assert_allclose(twice[1], landmarks, atol=1e-6)
 
 
@@ -190,25 +191,25 @@ def test_faces_do_not_depend_on_who_makes_them(faces):
         list(training_batches(source, first_step=0, last_step=3, batch_size=4, parts=2, rank=rank, size=2))
         for rank in (0, 1)
     ]
-    for step, (pictures, landmarks) in enumerate(whole):
+    for step, (images, landmarks) in enumerate(whole):
         in_order = [shares[rank][2 * step + part] for part in (0, 1) for rank in (0, 1)]
-        assert np.array_equal(np.concatenate([share[0] for share in in_order]), pictures)
+        assert np.array_equal(np.concatenate([share[0] for share in in_order]), images)
         assert np.array_equal(np.concatenate([share[1] for share in in_order]), landmarks)
-    assert len({picture.tobytes() for pictures, _ in whole for picture in pictures}) == 12
+    assert len({image.tobytes() for images, _ in whole for image in images}) == 12
     other = TrainingFaces(DataConfig(dataset_path=str(faces)), AugmentationConfig(), seed=4, im_size=64)
     assert not np.array_equal(other[0][0], source[0][0])
 
 
 def test_synthetic_faces_are_mixed_in_by_their_share(faces, monkeypatch):
     class Plain:
-        """Stands in for the generator: a picture of one level says who drew it."""
+        """Stands in for the generator: an image of one level says who drew it."""
 
         def __init__(self, seed, *args, **options):
             self.seed = seed
 
         def draw(self, index):
-            picture = np.full((256, 256, 3), 7, dtype=np.uint8)
-            return FacePicture(picture, np.full((98, 2), index / 1000, dtype=np.float32), frozenset())
+            image = np.full((256, 256, 3), 7, dtype=np.uint8)
+            return FacePicture(image, np.full((98, 2), index / 1000, dtype=np.float32), frozenset())
 
         def draw_views(self, index, count):
             return [self.draw(index)] * count
@@ -251,8 +252,8 @@ def test_landmarks_follow_a_motion():
         moved = move_points(points, motions)
         assert 0 < np.linalg.norm(moved - points, axis=1).mean() < 0.2
         for before, after in zip(points, moved, strict=True):
-            picture = move_picture(marked(before[None]), motions)[..., 0].astype(float)
-            found = [float((picture * axis).sum() / picture.sum()) for axis in np.mgrid[:256, :256][::-1]]
+            image = move_image(marked(before[None]), motions)[..., 0].astype(float)
+            found = [float((image * axis).sum() / image.sum()) for axis in np.mgrid[:256, :256][::-1]]
             assert np.linalg.norm(after * 256 - found) < 1.0
 
 
@@ -277,7 +278,7 @@ def test_views_are_followed_as_rwr_follows_frames(faces, monkeypatch):
         assert len(starts) == n_views
         assert starts[0] is None
     assert all(z0 is not None and not z0.requires_grad for z0 in starts[1:])
-    tracker = VideoTracker(model.train())
+    tracker = RecurrentLDEQ(model.train())
     with torch.no_grad():
         expected = [tracker.step(normalise(batch[0][:, index]), ["a", "b"]).z_star for index in range(2)]
     torch.testing.assert_close(starts[1], expected[0], atol=1e-5, rtol=1e-4)
@@ -322,7 +323,7 @@ def test_gradients_run_through_the_views_that_are_trained_on(n_trained):
     if config.runs_backwards_at(0, 3):
         views, landmarks = views[:, ::-1], landmarks[:, ::-1].copy()
     truth = torch.from_numpy(landmarks)
-    tracker = VideoTracker(model.train())
+    tracker = RecurrentLDEQ(model.train())
     before = [tracker.step(normalise(views[:, index]), range(2)) for index in range(3 - n_trained)]
     z = before[-1].z_star if before else torch.zeros(2, *model.z_shape)
     errors = before[-1].keypoints - truth[:, 2 - n_trained] if before else None
@@ -330,7 +331,7 @@ def test_gradients_run_through_the_views_that_are_trained_on(n_trained):
     for index in range(3 - n_trained, 3):
         z = model.cell(z, model.inject(normalise(views[:, index])))
         keypoints = model.read_out(z)
-        output = LDEQOutput(keypoints.position, keypoints.uncertainty, z, None, None)
+        output = LDEQOutput(keypoints.position, keypoints.uncertainty, Equilibrium(z, None, None))
         losses.append(training_loss(model, output, truth[:, index], loss_config, errors)["loss"])
         errors = keypoints.position - truth[:, index]
     torch.stack(losses).mean().backward()
@@ -375,7 +376,7 @@ def test_flicker_is_trained_on_where_there_is_a_view_before():
             trainer.advance([(views[:, -n_views:], landmarks[:, -n_views:])])
         trainer.meter.seconds = 1.0
         found.append(trainer.meter.take().get("flicker"))
-    tracker = VideoTracker(model.train())
+    tracker = RecurrentLDEQ(model.train())
     with torch.no_grad():
         before, after = (tracker.step(normalise(views[:, index]), ["a", "b"]).keypoints.numpy() for index in (0, 1))
     changes = (after - landmarks[:, 1]) - (before - landmarks[:, 0])
@@ -612,7 +613,7 @@ def test_two_processes_train_as_one(faces, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_picture_that_one_process_cannot_read_ends_them_all(faces, tmp_path):
+def test_a_image_that_one_process_cannot_read_ends_them_all(faces, tmp_path):
     root = Path(shutil.copytree(faces, tmp_path / "WFLW"))
     damaged = sorted((root / "train").glob("*.jpg"))[-1]
     damaged.write_bytes(damaged.read_bytes()[:100])
@@ -643,7 +644,7 @@ BAD = {
         ["--dataset_path", "{faces}", "--turned_heads", 0.2],
         "turned_heads = 0.2 without synthetic faces, expected --synthetic as well",
     ),
-    "augmentation of no pictures": (
+    "augmentation of no images": (
         ["--synthetic", "--rotation", 20],
         "rotation = 20.0 without WFLW's crops, expected --dataset_path as well",
     ),
@@ -652,7 +653,7 @@ BAD = {
     "validation": (["--synthetic", "--validation_split", "test"], "expected --dataset_path"),
     "weights": (["--dataset_path", "{faces}", "--init_weights", "{faces}/none"], "no such file"),
     "other weights": (
-        ["--dataset_path", "{faces}", "--init_weights", str(bundled.WEIGHTS)],
+        ["--dataset_path", "{faces}", "--init_weights", "synthetic"],
         "expected weights of the same network",
     ),
     "held-out people": (["--synthetic", "--seed", 10_000_000], "expected less than 10000000"),
@@ -707,7 +708,7 @@ def test_a_folder_with_a_run_is_not_overwritten(faces, tmp_path, run_script):
 def test_an_unreadable_face_ends_the_run_in_one_sentence(faces, tmp_path, run_script):
     root = Path(shutil.copytree(faces, tmp_path / "WFLW"))
     for path in (root / "train").iterdir():
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     for workers in (0, 1):
         status, _, err = run_script(
             train_LDEQ.main,
@@ -720,7 +721,7 @@ def test_an_unreadable_face_ends_the_run_in_one_sentence(faces, tmp_path, run_sc
             tmp_path / f"{workers}",
         )
         assert status == 2
-        assert "cannot be read as a picture" in err
+        assert "cannot be read as an image" in err
         assert len(err.splitlines()) == 1
 
 

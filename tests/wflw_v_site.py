@@ -10,8 +10,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from ldeq.video.reading import VideoReader
 from tests.loopback import Answer, Server
-from utils.video import VideoReader
 
 WIDTH, HEIGHT, FIRST, LAST = 64, 48, 4, 11
 N_SOURCE_FRAMES = 16
@@ -36,10 +36,10 @@ def make_video(
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": "10", "g": "6", "bf": "2"}  # frames are not stored in the order that they are shown in
         for number in range(n_frames):
-            picture = av.VideoFrame.from_ndarray(np.full((height, width, 3), grey_of(number), np.uint8), format="rgb24")
+            image = av.VideoFrame.from_ndarray(np.full((height, width, 3), grey_of(number), np.uint8), format="rgb24")
             if pts:
-                picture.pts = pts[number]
-            container.mux(stream.encode(picture))
+                image.pts = pts[number]
+            container.mux(stream.encode(image))
         container.mux(stream.encode(None))
     return buffer.getvalue()
 

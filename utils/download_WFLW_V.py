@@ -14,12 +14,11 @@ import argparse
 from collections.abc import Sequence
 
 from datasets.wflw_v import SPLITS
-from datasets.wflw_v_download.report import NAME
-from datasets.wflw_v_download.run import Settings, Summary, download
-from datasets.wflw_v_download.sources import Sources, read_sources
-from ldeq import InputError
-from utils import report
-from utils.cli import ArgumentParser, add_boolean, at_least, run
+from datasets.wflw_v.download.report import NAME
+from datasets.wflw_v.download.run import Settings, Summary, download
+from datasets.wflw_v.download.sources import Sources, read_sources
+from ldeq import InputError, terminal
+from ldeq.command_line import ArgumentParser, add_boolean, at_least, run
 from utils.download.backend import BACKENDS
 from utils.download.flags import add_connection_flags, connection_of, patience_of
 
@@ -89,16 +88,16 @@ def settings_of(flags: argparse.Namespace) -> Settings:
 
 
 def print_summary(summary: Summary, folder: str) -> None:
-    out = report.console()
+    out = terminal.console()
     counts = summary.report.counts(summary.ids)
     if counts:
         rows = [[kind.value, kind.advice, n] for kind, n in counts.most_common()]
-        out.print(report.table("Videos that could not be had", ["reason", "what helps", "videos"], rows, n_words=2))
+        out.print(terminal.table("Videos that could not be had", ["reason", "what helps", "videos"], rows, n_words=2))
     new = summary.n_complete - summary.n_complete_before
     there = f"{summary.n_complete} of {len(summary.ids)} videos are there and checked ({new} new)."
     if summary.n_left_out:
-        report.print_lines(out, [f"{summary.n_left_out} that the archive lacks were left out: --source youtube"])
-    report.print_lines(out, [there, f"WFLW-V is in {folder}, what became of each video in {Path(folder) / NAME}"])
+        terminal.print_lines(out, [f"{summary.n_left_out} that the archive lacks were left out: --source youtube"])
+    terminal.print_lines(out, [there, f"WFLW-V is in {folder}, what became of each video in {Path(folder) / NAME}"])
 
 
 if __name__ == "__main__":

@@ -10,19 +10,21 @@ if __name__ == "__main__" and not __package__:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     os.execv(sys.executable, [sys.executable, "-P", "-m", "utils.download_weights", *sys.argv[1:]])
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from utils import report, weights
-from utils.cli import ArgumentParser, run
-from utils.download.fetch import sha256_of
+from ldeq import InputError, pretrained
+from ldeq.command_line import ArgumentParser, run
+from ldeq.files import read_json_object, sha256_of
+from ldeq.terminal import console, print_lines
 from utils.download.flags import add_connection_flags, connection_of, patience_of
-from utils.download.weights import download_weights, read_places
+
+NAMES = tuple(pretrained.FOLDERS)
 
 
 def make_parser() -> ArgumentParser:
     parser = ArgumentParser(f"{__doc__} They are NVIDIA's, under its non-commercial licence.")
-    names = "; ".join(f"{name}: {what}" for name, what in weights.NAMES.items())
-    parser.add_argument("names", nargs="+", choices=tuple(weights.NAMES), metavar="NAME", help=names)
+    names = "; ".join(f"{name}: {pretrained.NAMES[name].removeprefix('published: ')}" for name in NAMES)
+    parser.add_argument("names", nargs="+", choices=NAMES, metavar="NAME", help=names)
     parser.add_argument("--sources", metavar="FILE", help="JSON with other addresses: an object of names and addresses")
     add_connection_flags(parser)
     return parser
@@ -31,13 +33,28 @@ def make_parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Downloads what the command line (or ``arguments``) names."""
     flags = make_parser().parse(arguments)
+    from ldeq.model.checkpoint import load_checkpoint
+
     places = read_places(flags.sources) if flags.sources else {}
     connection, patience = connection_of(flags), patience_of(flags)
     for name in dict.fromkeys(flags.names):
-        path = weights.path_of(name)
-        new = download_weights(name, path, connection, patience, places.get(name))
+        path = pretrained.path_of(name)
+        new = pretrained.download(name, path, load_checkpoint, connection, patience, places.get(name))
         said = "downloaded" if new else "there already"
-        report.print_lines(report.console(), [f"{name}  {said}: {path} (SHA-256 {sha256_of(path)})"])
+        print_lines(console(), [f"{name}  {said}: {path} (SHA-256 {sha256_of(path)})"])
+
+
+def read_places(path: str | Path) -> Mapping[str, str]:
+    """Other places of checkpoints: a JSON object of names and addresses (or ids of Google Drive files).
+
+    Raises:
+        InputError: where it is something else.
+    """
+    expected = f"expected a JSON object of addresses for some of {', '.join(NAMES)}"
+    content = read_json_object(path, expected)
+    if not all(key in NAMES and isinstance(place, str) for key, place in content.items()):
+        raise InputError(f"{path}: holds something else, {expected}")
+    return content
 
 
 if __name__ == "__main__":

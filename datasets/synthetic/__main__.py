@@ -4,10 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from datasets.synthetic.writing import check_pictures, check_videos, write_pictures, write_videos
-from datasets.training import HELD_OUT
-from ldeq import InputError
-from utils import report
-from utils.cli import ArgumentParser, at_least, run
+from datasets.training.faces import HELD_OUT
+from ldeq import InputError, terminal
+from ldeq.command_line import ArgumentParser, at_least, run
 
 
 def make_parser() -> ArgumentParser:
@@ -68,9 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _follow(work: Iterator[int], total: int, unit: str, description: str) -> None:
-    with report.progress(total, unit, description) as bar:
+    with terminal.ProgressBar(total, unit, description) as bar:
         for done in work:
-            bar.update(done)
+            bar.advance(done)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.motion import move_picture, move_points, random_jitter, random_motion
+from datasets.motion import move_image, move_points, random_jitter, random_motion
 from datasets.synthetic.colour import Floats, f32
 from datasets.synthetic.expression import random_expression
 from datasets.synthetic.head import load_head
@@ -17,7 +17,7 @@ from datasets.synthetic.person import Person, Phenotype, draw_person, draw_pheno
 from datasets.synthetic.photography import exposure, photograph, random_faults, random_light, worst_faults
 from datasets.synthetic.scene import Pose, landmarks, pose_face, render
 from datasets.synthetic.surroundings import occlude, random_background
-from utils.landmarks98 import CROP_SIZE
+from ldeq.landmarks98 import CROP_SIZE
 
 #: Rendered pixels a pixel of the picture, in each direction.
 _OVERSAMPLING = 1.45
@@ -142,7 +142,7 @@ class SyntheticFaces:
                 faults = good.blend(worst, badness)
             motions.append(random_motion(views_rng))
             moved = [*motions, random_jitter(views_rng, badness)]
-            picture, points = move_picture(scene.picture, moved), move_points(centred, moved)
+            picture, points = move_image(scene.picture, moved), move_points(centred, moved)
             things = copy.deepcopy(same_things)
             picture, _ = scene.occluded(picture, points * scene.side - 0.5 + age * passing, things, n_things)
             image = photograph(self._reduced(picture) * gain, faults.scaled(self._size / 256), views_rng)

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from datasets.synthetic.pictures import FacePicture, SyntheticFaces
 from datasets.synthetic.videos import FPS, SyntheticVideo
-from datasets.wflw import ATTRIBUTES, listed_names, write_list
-from datasets.wflw_v import Clip, ids_path, read_ids, write_clip, write_ids
+from datasets.wflw.precropped import ATTRIBUTES, listed_names, write_list
+from datasets.wflw_v.clips import Clip, ids_path, read_ids, write_clip, write_ids
 from ldeq import InputError
-from ldeq.files import read_json_object, remove_temporaries, written_whole
-from utils.results import write_json
-from utils.workers import Done, Workers
+from ldeq.files import read_json_object, remove_temporaries, write_json, written_whole
+from utils.engine.workers import Done, Workers
 
 #: Pictures that a worker makes before it reports.
 _CHUNK = 16

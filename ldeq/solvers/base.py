@@ -99,7 +99,7 @@ def solve(
     z0: Tensor,
     solver: Solver,
     *,
-    max_iters: int,
+    max_iters: int | Sequence[int],
     tolerance: float,
     stop_mode: str = "rel",
     stop_criterion: str = "sample",
@@ -116,19 +116,26 @@ def solve(
     Args:
         f: (b, D), then each of ``args`` restricted to the same b samples → (b, D).
         z0: (B, D), where the iteration starts.
-        max_iters: iterations at most, at least 1.
+        max_iters: iterations at most, at least 1: of all samples, or B of them, one a sample.
         tolerance: a sample has converged when the error that ``stop_mode`` names (``rel`` or ``abs``) is below it.
         args: tensors with the samples as their first dimension.
 
     No gradient flows through the iterations.
 
     Raises:
-        ValueError: where ``stop_mode`` or ``stop_criterion`` is another word.
+        ValueError: where ``stop_mode`` or ``stop_criterion`` is another word, or ``max_iters`` are not B.
     """
     if stop_mode not in STOP_MODES or stop_criterion not in STOP_CRITERIA:
         raise ValueError(f"{stop_mode!r} and {stop_criterion!r}, expected one of {STOP_MODES} and of {STOP_CRITERIA}")
     n_samples = z0.shape[0]
+    limits = [max_iters] * n_samples if isinstance(max_iters, int) else list(max_iters)
+    if len(limits) != n_samples:
+        raise ValueError(f"{len(limits)} values of max_iters for {n_samples} samples, expected one each")
+    last_iteration = max(limits, default=0)
+    #: Iterations at which some samples, but not all, have made their last. Known to the host: nothing waits for them.
+    partial_ends = set(limits) - {last_iteration}
     device = z0.device
+    limit = torch.tensor(limits, device=device) if partial_ends else None
     by_batch = stop_criterion == "batch"
     n_iters = torch.zeros(n_samples, dtype=torch.int64, device=device)
     reason = torch.full_like(n_iters, StopReason.MAX_ITERS)
@@ -148,7 +155,7 @@ def solve(
     state = solver.init(f_of_rows, z0)
     first: Tensor | None = None
 
-    for iteration in range(1, max_iters + 1):
+    for iteration in range(1, last_iteration + 1):
         iterate = solver.step(f_of_rows, state)
         finite = _is_finite(iterate)
         error = iterate.rel_error if stop_mode == "rel" else iterate.abs_error
@@ -174,8 +181,12 @@ def solve(
                 converged, int(StopReason.CONVERGED), torch.where(diverged, int(StopReason.DIVERGED), reason[rows])
             ),
         )
+        if iteration == last_iteration:
+            break
         stopped = ~finite | converged | diverged
-        if iteration == max_iters or bool(stopped.all()):
+        if limit is not None and iteration in partial_ends:
+            stopped |= limit[rows] <= iteration
+        if bool(stopped.all()):
             break
         if bool(stopped.any()):
             # Only the others go on: what has stopped costs nothing more and cannot disturb them.

@@ -5,26 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from ldeq.fetch import Connection
 from utils.download.streams import Choice, Stream
 
 BACKENDS = ("yt-dlp", "pytube")
-
-
-@dataclass(frozen=True)
-class Connection:
-    """How to reach the web. None is each library's own way."""
-
-    proxy: str | None = None
-    #: Bytes a second.
-    limit_rate: float | None = None
-    #: Seconds before each video, as a pause for the site.
-    sleep: float = 0.0
-    #: Netscape cookies file.
-    cookies: str | None = None
-    #: As yt-dlp's flag: BROWSER[+KEYRING][:PROFILE][::CONTAINER].
-    cookies_from_browser: str | None = None
-    #: Seconds without an answer after which a connection has failed.
-    timeout: float = 20.0
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 import av
 import numpy as np
 
+from ldeq.video.media import for_ffmpeg
+from ldeq.video.reading import DEFAULT_FPS
 from utils.download.failure import Failure, Kind
-from utils.media import for_ffmpeg
-from utils.video import DEFAULT_FPS
 
 #: x264's constant rate factor of the clips: low, since what it loses would show as flicker. Lossless H.264 (another
 #: profile, which few players open) would be far larger and gain what decoders differ by anyway.
@@ -44,7 +44,7 @@ def _frames(source: Path, first: int, last: int, step: int) -> Iterator[tuple[av
     try:
         with av.open(for_ffmpeg(source)) as container:
             if not container.streams.video:
-                raise Failure(Kind.UNDECODABLE, f"{_what(source)} has no picture")
+                raise Failure(Kind.UNDECODABLE, f"{_what(source)} has no image")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             declared = stream.frames
@@ -108,9 +108,9 @@ class _Encoder:
             self._size = self._size or (frame.width, frame.height)
             self._stream = self._open(frame, rate)
         time = self._time(frame, rate)
-        picture = _as_yuv420p(frame, self._size or (frame.width, frame.height))
-        picture.pts, picture.time_base, picture.pict_type = time, self._stream.codec_context.time_base, 0
-        self._container.mux(self._stream.encode(picture))
+        image = _as_yuv420p(frame, self._size or (frame.width, frame.height))
+        image.pts, image.time_base, image.pict_type = time, self._stream.codec_context.time_base, 0
+        self._container.mux(self._stream.encode(image))
 
     def _open(self, frame: av.VideoFrame, rate: Fraction) -> av.VideoStream:
         assert self._size is not None

@@ -8,9 +8,8 @@ from contextlib import redirect_stderr
 from pathlib import Path
 
 from ldeq import InputError
-from utils.cli import ArgumentParser, at_least
-from utils.download.backend import Connection
-from utils.download.fetch import Patience
+from ldeq.command_line import ArgumentParser, at_least
+from ldeq.fetch import Connection, Patience
 
 
 def add_connection_flags(parser: ArgumentParser) -> None:

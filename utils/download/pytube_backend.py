@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.download.backend import Connection, Downloaded
+from ldeq.fetch import Connection
+from utils.download.backend import Downloaded
 from utils.download.failure import Failure, Kind, kind_of_message, kind_of_status
 from utils.download.streams import Choice, Stream
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.download.backend import Connection, Downloaded
+from ldeq.fetch import Connection
+from utils.download.backend import Downloaded
 from utils.download.failure import Failure, Kind, kind_of_message, kind_of_status
 from utils.download.streams import Choice, Stream, is_hd
 
@@ -105,7 +106,7 @@ def parse_browser(words: str) -> tuple[str, str | None, str | None, str | None]:
 
 
 def is_original(one: Mapping[str, Any]) -> bool:
-    """Whether a format that yt-dlp lists is the picture that was uploaded: not made larger by YouTube, not damaged."""
+    """Whether a format that yt-dlp lists is the image that was uploaded: not made larger by YouTube, not damaged."""
     if one.get("vcodec") == "none" or one.get("ext") == "mhtml" or one.get("has_drm"):
         return False
     note = one.get("format_note") or ""
@@ -128,7 +129,7 @@ def _stream_of(one: Mapping[str, Any]) -> Stream:
         height=one.get("height"),
         fps=one.get("fps"),
         codec=one.get("vcodec"),
-        # Playlists have sound and picture in one as well, of 720p and more: none of them is what pytube took.
+        # Playlists have sound and image in one as well, of 720p and more: none of them is what pytube took.
         progressive=has_both and protocol in ("http", "https", None),
         bitrate=one.get("vbr") or one.get("tbr"),
         in_pieces="m3u8" in (protocol or ""),

@@ -1,0 +1,213 @@
+"""Random changes of a face crop and its landmarks, so that a network meets more than the images that there are.
+
+All of them are drawn from one generator: a crop, its landmarks and a generator's state determine the result.
+"""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.motion import move_image, move_points, random_jitter, random_motion
+from ldeq.fields import check, check_types
+from ldeq.landmarks98 import MIRRORED
+
+Image = NDArray[np.uint8]
+Points = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """How far, and how often, WFLW's crops are changed in training. Synthetic faces come changed as they are.
+
+    Raises:
+        InputError: where a field has the wrong type or value; the message names the field.
+    """
+
+    #: Whether WFLW's crops are changed at all.
+    augment: bool = True
+    #: Turn of the crop in its plane, degrees at most.
+    rotation: float = 30.0
+    #: Change of the crop's size at most: 0.2 is from 1/1.2 to 1.2.
+    scaling: float = 0.2
+    #: Change of the crop's width and, the other way, of its height at most, as a detector's boxes have it.
+    stretch: float = 0.06
+    #: Shift of the crop at most, as a fraction of its side.
+    shift: float = 0.08
+    #: Probability of the mirror image.
+    flip: float = 0.5
+    #: Probability of a change of brightness, contrast, colours and gamma.
+    colour: float = 0.8
+    #: Probability of an image in grey levels.
+    grey: float = 0.1
+    #: Probability of blur: out of focus, moved, or of low resolution.
+    blur: float = 0.25
+    #: Probability of noise.
+    noise: float = 0.25
+    #: Probability of compression artefacts.
+    jpeg: float = 0.25
+    #: Probability of boxes and ellipses in front of the face.
+    occlusion: float = 0.35
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name in ("flip", "colour", "grey", "blur", "noise", "jpeg", "occlusion"):
+            check(self, name, 0 <= getattr(self, name) <= 1, "a probability, from 0 to 1")
+        for name in ("rotation", "scaling", "stretch", "shift"):
+            check(self, name, getattr(self, name) >= 0, "at least 0")
+
+
+def augment(
+    image: Image, landmarks: Points, config: AugmentationConfig, rng: np.random.Generator
+) -> tuple[Image, Points]:
+    """A changed copy of a crop and its landmarks.
+
+    Args:
+        image: (S, S, 3) RGB.
+        landmarks: (98, 2), fractions of S.
+
+    Returns:
+        Both in the same units. Landmarks that leave the crop are clipped to it.
+    """
+    return augment_views(image, landmarks, config, rng, 1)[0]
+
+
+def augment_views(
+    image: Image, landmarks: Points, config: AugmentationConfig, rng: np.random.Generator, count: int
+) -> list[tuple[Image, Points]]:
+    """As :func:`augment`, ``count`` moments in a row: the face moves a little, the crop jitters, other things spoil it.
+
+    The last one is what :func:`augment` gives.
+    """
+    moved = _move(image, landmarks, config, rng) if config.augment else (image, landmarks)
+    views = [(_spoil(moved[0], config, rng), moved[1])]
+    motions = []
+    for _ in range(count - 1):
+        motions.append(random_motion(rng))
+        jittered = [*motions, random_jitter(rng, rng.random())]
+        points = move_points(moved[1], jittered).clip(0, 1).astype(np.float32)
+        views.append((_spoil(move_image(moved[0], jittered), config, rng), points))
+    return views[::-1]
+
+
+def _spoil(image: Image, config: AugmentationConfig, rng: np.random.Generator) -> Image:
+    if not config.augment:
+        return image
+    image = image.copy()
+    # In the order in which a camera would: what is in front of the face, light, lens, sensor, file.
+    if rng.random() < config.occlusion:
+        _occlude(image, rng)
+    if rng.random() < config.colour:
+        image = _colour(image, rng)
+    if rng.random() < config.grey:
+        image = _grey(image)
+    if rng.random() < config.blur:
+        image = _blur(image, rng)
+    if rng.random() < config.noise:
+        image = _noise(image, rng)
+    if rng.random() < config.jpeg:
+        image = _compress(image, rng)
+    return image
+
+
+def _move(
+    image: Image, landmarks: Points, config: AugmentationConfig, rng: np.random.Generator
+) -> tuple[Image, Points]:
+    """Turn, size, stretch, shift and mirror image in one warp."""
+    side = image.shape[0]
+    angle = math.radians(rng.uniform(-1, 1) * config.rotation)
+    scale = (1 + config.scaling) ** rng.uniform(-1, 1)
+    stretch = (1 + config.stretch) ** rng.uniform(-1, 1)
+    shift = rng.uniform(-1, 1, 2) * config.shift * side
+    mirrored = rng.random() < config.flip
+    border = cv2.BORDER_CONSTANT if rng.random() < 0.6 else cv2.BORDER_REFLECT_101
+
+    cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
+    matrix = np.array([[cosine * stretch, -sine * stretch], [sine / stretch, cosine / stretch]])
+    if mirrored:
+        matrix[:, 0] *= -1
+    centre = np.full(2, (side - 1) / 2)
+    offset = centre + shift - matrix @ centre
+    warp = np.column_stack([matrix, offset])
+    moved = cv2.warpAffine(image, warp, (side, side), flags=cv2.INTER_LINEAR, borderMode=border)
+    points = landmarks.astype(np.float64) * side @ matrix.T + offset
+    if mirrored:
+        points = points[list(MIRRORED)]
+    return np.asarray(moved, dtype=np.uint8), (points / side).clip(0, 1).astype(np.float32)
+
+
+def _occlude(image: Image, rng: np.random.Generator) -> None:
+    """One to three boxes, ellipses or bars, in one colour, in noise or with a piece of the image itself, in place."""
+    side = image.shape[0]
+    for _ in range(rng.integers(1, 4)):
+        size = rng.uniform(0.08, 0.4, 2) * side
+        if rng.random() < 0.25:
+            size[rng.integers(2)] = side * 1.5  # a bar across
+        centre = rng.uniform(0, side, 2)
+        angle = float(rng.uniform(0, 180))
+        mask = np.zeros((side, side), dtype=np.uint8)
+        if rng.random() < 0.5:
+            axes = (max(1, int(size[0] / 2)), max(1, int(size[1] / 2)))
+            cv2.ellipse(mask, (int(centre[0]), int(centre[1])), axes, angle, 0, 360, 255, cv2.FILLED)
+        else:
+            corners = cv2.boxPoints(((float(centre[0]), float(centre[1])), (float(size[0]), float(size[1])), angle))
+            cv2.fillConvexPoly(mask, np.round(corners).astype(np.int32), 255)
+        kind = rng.random()
+        if kind < 0.5:
+            cover: NDArray[np.uint8] = np.broadcast_to(rng.integers(0, 256, 3, dtype=np.uint8), image.shape)
+        elif kind < 0.75:
+            coarse = rng.integers(0, 256, (rng.integers(2, 12), rng.integers(2, 12), 3), dtype=np.uint8)
+            cover = np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+        else:
+            cover = np.roll(image, tuple(rng.integers(side // 4, 3 * side // 4, 2)), axis=(0, 1))
+        image[mask > 0] = cover[mask > 0]
+
+
+def _colour(image: Image, rng: np.random.Generator) -> Image:
+    """Gamma, gain, offset and white balance by a table; saturation."""
+    gamma = math.exp(rng.uniform(-0.5, 0.5))
+    gain, offset = rng.uniform(0.6, 1.35), rng.uniform(-0.12, 0.12)
+    balance = np.exp(rng.uniform(-0.15, 0.15, 3))
+    levels = np.linspace(0, 1, 256)[:, None] ** gamma
+    table = np.clip(255 * (levels * gain * balance + offset), 0, 255).astype(np.uint8)
+    changed: Image = np.stack([cv2.LUT(image[..., channel], table[:, channel]) for channel in range(3)], axis=-1)
+    saturation = rng.uniform(0.5, 1.4)
+    return np.asarray(cv2.addWeighted(changed, saturation, _grey(changed), 1 - saturation, 0), dtype=np.uint8)
+
+
+def _grey(image: Image) -> Image:
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+
+
+def _blur(image: Image, rng: np.random.Generator) -> Image:
+    side = image.shape[0]
+    kind = rng.random()
+    if kind < 0.4:
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 3.0) * side / 256), dtype=np.uint8)
+    if kind < 0.7:
+        # Odd, as a kernel of even length would move the image by half a pixel under its landmarks.
+        length = max(3, round(rng.uniform(3, 17) * side / 256) | 1)
+        kernel = np.zeros((length, length), dtype=np.float32)
+        middle, angle = (length - 1) / 2, rng.uniform(0, math.pi)
+        along = middle * np.array([math.cos(angle), math.sin(angle)])
+        (x0, y0), (x1, y1) = np.round([middle - along, middle + along]).astype(int).tolist()
+        cv2.line(kernel, (x0, y0), (x1, y1), 1.0)
+        return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), dtype=np.uint8)
+    small = max(16, round(side * rng.uniform(0.15, 0.6)))
+    reduced = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(reduced, (side, side), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def _noise(image: Image, rng: np.random.Generator) -> Image:
+    deviation = rng.uniform(2, 20)
+    shape = image.shape if rng.random() < 0.5 else (*image.shape[:2], 1)
+    noise = rng.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def _compress(image: Image, rng: np.random.Generator) -> Image:
+    quality = int(rng.integers(8, 60))
+    _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), dtype=np.uint8)

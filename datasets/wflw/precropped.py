@@ -1,0 +1,202 @@
+"""WFLW, pre-cropped as the HIH project gives it: ``<root>/<split>.txt`` and 256×256 ``<root>/<split>/<file name>``."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from ldeq import InputError
+from ldeq.files import written_whole
+from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS, OUTER_EYE_CORNERS
+
+Points = NDArray[np.float64]
+
+#: What makes a face difficult, in the order of the original annotations; each has a subset of the test split.
+ATTRIBUTES = ("largepose", "expression", "illumination", "makeup", "occlusion", "blur")
+SPLITS = ("test", *(f"test_{attribute}" for attribute in ATTRIBUTES))
+#: Landmarks may overflow the crop by half a pixel before it is padded.
+_TOLERANCE = 0.5 / CROP_SIZE
+#: How far from its centre, in sides of the crop, a landmark can be; farther ones are in pixels, or slips.
+_FARTHEST = 2.5
+#: Outer eye corners closer than this, as a fraction of the crop's side, are one point: float32 tells no less apart.
+_CLOSEST = 1e-6
+#: Pixels that a padded border has past the landmark that needed it.
+_MARGIN = 8
+_N_NUMBERS = 2 * N_LANDMARKS
+_EXPECTED = f"expected a file name and {_N_NUMBERS} finite numbers"
+
+
+@dataclass(frozen=True)
+class _Face:
+    path: Path
+    landmarks: Points  # (98, 2), fractions of the crop's side, some outside [0, 1]
+
+
+class WFLWDataset:
+    """One split. Item i is an image (256, 256, 3) uint8 RGB and its landmarks (98, 2) float32 in [0, 1].
+
+    Annotations are read and checked when the data set is made, and every image must be there; images are decoded when
+    an item is asked for. Faces whose landmarks leave their crop are padded (:func:`pad_to_landmarks`).
+
+    Args:
+        root: folder of the pre-cropped data set.
+        split: one of :data:`SPLITS`, or any other name that the folder has a list of (``train``).
+
+    Raises:
+        InputError: where the list is missing or a line of it is invalid, or images are missing (all are named); when
+            an item is asked for, where its image cannot be read.
+    """
+
+    def __init__(self, root: str | Path, split: str) -> None:
+        if Path(split).name != split or split == "file":
+            raise InputError(f"{split!r} is no split, expected the name of a list in {root} ({', '.join(SPLITS)})")
+        self.root = Path(root)
+        self.split = split
+        self._faces = _read_list(self.root / f"{split}.txt", self.root / split)
+        missing = [str(face.path) for face in self._faces if not face.path.is_file()]
+        if missing:
+            raise InputError(f"missing images, expected those that {self.root / split}.txt names: {', '.join(missing)}")
+
+    def __len__(self) -> int:
+        return len(self._faces)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        face = self._faces[index]
+        image, landmarks = pad_to_landmarks(_read_image(face.path), face.landmarks)
+        return np.array(image), landmarks.astype(np.float32)
+
+    def name(self, index: int) -> str:
+        """File name of item ``index``."""
+        return self._faces[index].path.name
+
+
+def pad_to_landmarks(image: Image.Image, landmarks: Points) -> tuple[Image.Image, Points]:
+    """The published system's rule for landmarks that leave the crop.
+
+    If they overflow by less than half a pixel they are clipped. Otherwise each side that overflows gets a black border
+    of ceil(overflow·256) + 8 pixels, the image is resized back (bicubic), the landmarks move along and are clipped.
+
+    Args:
+        image: 256×256.
+        landmarks: (98, 2), fractions of the side.
+    """
+    border = _border(landmarks)
+    if any(border):
+        padded = ImageOps.expand(image, border=border, fill=0)
+        image = padded.resize((CROP_SIZE, CROP_SIZE))
+    return image, _move_along(landmarks, border)
+
+
+def _border(landmarks: Points) -> tuple[int, int, int, int]:
+    """Pixels to add to the left, top, right and bottom."""
+    (left, top), (right, bottom) = landmarks.min(axis=0), landmarks.max(axis=0)
+    overflows = np.array([-left, -top, right - 1, bottom - 1])
+    if (overflows < _TOLERANCE).all():
+        return 0, 0, 0, 0
+    sides = [math.ceil(over * CROP_SIZE) + _MARGIN if over > 0 else 0 for over in overflows]
+    return sides[0], sides[1], sides[2], sides[3]
+
+
+def _move_along(landmarks: Points, border: tuple[int, int, int, int]) -> Points:
+    """Landmarks in the padded image, clipped to it."""
+    left, top, right, bottom = border
+    size = np.array([CROP_SIZE + left + right, CROP_SIZE + top + bottom])
+    moved: Points = (landmarks * CROP_SIZE + (left, top)) / size
+    return moved.clip(0, 1)
+
+
+def write_list(path: Path, names: Sequence[str], landmarks: Iterable[NDArray[np.floating]], digits: int = 8) -> None:
+    """Writes a split's list: a line an image with its file name and landmarks (98, 2), fractions of the crop's side."""
+    with written_whole(path) as temporary:
+        lines = (
+            " ".join([name, *(f"{value:.{digits}f}" for value in points.ravel())])
+            for name, points in zip(names, landmarks, strict=True)
+        )
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def listed_names(path: Path) -> list[str]:
+    """File names of a split's list, in its order.
+
+    Raises:
+        InputError: where it cannot be read, or a line of it is something else.
+    """
+    return [_split_line(line, where)[0] for where, line in _lines(path)]
+
+
+def _read_list(path: Path, folder: Path) -> list[_Face]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected WFLW's list of images and landmarks for this split")
+    faces = [_read_line(line, where, folder) for where, line in _lines(path)]
+    if not faces:
+        raise InputError(f"{path}: is empty, expected a line for every image")
+    return faces
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Each line that is not empty, after a name of where it is."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text ({error}), expected WFLW's list") from None
+    return ((f"{path}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip())
+
+
+def _split_line(line: str, where: str) -> tuple[str, list[str]]:
+    """A line's file name and numbers."""
+    # A file name may have spaces, but what looks like a number after its first word is one.
+    n_found = sum(1 for _ in takewhile(_is_number, reversed(line.split()[1:])))
+    if n_found != _N_NUMBERS:
+        raise InputError(f"{where}: has {n_found} numbers, {_EXPECTED}")
+    name, *words = line.strip().rsplit(maxsplit=_N_NUMBERS)
+    return name, words
+
+
+def _read_line(line: str, where: str, folder: Path) -> _Face:
+    name, words = _split_line(line, where)
+    numbers = np.array([float(word) for word in words])
+    if not np.isfinite(numbers).all():
+        raise InputError(f"{where}: a coordinate is not finite, {_EXPECTED}")
+    wrong = np.abs(numbers - 0.5) > _FARTHEST
+    if wrong.any():
+        index = int(np.argmax(wrong))
+        raise InputError(f"{where}: number {index + 1} is {words[index]}, expected fractions of the crop's side")
+    landmarks = numbers.reshape(N_LANDMARKS, 2)
+    one, other = OUTER_EYE_CORNERS
+    seen = _move_along(landmarks, _border(landmarks))
+    if np.linalg.norm(seen[one] - seen[other]) < _CLOSEST:
+        raise InputError(
+            f"{where}: landmarks {one} and {other} coincide, expected two outer eye corners to normalise by"
+        )
+    return _Face(folder / name, landmarks)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_image(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            if image.size != (CROP_SIZE, CROP_SIZE):
+                size = f"{image.width}x{image.height}"
+                raise InputError(f"{path}: is {size}, expected a {CROP_SIZE}x{CROP_SIZE} crop")
+            if image.mode[0] in "IF":
+                raise InputError(f"{path}: has pixels of mode {image.mode}, expected 8 bits a channel")
+            # By way of RGBA where a palette has transparency, as Pillow wants it.
+            return image.convert("RGBA" if "transparency" in image.info else "RGB").convert("RGB")
+    except InputError:
+        raise
+    except Exception as error:  # Pillow raises whatever the damage in the file leads to
+        raise InputError(f"{path}: cannot be read as an image ({error}), expected a face crop") from None

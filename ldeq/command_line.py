@@ -1,0 +1,209 @@
+"""What the scripts share on the command line: flags, and how a run ends when something is wrong."""
+
+import argparse
+import io
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from ldeq import pretrained
+from ldeq.config import PRECISIONS, STOP_CRITERIA
+from ldeq.errors import InputError
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows each flag's default, where it has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence. Flags are not abbreviated.
+
+    Args:
+        ids_flag: a flag (``append``) of ids, which may begin with '-': what follows it are ids up to the next flag.
+    """
+
+    def __init__(self, description: str, ids_flag: str | None = None, prog: str | None = None) -> None:
+        super().__init__(prog=prog, description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
+        self._ids_flag = ids_flag
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+    def parse(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+        """Parses ``arguments``, or the command line."""
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        return self.parse_args(words if self._ids_flag is None else self._bind_ids(words))
+
+    def _bind_ids(self, words: Sequence[str]) -> list[str]:
+        """Joins each id to its flag by '=', so that argparse takes one that begins with '-' for what it is."""
+        bound: list[str] = []
+        group: list[str] | None = None  # the ids of the flag that is being read
+        for word in [*words, "--"]:
+            name, _, value = word.partition("=")
+            if word == "--" or name in self._option_string_actions:
+                if group is not None and not group:
+                    self.error(f"argument {self._ids_flag}: expected at least one id")
+                bound += [f"{self._ids_flag}={id}" for id in group or ()]
+                group = ([value] if value else []) if name == self._ids_flag else None
+                if group is None and word != "--":
+                    bound.append(word)
+            elif group is not None and word:
+                group.append(word)
+            else:
+                bound.append(word)
+        return bound
+
+
+def boolean(word: str) -> bool:
+    """The published scripts' spellings of true and false."""
+    if word.lower() in ("yes", "true", "t", "y", "1"):
+        return True
+    if word.lower() in ("no", "false", "f", "n", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"{word!r} is neither true (yes, true, t, y, 1) nor false (no, false, f, n, 0)")
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """A whole number of at least ``minimum``."""
+
+    def whole_number(word: str) -> int:
+        try:
+            number = int(word)
+        except ValueError:
+            number = minimum - 1
+        if not minimum <= number < 2**31:
+            raise argparse.ArgumentTypeError(f"{word!r} is not a whole number of at least {minimum}")
+        return number
+
+    return whole_number
+
+
+def number_within(low: float, high: float) -> Callable[[str], float]:
+    """A number from ``low`` to ``high``."""
+
+    def number(word: str) -> float:
+        try:
+            value = float(word)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{word!r} is not a number from {low:g} to {high:g}")
+        return value
+
+    return number
+
+
+def add_boolean(parser: "argparse._ActionsContainer", flag: str, help: str, default: bool = False) -> None:
+    """``--flag true`` as in the published scripts; ``--flag`` alone is true."""
+    parser.add_argument(flag, type=boolean, nargs="?", const=True, default=default, metavar="{true,false}", help=help)
+
+
+def add_network_flags(parser: argparse.ArgumentParser, script: str) -> None:
+    """Which network runs where, and where results go."""
+    parser.add_argument(
+        "--landmark_model_weights",
+        default=pretrained.BUNDLED,
+        metavar="FILE|NAME",
+        help="checkpoint in the published format (final.pth.tar), or the name of a network: "
+        + "; ".join(f"{name} ({what})" for name, what in pretrained.NAMES.items()),
+    )
+    parser.add_argument("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the network's convolutions")
+    parser.add_argument("--output_dir", metavar="DIR", help=f"where results go; if not given, results/{script}/<time>")
+    add_boolean(
+        parser, "--trust_pickle", "load checkpoints that hold other classes than tensors; their code can run anything"
+    )
+
+
+def add_common_flags(parser: argparse.ArgumentParser, script: str) -> None:
+    """The flags that both evaluation scripts have."""
+    add_network_flags(parser, script)
+    parser.add_argument(
+        "--stop_criterion",
+        choices=STOP_CRITERIA,
+        default="sample",
+        help="sample: each sample stops by its own error; batch: by the batch's mean, as the published code does",
+    )
+    add_boolean(parser, "--verbose_solver", "print how the solver did on each batch")
+    add_boolean(parser, "--summary", "print the network's layers, parameters and operations")
+
+
+def run(script: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs a script's main function and ends the process: status 2 and one sentence for what a user can get wrong."""
+    name = sys.argv[0].rsplit("/", 1)[-1]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for paths that are not the terminal's encoding
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        script(arguments)
+    except InputError as error:
+        _leave(2, f"{name}: error: {error}")
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        _leave(2, f"{name}: error: {error.filename or 'a file'}: {error.strerror}, expected to read or write it")
+    except MemoryError:
+        _leave(2, f"{name}: error: memory is full, expected a smaller batch to fit")
+    except RuntimeError as error:
+        # By its name, since PyTorch need not have been imported.
+        if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
+            raise
+        _leave(2, f"{name}: error: memory is full, expected a smaller batch to fit")
+    except KeyboardInterrupt as interrupt:
+        _leave(130, ": ".join([name, "interrupted", *map(str, interrupt.args)]))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    sys.exit(0)
+
+
+class Interrupt:
+    """Whether the user asked for the end."""
+
+    requested = False
+
+
+@contextmanager
+def deferred_interrupt(patience: float = 0.0) -> Iterator[Interrupt]:
+    """Within the block the first Ctrl-C (or SIGTERM) only sets a flag, so that what is being written can be finished.
+
+    The second one interrupts as usual.
+
+    Args:
+        patience: seconds from the first within which others are the same one: where every process is told to end,
+            torchrun tells its own once more.
+    """
+    interrupt = Interrupt()
+    since = 0.0
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal since
+        if not interrupt.requested:
+            interrupt.requested, since = True, time.monotonic()
+        elif time.monotonic() - since >= patience:
+            raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # others get no signals
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(kind) is not signal.SIG_IGN:
+                before[kind] = signal.signal(kind, on_signal)
+    try:
+        yield interrupt
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def _leave(status: int, sentence: str) -> NoReturn:
+    print(" ".join(sentence.split()), file=sys.stderr)
+    sys.exit(status)

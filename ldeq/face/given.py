@@ -1,0 +1,119 @@
+"""Faces whose boxes are given, frame by frame, in place of a detector and tracking."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ldeq.errors import InputError, reason_of
+from ldeq.face.crop import FaceCrop, are_boxes
+from ldeq.face.landmarker import Face, Landmarker
+
+#: By frame, then by the face's id: box (4,), x1 y1 x2 y2 in frame pixels. Frames may be left out.
+Boxes = Mapping[int, Mapping[int, NDArray[np.float64]]]
+
+
+def read_boxes(path: str | Path) -> Boxes:
+    """Boxes of a file.
+
+    A ``.npy`` holds (frames, ≥ 4) as WFLW-V's files do, or (frames, faces, ≥ 4), NaN where a face is not there; face
+    ``n`` has the id ``n + 1``, and every frame is there. A ``.npz`` is one that ``predict_video.py`` wrote; it has the
+    ids, and the frames with faces.
+
+    Raises:
+        InputError: where the file is missing or holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected boxes")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.ndarray):
+            with loaded:
+                frames, ids, rows = (loaded[name] for name in ("frame", "face_id", "bbox"))
+            _check_table(frames, ids, rows)
+    except Exception as error:  # NumPy raises whatever the damage in the file leads to
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}), expected a NumPy array of boxes") from None
+    if isinstance(loaded, np.ndarray):
+        return boxes_from_array(loaded, str(path))
+    return _by_frame(frames, ids, rows, {}, str(path))
+
+
+def boxes_from_array(array: NDArray[Any], name: str) -> Boxes:
+    """Boxes of an array (frames, ≥ 4), or (frames, faces, ≥ 4), NaN where a face is not there.
+
+    Face ``n`` has the id ``n + 1``, and every frame is there.
+
+    Args:
+        name: what the array is called in a message.
+
+    Raises:
+        InputError: where it is something else.
+    """
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"{name}: has elements of type {array.dtype}, expected numbers")
+    if array.ndim not in (2, 3) or array.shape[-1] < 4:
+        expected = "(frames, 4 or more) or (frames, faces, 4 or more)"
+        raise InputError(f"{name}: has shape {array.shape}, expected {expected}")
+    array = (array[:, None] if array.ndim == 2 else array)[..., :4].astype(np.float64)
+    frames, faces = np.nonzero(~np.isnan(array).any(axis=-1))
+    return _by_frame(frames, faces + 1, array[frames, faces], {frame: {} for frame in range(len(array))}, name)
+
+
+def _by_frame(
+    frames: NDArray[Any],
+    ids: NDArray[Any],
+    rows: NDArray[Any],
+    boxes: dict[int, dict[int, NDArray[np.float64]]],
+    name: str,
+) -> Boxes:
+    wrong = ~are_boxes(rows)
+    if wrong.any():
+        frame = frames[np.argmax(wrong)]
+        raise InputError(f"{name}: frame {frame} lacks a box in frame pixels of at least a pixel (NaN: no face)")
+    for frame, id, row in zip(frames.tolist(), ids.tolist(), rows, strict=True):
+        boxes.setdefault(frame, {})[id] = row
+    return boxes
+
+
+def _check_table(frames: NDArray[Any], ids: NDArray[Any], rows: NDArray[Any]) -> None:
+    if frames.dtype.kind not in "iu" or ids.dtype.kind not in "iu" or rows.dtype.kind not in "iuf":
+        raise ValueError(f"frame, face_id and bbox of types {frames.dtype}, {ids.dtype}, {rows.dtype}")
+    if rows.shape != (len(rows), 4) or not frames.shape == ids.shape == (len(rows),):
+        raise ValueError(f"frame, face_id and bbox of shapes {frames.shape}, {ids.shape}, {rows.shape}")
+    if len(rows) and (frames.min() < 0 or ids.min() < 1 or ids.max() > np.iinfo(np.int32).max):
+        raise ValueError(f"frames from {frames.min()}, face_id {ids.min()} to {ids.max()}: from 0 and from 1")
+
+
+class GivenFaces:
+    """The faces in given boxes, with their ids.
+
+    Recurrence goes on from frame to frame, whatever the image does, until a face's box is missing.
+
+    Args:
+        landmarker: the network, with its memory of each face.
+        boxes: of each frame (:func:`read_boxes`).
+    """
+
+    def __init__(self, landmarker: Landmarker, boxes: Boxes) -> None:
+        self._landmarker = landmarker
+        self._boxes = boxes
+        self._before: set[int] = set()
+
+    def step(self, image: NDArray[np.uint8], index: int) -> list[Face]:
+        """The faces of frame ``index`` (H, W, 3) RGB, later than the one before; a frame without boxes has none."""
+        boxes = self._boxes.get(index, {})
+        ids = list(boxes)
+        self._landmarker.restart(*(self._before - set(ids)))
+        before, self._before = self._before, set(ids)
+        if not ids:
+            return []
+        crops = [FaceCrop.around(image, boxes[id]) for id in ids]
+        found = self._landmarker.locate(crops, ids)
+        faces = []
+        for row, (id, crop) in enumerate(zip(ids, crops, strict=True)):
+            points, uncertainty = crop.to_frame(found.points[row]), found.uncertainty[row]
+            faces.append(Face(id, points, uncertainty, boxes[id], id not in before, crop))
+        return faces

@@ -1,0 +1,342 @@
+"""Faces through a video: found by a detector, followed by their own landmarks, found again when they are lost.
+
+A face's next crop is made around its last landmarks. The detector is asked at the first frame, every so often for new
+faces, and when a face is lost: when the network is unsure of it, even where it starts from nothing, when it jumps or
+changes its size as no face does, when it leaves the frame, or when two tracks have come to follow one face. A lost face
+is kept in mind for a while, and is expected where its motion leads: that tells two faces apart that have crossed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from ldeq.face.boxes import overlap, tight_bbox
+from ldeq.face.crop import FaceCrop
+from ldeq.face.detectors import Detector
+from ldeq.face.landmarker import Face, Landmarker
+from ldeq.face.settings import TrackingSettings
+from ldeq.face.shots import ShotDetector
+
+Box = NDArray[np.float64]
+
+#: Intersection over union from which on a detection is of a face that is followed.
+EXPLAINED = 0.25
+#: The same from which on two faces are so near that one may be taken for the other.
+ENTANGLED = 0.1
+
+
+@dataclass(eq=False)
+class _Track:
+    """A face that is followed, or kept in mind. ``eq=False``: it is its own key to the network's memory."""
+
+    box: Box
+    id: int | None = None
+    #: The tight box of the last landmarks, None before the first.
+    extent: Box | None = None
+    #: Of the centre, in pixels a frame.
+    velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    #: Where the face was when its motion was last known, and how many frames ago.
+    anchor: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    since_anchor: int = 0
+    #: Frames since it was seen; 0 while it is followed.
+    missing: int = 0
+    restarted: bool = True
+    #: Frames in a row in which the network was unsure of it.
+    unsure: int = 0
+
+    @property
+    def size(self) -> float:
+        return _size(self.box if self.extent is None else self.extent)
+
+    @property
+    def expected(self) -> NDArray[np.float64]:
+        """Where its motion leads the face in the frame at hand: straight on, ever slower."""
+        return self.anchor + self.velocity * (1 - 0.97**self.since_anchor) / 0.03
+
+    @property
+    def expected_box(self) -> Box:
+        """The last landmarks' box, moved to where the face is expected."""
+        return self.box if self.extent is None else self.extent + np.tile(self.expected - _centre(self.extent), 2)
+
+
+class FaceTracker:
+    """Follows the faces of one video.
+
+    Args:
+        landmarker: the network, with its memory of each face.
+        detector: finds faces to follow.
+        settings: when a face is looked for, and when it is lost.
+    """
+
+    def __init__(
+        self,
+        landmarker: Landmarker,
+        detector: Detector,
+        settings: TrackingSettings | None = None,
+    ) -> None:
+        self._landmarker = landmarker
+        self._detector = detector
+        self._settings = settings or TrackingSettings()
+        self._shots = ShotDetector()
+        self._tracks: list[_Track] = []
+        self._n_faces = 0
+        self._since_detection: int | None = None
+        #: Shot changes so far.
+        self.n_cuts = 0
+
+    def step(self, image: NDArray[np.uint8]) -> list[Face]:
+        """The faces of the video's next frame (H, W, 3) RGB, in the order of their ids."""
+        if self._shots.is_cut(image):
+            self.n_cuts += 1
+            self._forget(self._tracks)
+            self._since_detection = None
+        for track in self._tracks:
+            track.since_anchor += 1
+            track.missing += bool(track.missing)
+        self._forget([track for track in self._tracks if track.missing > self._settings.remember])
+
+        detected = self._detect(image) if self._is_detection_due() else None
+        if detected is not None:
+            self._correct(image, detected)
+        fresh = self._seed(image, detected) if detected is not None else []
+        faces, lost = self._follow(image, [*self._live, *fresh])
+        if lost:
+            # At once, so that no frame is left out where the detector can help.
+            detected = self._detect(image) if detected is None else detected
+            fresh = self._seed(image, detected)
+            faces += self._follow(image, fresh)[0] if fresh else []
+        return sorted(faces, key=lambda face: face.id)
+
+    @property
+    def _live(self) -> list[_Track]:
+        return [track for track in self._tracks if not track.missing]
+
+    def _is_detection_due(self) -> bool:
+        if self._since_detection is None:
+            return True
+        self._since_detection += 1
+        followed = bool(self._tracks) and not any(track.missing for track in self._tracks)
+        every = self._settings.detect_every if followed else self._settings.search_every
+        return self._since_detection >= every
+
+    def _detect(self, image: NDArray[np.uint8]) -> list[Box]:
+        self._since_detection = 0
+        boxes = [box for box in self._detector.detect(image) if _size(box) >= self._settings.min_size]
+        return sorted(boxes, key=_size, reverse=True)
+
+    def _forget(self, tracks: Sequence[_Track]) -> None:
+        self._landmarker.restart(*tracks)
+        self._tracks = [track for track in self._tracks if track not in tracks]
+
+    # -- from detections to tracks -------------------------------------------------------------------------------------
+
+    def _correct(self, image: NDArray[np.uint8], boxes: list[Box]) -> None:
+        """Starts faces again that have drifted from where they are detected, but for those among others: theirs may be
+        another's box.
+        """
+        live = self._live
+        ahead = [track.extent + np.tile(track.velocity, 2) for track in live if track.extent is not None]
+        overlaps = np.array([[overlap(box, extent) for extent in ahead] for box in boxes]).reshape(
+            len(boxes), len(live)
+        )
+        drifted = []
+        for row, column in _assign(-overlaps, limit=-EXPLAINED):
+            others = [index for index in range(len(live)) if index != column]
+            entangled = any(max(overlaps[row, i], overlap(ahead[column], ahead[i])) > ENTANGLED for i in others)
+            if overlaps[row, column] < self._settings.min_agreement and not entangled:
+                live[column].box = live[column].extent = boxes[row]
+                live[column].restarted = True
+                drifted.append(live[column])
+        if drifted:
+            self._refine(image, drifted)
+
+    def _seed(self, image: NDArray[np.uint8], boxes: list[Box]) -> list[_Track]:
+        """Tracks for the detected faces that none follows yet: of lost faces that come back, or new ones."""
+        live = self._live
+        extents = [track.extent for track in live if track.extent is not None]  # those followed have one
+        overlaps = np.array([[overlap(box, extent) for extent in extents] for box in boxes])
+        explained = {box for box, _ in _assign(-overlaps.reshape(len(boxes), len(live)), limit=-EXPLAINED)}
+        free = [
+            box
+            for index, box in enumerate(boxes)
+            if index not in explained and (not live or overlaps[index].max() < 0.5)
+        ]
+        missing = [track for track in self._tracks if track.missing]
+        distances = np.array([[self._distance(track, box) for track in missing] for box in free])
+        returning = dict(_assign(distances.reshape(len(free), len(missing)), limit=1.0))
+        seeds: list[_Track] = []
+        for index, box in enumerate(free):
+            if len(live) + len(seeds) >= self._settings.max_faces:
+                break
+            track = missing[returning[index]] if index in returning else _Track(box, anchor=_centre(box))
+            track.box, track.restarted = box, True
+            seeds.append(track)
+        if seeds:
+            self._refine(image, seeds)
+        return seeds
+
+    def _distance(self, track: _Track, box: Box) -> float:
+        """How far a detection is from what is expected of a lost face, 1 being as far as it may be."""
+        sizes = max(_size(box), track.size) / min(_size(box), track.size)
+        reach = min(1.0 + 0.05 * track.missing, 2.5) * track.size
+        apart = float(np.linalg.norm(_centre(box) - track.expected))
+        return max(apart / reach, float(np.log2(sizes)))
+
+    def _refine(self, image: NDArray[np.uint8], tracks: list[_Track]) -> None:
+        """Replaces detected boxes by those of the landmarks in them, which is what the network is used to."""
+        self._landmarker.restart(*tracks)
+        crops = [FaceCrop.around(image, track.box) for track in tracks]
+        found = self._landmarker.locate(crops, tracks)
+        self._landmarker.restart(*tracks)
+        for track, crop, points in zip(tracks, crops, found.points, strict=True):
+            box = tight_bbox(crop.to_frame(points))
+            if overlap(box, track.box) > 0.3:
+                track.box = box
+
+    # -- from tracks to faces ------------------------------------------------------------------------------------------
+
+    def _follow(self, image: NDArray[np.uint8], tracks: list[_Track]) -> tuple[list[Face], bool]:
+        """The faces of these tracks that are there, and whether one of those followed before is not."""
+        if not tracks:
+            return [], False
+        crops = [FaceCrop.around(image, track.box) for track in tracks]
+        found = self._landmarker.locate(crops, tracks)
+        points = [crop.to_frame(of_crop) for crop, of_crop in zip(crops, found.points, strict=True)]
+        uncertainty = list(found.uncertainty)
+        sure = [self._is_sure(track, spread) for track, spread in zip(tracks, uncertainty, strict=True)]
+        # What the network remembers of a face may be what misleads it: a second chance without.
+        again = [index for index, track in enumerate(tracks) if not (sure[index] or track.restarted)]
+        if again:
+            doubtful = [tracks[index] for index in again]
+            for track in doubtful:
+                track.box, track.restarted = track.expected_box, True
+            self._landmarker.restart(*doubtful)
+            for index in again:
+                crops[index] = FaceCrop.around(image, tracks[index].box)
+            found = self._landmarker.locate([crops[index] for index in again], doubtful)
+            for number, index in enumerate(again):
+                points[index] = crops[index].to_frame(found.points[number])
+                uncertainty[index] = found.uncertainty[number]
+                sure[index] = self._is_sure(tracks[index], uncertainty[index])
+        kept = [
+            index
+            for index, track in enumerate(tracks)
+            if sure[index] and self._is_plausible(track, tight_bbox(points[index]), image)
+        ]
+        rivals = [track for track in self._live if track not in tracks]
+        kept = self._without_doubles(tracks, points, kept, rivals)
+        lost = False
+        for index, track in enumerate(tracks):
+            if index not in kept:
+                lost |= not track.missing and track.id is not None
+                self._lose(track)
+        alone = [tracks[index] for index in kept]
+        faces = []
+        for index in kept:
+            track = tracks[index]
+            if track.id is None:
+                self._n_faces += 1
+                track.id = self._n_faces
+                self._tracks.append(track)
+            faces.append(Face(track.id, points[index], uncertainty[index], track.box, track.restarted, crops[index]))
+        extents = [tight_bbox(points[index]) for index in kept]
+        for number, track in enumerate(alone):
+            others = [*extents[:number], *extents[number + 1 :], *(rival.extent for rival in rivals)]
+            entangled = any(overlap(extents[number], other) > ENTANGLED for other in others if other is not None)
+            _advance(track, extents[number], entangled and track.since_anchor <= self._settings.remember)
+        return faces, lost
+
+    def _is_sure(self, track: _Track, uncertainty: NDArray[np.float64]) -> bool:
+        """Whether the network is: by the median over points, since parts of a face may be hidden."""
+        settings = self._settings
+        median = float(np.median(uncertainty))
+        track.unsure = track.unsure + 1 if median > settings.max_uncertainty else 0
+        if track.restarted:
+            return track.unsure == 0
+        return track.unsure < settings.unsure_frames and median <= settings.far_above * settings.max_uncertainty
+
+    def _is_plausible(self, track: _Track, extent: Box, image: NDArray[np.uint8]) -> bool:
+        """Whether a face can be of this size and there."""
+        settings = self._settings
+        size = _size(extent)
+        if size < settings.min_size:
+            return False
+        height, width = image.shape[:2]
+        inside = np.clip(extent, 0, [width, height, width, height])
+        if float((inside[2:] - inside[:2]).prod()) < settings.min_visible * float((extent[2:] - extent[:2]).prod()):
+            return False
+        if track.missing or track.extent is None:
+            return True
+        jump = float(np.linalg.norm(_centre(extent) - _centre(track.extent) - track.velocity))
+        growth = max(size, track.size) / min(size, track.size)
+        return jump <= settings.max_jump * track.size and growth <= settings.max_growth
+
+    def _without_doubles(
+        self, tracks: list[_Track], points: list[NDArray[np.float64]], kept: list[int], rivals: list[_Track]
+    ) -> list[int]:
+        """Where two tracks have landed on one face, the one goes on whose motion led there."""
+
+        def surprise(index: int) -> float:
+            track = tracks[index]
+            if track.restarted:
+                return np.inf
+            return float(np.linalg.norm(_centre(tight_bbox(points[index])) - track.expected))
+
+        remaining: list[int] = []
+        for index in sorted(kept, key=surprise):
+            limit = self._settings.same_face * _size(tight_bbox(points[index]))
+            near = [
+                other for other in remaining if np.linalg.norm(points[index] - points[other], axis=1).mean() < limit
+            ]
+            taken = any(
+                rival.extent is not None and np.abs(rival.extent - tight_bbox(points[index])).mean() < limit
+                for rival in rivals
+            )
+            if not near and not taken:
+                remaining.append(index)
+        return sorted(remaining)
+
+    def _lose(self, track: _Track) -> None:
+        self._landmarker.restart(track)
+        track.missing = max(track.missing, 1)
+        track.restarted = True
+
+
+def _advance(track: _Track, extent: Box, entangled: bool) -> None:
+    """Takes over where a face is now. Among other faces its motion is not measured: it may be another's."""
+    centre = _centre(extent)
+    if not entangled:
+        if not track.restarted and track.extent is not None:
+            track.velocity = track.velocity + 0.5 * (centre - _centre(track.extent) - track.velocity)
+        track.anchor, track.since_anchor = centre, 0
+    track.box = extent if track.restarted else _steady(track.box, extent)
+    # A fast face is met where it will be; a slow one's crop is better left alone.
+    speed = float(np.linalg.norm(track.velocity)) / track.size
+    if not entangled:
+        track.box = track.box + np.tile(track.velocity, 2) * np.clip(20 * speed - 0.5, 0, 1)
+    track.extent, track.missing, track.restarted = extent, 0, False
+
+
+def _steady(box: Box, extent: Box) -> Box:
+    """The box of the next crop: small differences are followed slowly, so that the crop does not tremble with the
+    landmarks, and those from 5 % of the face's size on at once.
+    """
+    difference = float(np.abs(extent - box).max()) / _size(extent)
+    return box + min(1.0, 0.2 + 0.8 * (difference / 0.05) ** 2) * (extent - box)
+
+
+def _assign(costs: NDArray[np.float64], limit: float) -> list[tuple[int, int]]:
+    """Pairs (row, column) of the least total cost, each row and column once, without those above ``limit``."""
+    rows, columns = linear_sum_assignment(costs)
+    return [(int(row), int(column)) for row, column in zip(rows, columns, strict=True) if costs[row, column] <= limit]
+
+
+def _centre(box: Box) -> NDArray[np.float64]:
+    return (box[:2] + box[2:]) / 2
+
+
+def _size(box: Box) -> float:
+    return float((box[2:] - box[:2]).max())

@@ -1,0 +1,185 @@
+"""Files from plain addresses and from Google Drive, by gdown."""
+
+import io
+import os
+import random
+import re
+import shutil
+import time
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ldeq.errors import InputError
+from ldeq.files import cannot_be_written, written_whole
+
+if TYPE_CHECKING:
+    from ldeq.terminal import ProgressBar
+
+_DRIVE_FILE = "https://drive.google.com/uc?id={}"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach the web. None is each library's own way."""
+
+    proxy: str | None = None
+    #: Bytes a second.
+    limit_rate: float | None = None
+    #: Seconds before each video, as a pause for the site.
+    sleep: float = 0.0
+    #: Netscape cookies file.
+    cookies: str | None = None
+    #: As yt-dlp's flag: BROWSER[+KEYRING][:PROFILE][::CONTAINER].
+    cookies_from_browser: str | None = None
+    #: Seconds without an answer after which a connection has failed.
+    timeout: float = 20.0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often a request that failed is made again, and how long to wait before."""
+
+    retries: int = 3
+    #: Seconds before the first retry; each next one waits twice as long, up to two minutes.
+    delay: float = 5.0
+
+    def pause(self, attempt: int) -> float:
+        """Seconds to wait after ``attempt`` (from 1), between half and the whole: those who failed together spread."""
+        return min(120.0, self.delay * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)
+
+
+def address_of(place: str) -> str:
+    """A web address as it is; the id of a Google Drive file as its address."""
+    return place if "://" in place else _DRIVE_FILE.format(place)
+
+
+def fetch(
+    place: str,
+    target: Path,
+    connection: Connection,
+    patience: Patience,
+    bar: "ProgressBar | None" = None,
+) -> None:
+    """Downloads a file; what a broken connection left of it is gone on from, in this call and in later ones.
+
+    Args:
+        place: an address, the id of a Google Drive file, or the path of a file on this machine, which is copied.
+        target: where it goes; the file is there only when it is complete.
+        bar: shows the bytes.
+
+    Raises:
+        InputError: where it cannot be had, or written.
+    """
+    local = place.removeprefix("file://")
+    if os.path.isfile(local):
+        with written_whole(target) as temporary:
+            shutil.copyfile(local, temporary)
+        return
+    gdown = _gdown()
+    import requests
+    from gdown.exceptions import DownloadError, FileURLRetrievalError
+
+    address = address_of(place)
+    target.parent.mkdir(parents=True, exist_ok=True)
+
+    def on_progress(position: int, total: int | None) -> None:
+        if bar is not None:
+            bar.advance_to(position, total)
+
+    for attempt in range(1, patience.retries + 2):
+        try:
+            with redirect_stderr(io.StringIO()):  # where gdown would name the proxy, password and all, quiet or not
+                gdown.download(
+                    address,
+                    str(target),
+                    quiet=True,
+                    proxy=connection.proxy,
+                    speed=connection.limit_rate,
+                    use_cookies=False,
+                    resume=True,
+                    timeout=connection.timeout,
+                    progress=on_progress,
+                )
+            return
+        except requests.HTTPError as error:
+            status = error.response.status_code if error.response is not None else 0
+            reason = f"HTTP status {status}"
+            if status == 416:  # the part that is there is longer than the file: another file's
+                remove_parts(target)
+            elif status < 500 and status not in (408, 429):
+                raise _cannot_be_fetched(address, reason) from None
+        except requests.RequestException as error:
+            reason = _in_short(error)
+        except FileURLRetrievalError as error:  # not shared, or asked for too often today
+            raise _cannot_be_fetched(address, _in_short(error)) from None
+        except DownloadError as error:
+            reason = _in_short(error)
+            if "incomplete" not in reason:  # the part that is there is of no use
+                remove_parts(target)
+        except OSError as error:
+            raise cannot_be_written(target, error) from None
+        if attempt <= patience.retries:
+            time.sleep(patience.pause(attempt))
+    raise _cannot_be_fetched(address, reason) from None
+
+
+def remove_parts(target: Path) -> None:
+    """Removes what unfinished downloads of ``target`` left beside it."""
+    for path in target.parent.glob("*.part"):
+        if path.name.startswith(target.name):
+            path.unlink(missing_ok=True)
+
+
+def list_drive_folder(id: str, connection: Connection) -> dict[str, str]:
+    """The files of a shared Google Drive folder and those below: their ids by their paths.
+
+    Raises:
+        InputError: where it cannot be listed.
+    """
+    gdown = _gdown()
+    import requests
+    from gdown.exceptions import DownloadError
+
+    address = f"https://drive.google.com/drive/folders/{id}"
+    try:
+        with redirect_stderr(io.StringIO()):
+            files = gdown.download_folder(
+                id=id,
+                quiet=True,
+                proxy=connection.proxy,
+                use_cookies=False,
+                skip_download=True,
+                timeout=connection.timeout,
+            )
+    except (requests.RequestException, DownloadError) as error:
+        raise _cannot_be_fetched(address, _in_short(error)) from None
+    return {file.path: file.id for file in files if not isinstance(file, str)}
+
+
+def _gdown() -> Any:
+    try:
+        import gdown
+    except ImportError:
+        raise InputError("gdown is not installed, expected pip install 'ldeq[download]' for downloads") from None
+    return gdown
+
+
+def _cannot_be_fetched(address: str, reason: str) -> InputError:
+    advice = ""
+    if "drive.google.com" in address:
+        advice = "; Drive refuses files that many ask for: try tomorrow, or download it in a browser"
+    return InputError(f"{address}: cannot be fetched ({reason}), expected a file to download{advice}")
+
+
+def _in_short(error: Exception) -> str:
+    """The innermost of what libraries wrap errors in."""
+    import requests
+
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    text = " ".join(str(error).split())
+    text = re.sub(r" (Check FAQ in|The received bytes are kept in) .*", "", text)
+    cause = re.search(r"\[Errno -?\d+\] ([^'\")(]+)", text)
+    return (cause[1] if cause else text or type(error).__name__).rstrip(".")

@@ -1,0 +1,1 @@
+"""The network: blocks, the deep equilibrium layer and its gradients, and the published checkpoint format."""

@@ -1,0 +1,246 @@
+"""Recurrence without recurrence (RwR): the equilibrium of one frame is where the next frame's solve starts.
+
+A network trained on still images becomes recurrent at inference (paper, section 3.3). The recurrence is explicit
+state here: one z per video stream, in a slot of one tensor, and streams that start, end and restart at different frames
+share a batch.
+"""
+
+import dataclasses
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from ldeq.model.network import LDEQ, LDEQOutput
+
+StreamT = TypeVar("StreamT", bound=Hashable)
+ItemT = TypeVar("ItemT")
+
+
+class RecurrentLDEQ:
+    """Runs an LDEQ over frames of any number of video streams.
+
+    Args:
+        model: in evaluation mode, on its device.
+        rwr: hand z* of a stream's frame on to its next; if false every frame is solved by itself from z0 = 0 with
+            the model's own solver settings.
+        max_iters: with ``rwr``, the solver's iterations on every frame, a stream's first included.
+        take_one_less_inference_step: with ``rwr``, whether the evaluation that follows the solver is left out.
+        stop_criterion: ``sample`` or ``batch``; None keeps the model's.
+        full_first_solve: solve a stream's first frame with the model's own settings instead.
+
+    In explicit mode ``rwr`` changes only where the unrolling starts.
+    """
+
+    def __init__(
+        self,
+        model: LDEQ,
+        *,
+        rwr: bool = True,
+        max_iters: int = 1,
+        take_one_less_inference_step: bool = False,
+        stop_criterion: str | None = None,
+        full_first_solve: bool = False,
+    ) -> None:
+        self.model = model
+        self.rwr = rwr
+        full = model.solver_config
+        if stop_criterion is not None:
+            full = dataclasses.replace(full, stop_criterion=stop_criterion)
+        short = dataclasses.replace(
+            full, max_iters=max_iters, take_one_less_inference_step=take_one_less_inference_step
+        )
+        self._next_config = short if rwr else full
+        self._first_config = short if rwr and not full_first_solve else full
+        self._states = _Slots()
+
+    @torch.no_grad()
+    def step(self, images: Tensor, streams: Sequence[Hashable]) -> LDEQOutput:
+        """One frame of each of B streams.
+
+        Args:
+            images: (B, 3, im_size, im_size), normalised.
+            streams: B different names; a name that has no state yet (or was reset) starts a stream.
+
+        Returns:
+            The model's output, row b for ``streams[b]``.
+
+        Raises:
+            ValueError: where names repeat or are not one an image.
+        """
+        if len(streams) != images.shape[0] or len(set(streams)) != len(streams):
+            raise ValueError(
+                f"{len(streams)} stream names for {images.shape[0]} images, expected one different name each"
+            )
+        if not self.rwr:
+            return self._solve(images, None, [True] * len(streams))
+        fresh = [stream not in self._states for stream in streams]
+        output = self._solve(images, None if all(fresh) else self._states.read(streams), fresh)
+        self._states.write(streams, output.z_star)
+        return output
+
+    def reset(self, *streams: Hashable) -> None:
+        """Forgets the state of these streams: their next frame is a first one. Unknown names do nothing."""
+        self._states.forget(streams)
+
+    def _solve(self, images: Tensor, z0: Tensor | None, fresh: Sequence[bool]) -> LDEQOutput:
+        configs = [self._first_config if first else self._next_config for first in fresh]
+        output: LDEQOutput = self.model(images, z0, configs)
+        return output
+
+
+class _Slots:
+    """z of each stream, in one tensor (slots, z_width, S, S) on the device.
+
+    Which stream has which slot is known to the host alone, so neither reading nor writing waits for the device. Where
+    the streams of a batch have all slots, in order, as those of a video with as many faces as before have, z is handed
+    on without a copy.
+    """
+
+    def __init__(self) -> None:
+        self._z: Tensor | None = None
+        self._slots: dict[Hashable, int] = {}
+        #: The slots of the last batch, on the device: the next has mostly the same ones.
+        self._index: tuple[list[int], Tensor] | None = None
+
+    def __contains__(self, stream: Hashable) -> bool:
+        return stream in self._slots
+
+    def forget(self, streams: Iterable[Hashable]) -> None:
+        for stream in streams:
+            self._slots.pop(stream, None)
+        if not self._slots:
+            self._z = None
+
+    def read(self, streams: Sequence[Hashable]) -> Tensor:
+        """z (B, z_width, S, S) of the streams: zeros for those that have none, of which there may not be B."""
+        assert self._z is not None
+        slots = [self._slots.get(stream, -1) for stream in streams]
+        if slots == list(range(len(self._z))):
+            return self._z
+        if min(slots) >= 0:
+            return self._z.index_select(0, self._on_device(slots, self._z.device))
+        z = self._z.new_zeros(len(slots), *self._z.shape[1:])
+        rows = [row for row, slot in enumerate(slots) if slot >= 0]
+        found = self._z.index_select(0, _index([slots[row] for row in rows], z.device))
+        return z.index_copy_(0, _index(rows, z.device), found)
+
+    def write(self, streams: Sequence[Hashable], z: Tensor) -> None:
+        """Keeps z* (B, z_width, S, S) of the streams. One that is not finite would spoil all that follow: zeros."""
+        finite = torch.isfinite(torch.linalg.vector_norm(z.flatten(1), dim=1))[:, None, None, None]
+        z = torch.where(finite, z, 0)
+        taken = set(self._slots.values())
+        free = (slot for slot in range(len(taken) + len(streams)) if slot not in taken)
+        for stream in streams:
+            if stream not in self._slots:
+                self._slots[stream] = next(free)
+        slots = [self._slots[stream] for stream in streams]
+        if slots == list(range(len(self._slots))):
+            self._z = z  # every stream that there is has a frame in this batch
+            return
+        self._z = self._with_room_for(max(self._slots.values()) + 1, z)
+        self._z.index_copy_(0, self._on_device(slots, z.device), z)
+
+    def _with_room_for(self, n_slots: int, like: Tensor) -> Tensor:
+        """The tensor of all slots; a larger copy where there are more of them now."""
+        there = self._z
+        usable = there is not None and (torch.is_inference_mode_enabled() or not there.is_inference())
+        if there is not None and usable and len(there) >= n_slots:
+            return there
+        grown = like.new_zeros(max(n_slots, 0 if there is None else len(there)), *like.shape[1:])
+        if there is not None:
+            grown[: len(there)] = there
+        return grown
+
+    def _on_device(self, slots: list[int], device: torch.device) -> Tensor:
+        if self._index is None or self._index[0] != slots:
+            self._index = slots, _index(slots, device)
+        return self._index[1]
+
+
+def _index(rows: Sequence[int], device: torch.device) -> Tensor:
+    return torch.tensor(rows, dtype=torch.int64).to(device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class StreamBatch(Generic[StreamT, ItemT]):
+    """One step of :func:`step_streams`."""
+
+    #: The streams that had a frame in this step, their frames' items, and the model's output, row by row; the last
+    #: steps may have none, and then ``output`` is None.
+    streams: list[StreamT]
+    items: list[ItemT]
+    output: LDEQOutput | None
+    #: Streams that turned out to have no further frame.
+    ended: list[StreamT]
+
+
+def step_streams(
+    network: RecurrentLDEQ,
+    streams: Iterable[StreamT],
+    frames_of: Callable[[StreamT], Iterator[ItemT]],
+    collate: Callable[[list[ItemT]], Tensor],
+    batch_size: int,
+) -> Iterator[StreamBatch[StreamT, ItemT]]:
+    """Steps through many streams, ``batch_size`` of them at a time; when one ends the next takes its place.
+
+    Args:
+        streams: taken one by one, when there is room in the batch.
+        frames_of: a stream's items (a frame and what belongs to it), in order.
+        collate: items → normalised images (B, 3, im_size, im_size) on the model's device.
+
+    Raises:
+        ValueError: where ``batch_size`` is below 1 or a stream comes up again while it is under way.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size = {batch_size}, expected at least 1")
+    waiting = iter(streams)
+    under_way: dict[StreamT, Iterator[ItemT]] = {}
+    exhausted = False
+    while True:
+        items: dict[StreamT, ItemT] = {}
+        ended: list[StreamT] = []
+        for stream in list(under_way):
+            _take(stream, under_way, items, ended)
+        while len(under_way) < batch_size and not exhausted:
+            try:
+                stream = next(waiting)
+            except StopIteration:
+                exhausted = True
+            else:
+                if stream in under_way:
+                    raise ValueError(f"stream {stream!r} comes up while it is under way, expected different ones")
+                network.reset(stream)
+                under_way[stream] = frames_of(stream)
+                _take(stream, under_way, items, ended)
+        network.reset(*ended)
+        output = network.step(collate(list(items.values())), list(items)) if items else None
+        if items or ended:
+            yield StreamBatch(list(items), list(items.values()), output, ended)
+        if exhausted and not under_way:
+            return
+
+
+def _take(
+    stream: StreamT, under_way: dict[StreamT, Iterator[ItemT]], items: dict[StreamT, ItemT], ended: list[StreamT]
+) -> None:
+    try:
+        items[stream] = next(under_way[stream])
+    except StopIteration:
+        del under_way[stream]
+        ended.append(stream)
+
+
+def describe_mode(model: LDEQ, rwr: bool, max_iters: int, take_one_less_inference_step: bool) -> str:
+    """How a video's frames are solved, in words."""
+    if model.config.model_mode == "explicit":
+        start = "from the last frame's heatmaps" if rwr else "frame by frame"
+        return f"explicit, {model.config.explicit_depth} cell applications {start}"
+    solver = model.solver_config
+    if not rwr:
+        return f"frame by frame ({solver.solver}, at most {solver.max_iters} iterations)"
+    last = "without" if take_one_less_inference_step else "with"
+    plural = "s" if max_iters > 1 else ""
+    return f"RwR ({solver.solver}, {max_iters} iteration{plural} a frame, {last} the last step)"

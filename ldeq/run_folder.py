@@ -1,0 +1,121 @@
+"""The folder that a run leaves: where it is, whose it is, and what says how it was made."""
+
+import dataclasses
+import itertools
+import platform
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ldeq.errors import InputError
+from ldeq.files import read_json_object, remove_temporaries, sha256_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from ldeq.model.network import LDEQ
+
+RESULTS = Path("results")
+#: Folders below a run's own that it writes files to.
+SUBFOLDERS = ("predictions", "videos", "frames")
+
+
+def make_output_folder(requested: str | None, script: str) -> Path:
+    """The folder asked for, or a new ``results/<script>/<time>``. What killed runs left unfinished in it is removed.
+
+    Raises:
+        InputError: where it is a file, cannot be made or written to, or holds another script's results, whose files
+            have the same names.
+    """
+    folder = Path(requested) if requested else RESULTS / script / time.strftime("%Y-%m-%d_%H-%M-%S")
+    try:
+        if requested:
+            folder.mkdir(parents=True, exist_ok=True)
+        else:
+            folder = _make_new(folder)
+        with tempfile.TemporaryFile(dir=folder):
+            pass  # better now than after hours
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror}, expected a folder for the results (--output_dir)") from None
+    for path in (folder / "run.json", folder / "results.json"):
+        if path.is_file():
+            owner = read_json_object(path, "expected an earlier run's (or another --output_dir)").get("script", script)
+            if owner != script:
+                raise InputError(f"{folder}: holds results of {owner}, expected another --output_dir")
+    # Not whatever else is below a folder that may be anybody's, such as other runs that are under way.
+    for place in (folder, *(folder / name for name in SUBFOLDERS)):
+        remove_temporaries(place, deep=False)
+    return folder
+
+
+def _make_new(folder: Path) -> Path:
+    """A folder that nobody has; two runs may start in one second."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(2):
+        try:
+            folder.mkdir()
+            break
+        except FileExistsError:
+            folder = folder.with_name(f"{folder.name.rsplit('.', 1)[0]}.{number}")
+    return folder
+
+
+def latest_folder(script: str) -> str:
+    """The newest folder that ``script`` made under ``results/``, one with an unfinished run if there is any.
+
+    Raises:
+        InputError: where there is none.
+    """
+    # A run that was refused may have left an empty one.
+    folders = [folder for folder in (RESULTS / script).glob("*/") if any(folder.iterdir())]
+    folders.sort(key=lambda folder: folder.stat().st_mtime)
+    if not folders:
+        raise InputError(f"{RESULTS / script}: has no earlier run, expected one to --resume (or name its --output_dir)")
+    # The last file of an evaluation, and of training.
+    ends = ("results.json", "final.pth.tar")
+    unfinished = [folder for folder in folders if not any((folder / end).is_file() for end in ends)]
+    return str((unfinished or folders)[-1])
+
+
+def describe_run(
+    script: str,
+    weights: str | Path,
+    dataset: str | Path,
+    model: "LDEQ",
+    settings: Mapping[str, Any],
+    device: "torch.device",
+) -> dict[str, Any]:
+    """The part of results.json that says what was run on what, with what."""
+    return {
+        "script": script,
+        "weights": str(weights),
+        "weights_sha256": sha256_of(weights),
+        "dataset": str(dataset),
+        "config": {
+            **settings,
+            "model": dataclasses.asdict(model.config),
+            "solver": dataclasses.asdict(model.solver_config),
+        },
+        "environment": describe_environment(device),
+    }
+
+
+def describe_environment(device: "torch.device") -> dict[str, str]:
+    """On what a run ran, and when."""
+    import cv2
+    import numpy as np
+    import torch
+
+    from ldeq.device import describe_device
+
+    return {
+        "device": describe_device(device),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "opencv": cv2.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }

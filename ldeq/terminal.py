@@ -1,0 +1,153 @@
+"""What a run shows on the terminal: tables and lines on stdout, progress on stderr."""
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+#: Columns of a table that goes to a file; narrower ones are not folded.
+FILE_WIDTH = 140
+#: Seconds between a progress bar's lines where stderr is no terminal.
+SECONDS_A_LINE = 30.0
+
+
+def console() -> Console:
+    """stdout, wide enough not to fold a table that goes to a file. Paths and ids are printed as they are."""
+    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
+
+
+def print_lines(out: Console, lines: Iterable[str | None]) -> None:
+    """Prints the lines that there are, each unfolded, so that paths in them can be copied."""
+    for line in filter(None, lines):
+        out.print(line, soft_wrap=True)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], n_words: int = 1) -> Table:
+    """A table whose first ``n_words`` columns are words and the rest figures."""
+    made = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        made.add_column(column, justify="left" if index < n_words else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*[Text(str(cell)) for cell in row])
+    return made
+
+
+class ProgressBar:
+    """Progress of a run with its speed and the time left; where stderr is no terminal, a line now and then.
+
+    Args:
+        total: how many there are, None where that is not known.
+        unit: what is counted, in the singular; ``B`` for bytes.
+        description: what is being done.
+        done: how many were done before.
+    """
+
+    def __init__(self, total: int | None, unit: str, description: str, done: int = 0) -> None:
+        self.n_done = done
+        self._n_before = done
+        self._total = total
+        self._unit = unit
+        self._description = description
+        self._note = ""
+        self._started = time.monotonic()
+        self._said = self._started
+        self._bar: Progress | None = None
+        if sys.stderr.isatty():
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                _Counts(self),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=Console(stderr=True),
+                # Lines that are said go above the bar, but not to stderr where stdout is a file.
+                redirect_stdout=sys.stdout.isatty(),
+            )
+            self._task: TaskID = self._bar.add_task(description, total=total, completed=done, note="")
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, n: int = 1) -> None:
+        """``n`` more are done."""
+        self.n_done += n
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.n_done)
+        elif time.monotonic() - self._said >= SECONDS_A_LINE:
+            self._said = time.monotonic()
+            print(self._line(), file=sys.stderr, flush=True)
+
+    def advance_to(self, n: int, total: int | None) -> None:
+        """``n`` of ``total`` are done."""
+        self._total = total
+        if self._bar is not None:
+            self._bar.update(self._task, total=total)
+        self.advance(n - self.n_done)
+
+    def describe(self, description: str) -> None:
+        """Says what is being done now."""
+        self._description = description
+        if self._bar is not None:
+            self._bar.update(self._task, description=description)
+
+    def note(self, text: str) -> None:
+        """Shows some words behind the bar."""
+        self._note = text
+        if self._bar is not None:
+            self._bar.update(self._task, note=text)
+
+    def say(self, line: str) -> None:
+        """Prints a line on stdout."""
+        print(line)
+
+    def counts(self) -> str:
+        """How many of how many are done, and how fast."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        rate = (self.n_done - self._n_before) / seconds
+        if self._unit == "B":
+            of = f"/{self._total / 1e6:.1f}" if self._total else ""
+            return f"{self.n_done / 1e6:.1f}{of} MB, {rate / 1e6:.1f} MB/s"
+        of = f"/{self._total}" if self._total is not None else ""
+        speed = f"{rate:.1f} {self._unit}s/s" if rate >= 1 or not rate else f"{1 / rate:.1f} s/{self._unit}"
+        return f"{self.n_done}{of} {self._unit}s, {speed}"
+
+    def _line(self) -> str:
+        elapsed = time.monotonic() - self._started
+        left = ""
+        made = self.n_done - self._n_before
+        if self._total and made:
+            left = f", {_clock(elapsed * (self._total - self.n_done) / made)} left"
+        return f"{self._description}: {self.counts()}, {_clock(elapsed)}{left}" + (
+            f", {self._note}" if self._note else ""
+        )
+
+
+class _Counts(ProgressColumn):
+    """The bar's counts and speed, which rich has for bytes alone."""
+
+    def __init__(self, bar: ProgressBar) -> None:
+        super().__init__()
+        self._progress_bar = bar
+
+    def render(self, task: Task) -> Text:
+        return Text(self._progress_bar.counts())
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

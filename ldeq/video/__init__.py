@@ -1,0 +1,1 @@
+"""Videos: reading, writing, sound, and where frames come from. Works where PyTorch is not installed."""

@@ -1,0 +1,142 @@
+"""Sound for an MP4 that is being written, taken from another media file in step with the images."""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, Self
+
+from ldeq.video.media import for_ffmpeg
+
+#: Codecs that an MP4 takes as they are and players expect in one; others become AAC.
+COPIED_CODECS = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})
+#: MP4 takes MP3 from this sampling rate on, in Hz: below are MPEG 2.5's.
+LOWEST_MP3_RATE = 16000
+#: Sampling rates of AAC, in Hz.
+AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
+
+
+class Sound:
+    """The first audio stream of a media file, on its way into a container.
+
+    Packets are copied without being decoded, or decoded and encoded as AAC where an MP4 does not take their codec.
+    Nothing but the packets at hand is in memory. Make one with :meth:`open`, before the container's first packet.
+    """
+
+    def __init__(self, source: Any, stream: Any, container: Any) -> None:
+        self._source = source
+        self._container = container
+        # The decoder's name, which may be that of a variant or of a library ("mp3float", "libopus").
+        self.codec: str = stream.codec_context.name.removeprefix("lib").removesuffix("float")
+        #: False where the codec had to be changed.
+        self.copied = self.codec in COPIED_CODECS and not (
+            self.codec == "mp3" and stream.codec_context.sample_rate < LOWEST_MP3_RATE
+        )
+        #: Why the sound ends before the images do, where the file is damaged.
+        self.failure: str | None = None
+        if self.copied:
+            self._target = container.add_stream_from_template(stream)
+        else:
+            rate = stream.codec_context.sample_rate
+            self._target = container.add_stream("aac", rate=rate if rate in AAC_RATES else 48000)
+            self._target.layout = "mono" if stream.codec_context.layout.nb_channels == 1 else "stereo"
+        self._packets = self._read(source, stream)
+        self._waiting: Any = None
+
+    @classmethod
+    def open(cls, path: str | Path, container: Any) -> Self | None:
+        """The sound of ``path`` for an open PyAV container, or None where it has none (or none that can be read)."""
+        import av
+
+        try:
+            source = av.open(for_ffmpeg(path))
+        except (av.FFmpegError, OSError):
+            return None
+        streams = [stream for stream in source.streams.audio if stream.codec_context is not None]
+        if not streams or not source.streams.video or not _is_known(streams[0].codec_context):
+            source.close()
+            return None
+        try:
+            return cls(source, streams[0], container)
+        except (av.FFmpegError, ValueError):  # what FFmpeg knows of and cannot set up
+            source.close()
+            return None
+
+    def write_until(self, time: float) -> None:
+        """Writes what begins before ``time``, in seconds from the first image.
+
+        Raises:
+            OSError: where the container cannot be written.
+        """
+        while True:
+            if self._waiting is None:
+                self._waiting = next(self._packets, None)
+                if self._waiting is None:
+                    return
+            if float(self._waiting.pts * self._waiting.time_base) > time:
+                return
+            try:
+                self._write(self._waiting)
+            except ValueError as error:  # what FFmpeg says of data that make no sense; a full disk is an OSError
+                self.failure = _damaged(error)
+                self._packets.close()
+            self._waiting = None
+
+    def finish(self) -> None:
+        """Writes what an encoder still holds, and closes the source. The container stays open.
+
+        Raises:
+            OSError: where the container cannot be written.
+        """
+        if not self.copied and self.failure is None:
+            self._container.mux(self._target.encode(None))
+        self.close()
+
+    def close(self) -> None:
+        self._packets.close()
+        self._source.close()
+
+    def _read(self, source: Any, stream: Any) -> Generator[Any, None, None]:
+        """Packets or decoded frames, with times counted from the video's first image."""
+        import av
+
+        video = source.streams.video[0]
+        beginning = float(video.start_time * video.time_base) if video.start_time is not None else 0.0
+        try:
+            for packet in source.demux(stream):
+                items = [packet] if self.copied else packet.decode()
+                for item in items:
+                    if item.pts is None or item.time_base is None or (self.copied and packet.size == 0):
+                        continue
+                    shift = round(beginning / item.time_base)
+                    item.pts -= shift
+                    if self.copied and item.dts is not None:
+                        item.dts -= shift
+                    yield item
+        except (av.FFmpegError, OSError) as error:
+            self.failure = _damaged(error)
+
+    def _write(self, item: Any) -> None:
+        if self.copied:
+            item.stream = self._target
+            self._container.mux(item)
+        else:
+            self._container.mux(self._target.encode(item))
+
+
+def has_sound(path: str | Path) -> bool:
+    """Whether a media file says that it has sound, be it damaged."""
+    import av
+
+    try:
+        with av.open(for_ffmpeg(path)) as source:
+            return len(source.streams.audio) > 0
+    except (av.FFmpegError, OSError):
+        return False
+
+
+def _is_known(codec: Any) -> bool:
+    """Whether the headers say what the samples are; a damaged stream has no rate or no channels."""
+    return bool(codec.sample_rate > 0 and codec.layout.nb_channels > 0)
+
+
+def _damaged(error: Exception) -> str:
+    return f"the sound is damaged ({getattr(error, 'strerror', None) or error})"

@@ -1,0 +1,345 @@
+"""Where frames come from: a video file, an image, a folder of images, a camera, or arrays.
+
+Of files and cameras one frame is in memory at a time.
+"""
+
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ldeq.errors import InputError
+from ldeq.video.media import for_ffmpeg, read_image
+from ldeq.video.reading import DEFAULT_FPS, VideoReader
+
+#: Names of images end so.
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+#: Codecs with packets that hold no image of their own.
+_HIDDEN_FRAMES = frozenset({"vp8"})
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame and when it is seen."""
+
+    #: Counted from 0.
+    index: int
+    #: Seconds from the first frame.
+    time: float
+    #: (H, W, 3) uint8 RGB, upright.
+    image: NDArray[np.uint8]
+
+
+class FrameSource(ABC):
+    """What all sources have in common. They are context managers, and are iterated over once."""
+
+    name: str
+    #: Nominal frames per second.
+    fps: float
+    #: How many frames there should be, where that is known.
+    n_frames: int | None = None
+    #: A media file that may have sound.
+    sound: Path | None = None
+    #: Width of a pixel divided by its height.
+    pixel_aspect = Fraction(1)
+    #: Whether it is one image and no video.
+    is_image = False
+    #: Whether it can be opened again, and gives the same frames.
+    is_repeatable = True
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    @abstractmethod
+    def check(self) -> str | None:
+        """After the last frame: a sentence where there should have been more of them."""
+
+    def close(self) -> None:  # noqa: B027  (not every source has something to close)
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class VideoFile(FrameSource):
+    """The frames of a video file, turned upright as its metadata say, with the file's own times.
+
+    Raises:
+        InputError: where the file is missing or cannot be opened as a video; from iterating, where it has no frame.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.name = str(path)
+        self.sound = Path(path)
+        self._reader = VideoReader(path)
+        self.fps = self._reader.fps
+        self.n_frames = max(self._reader.n_frames_declared, 0) or None
+        self.pixel_aspect = _pixel_aspect(path)
+        self._n_decoded = 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index, (seconds, image) in enumerate(self._reader.timed()):
+            self._n_decoded = index + 1
+            yield Frame(index, seconds, image)
+        if self._n_decoded == 0:
+            raise InputError(f"{self.name}: no frame of it can be decoded, expected a video")
+
+    def check(self) -> str | None:
+        """See :class:`FrameSource`."""
+        if self.n_frames is not None and self._n_decoded >= self.n_frames:
+            return None
+        return _what_is_missing(self.name, self._n_decoded)
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+class ImageFolder(FrameSource):
+    """The images of a folder in the natural order of their names (2 before 10), as the frames of a video.
+
+    Images that cannot be read are left out.
+
+    Raises:
+        InputError: where the folder has no image; from iterating, where none can be read.
+    """
+
+    def __init__(self, folder: str | Path, fps: float = DEFAULT_FPS) -> None:
+        self.name = str(folder)
+        self.fps = fps
+        paths = [path for path in Path(folder).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+        self._paths = sorted((path for path in paths if path.name[0] != "."), key=lambda path: natural_key(path.name))
+        if not self._paths:
+            raise InputError(f"{folder}: has no image ({', '.join(sorted(IMAGE_SUFFIXES))}), expected some")
+        self.n_frames = len(self._paths)
+        self._unreadable: list[str] = []
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index, path in enumerate(self._paths):
+            try:
+                image = read_image(path)
+            except OSError:
+                image = None
+            if image is None:
+                self._unreadable.append(path.name)
+            else:
+                yield Frame(index, index / self.fps, image)
+        if len(self._unreadable) == len(self._paths):
+            raise InputError(f"{self.name}: none of its {len(self._paths)} images can be read, expected images")
+
+    def check(self) -> str | None:
+        """See :class:`FrameSource`; images that were left out are named."""
+        if not self._unreadable:
+            return None
+        return f"{self.name}: {', '.join(self._unreadable)} cannot be read as images and are left out."
+
+
+class ImageFile(FrameSource):
+    """One image, upright as its metadata say.
+
+    Raises:
+        InputError: from iterating, where it cannot be read.
+    """
+
+    is_image = True
+
+    def __init__(self, path: str | Path) -> None:
+        self.name = str(path)
+        self.fps = DEFAULT_FPS
+        self.n_frames = 1
+
+    def __iter__(self) -> Iterator[Frame]:
+        image = read_image(self.name)
+        if image is None:
+            raise InputError(f"{self.name}: cannot be decoded, expected an image or a video")
+        yield Frame(0, 0.0, image)
+
+    def check(self) -> str | None:
+        """See :class:`FrameSource`."""
+        return None
+
+
+class Arrays(FrameSource):
+    """Frames that are in memory, or are made one by one.
+
+    Args:
+        frames: an image (H, W, 3), frames (T, H, W, 3), or an iterable of images; uint8 RGB.
+        fps: frames a second.
+
+    Raises:
+        InputError: where it is none of these; from iterating, where a frame is none.
+    """
+
+    is_repeatable = False
+
+    def __init__(self, frames: Any, fps: float = DEFAULT_FPS) -> None:
+        self.fps = fps
+        if hasattr(frames, "__array__"):
+            array = np.asarray(frames)
+            if array.ndim not in (3, 4):
+                raise InputError(f"an array of shape {array.shape}, expected an image (H, W, 3) or frames (T, H, W, 3)")
+            self.is_image = array.ndim == 3
+            frames = array[None] if self.is_image else array
+            self.n_frames = len(frames)
+        elif not isinstance(frames, Iterable):
+            raise InputError(f"a {type(frames).__name__}, expected a path, an array, or an iterable of frames")
+        self.name = "an image" if self.is_image else "an array" if hasattr(frames, "shape") else "frames"
+        self._frames = frames
+
+    def __iter__(self) -> Iterator[Frame]:
+        index = -1
+        for index, frame in enumerate(self._frames):
+            image = np.asarray(frame)
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+                found = f"{image.dtype} of shape {image.shape}"
+                raise InputError(f"frame {index} is {found}, expected uint8 of shape (H, W, 3), RGB")
+            yield Frame(index, index / self.fps, np.ascontiguousarray(image))
+        if index < 0:
+            raise InputError(f"{self.name}: there are none, expected at least one")
+
+    def check(self) -> str | None:
+        """See :class:`FrameSource`."""
+        return None
+
+
+class Camera(FrameSource):
+    """A camera by its number. Times are those of the clock, and the frames have no end.
+
+    Raises:
+        InputError: where there is no such camera, or it gives no image.
+    """
+
+    is_repeatable = False
+
+    def __init__(self, number: int) -> None:
+        self.name = f"camera {number}"
+        self._capture = cv2.VideoCapture(number)
+        # Old frames in a queue would make a live window lag.
+        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        if not self._capture.isOpened():
+            raise InputError(f"{self.name}: cannot be opened, expected a camera that is free (0 is the first)")
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = float(fps) if 0 < fps < 1000 else DEFAULT_FPS
+
+    def __iter__(self) -> Iterator[Frame]:
+        beginning, index = None, 0
+        while True:
+            there, image = self._capture.read()
+            now = time.monotonic()
+            if not there:
+                break
+            beginning = now if beginning is None else beginning
+            yield Frame(index, now - beginning, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))  # type: ignore[arg-type]
+            index += 1
+        if index == 0:
+            raise InputError(f"{self.name}: gives no image, expected a camera that works")
+
+    def check(self) -> str | None:
+        return f"{self.name}: stopped giving images."
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+def open_source(source: Any, fps: float = DEFAULT_FPS) -> FrameSource:
+    """Opens whatever has frames.
+
+    Args:
+        source: the path of a video, an image, or a folder of images; a camera's number (below 1000); or arrays (see
+            :class:`Arrays`).
+        fps: of a folder's images and of arrays.
+
+    Raises:
+        InputError: where it cannot be opened.
+    """
+    if isinstance(source, int) and not isinstance(source, bool):
+        return Camera(source)
+    if not isinstance(source, (str, Path)):
+        return Arrays(source, fps)
+    name = str(source)
+    if name.isdecimal() and len(name) <= 3 and not Path(name).exists():
+        return Camera(int(name))
+    address = re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://?", name)
+    if address is not None and len(address[0]) > 3 and not Path(name).exists():
+        raise InputError(f"{name}: is an address, expected a file: download it first")
+    if Path(name).is_dir():
+        return ImageFolder(name, fps)
+    return ImageFile(name) if Path(name).is_file() and _is_image(Path(name)) else VideoFile(name)
+
+
+def _is_image(path: Path) -> bool:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    # By what it begins with; animations are videos, whatever OpenCV says of them.
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+        return not head.startswith(b"GIF8") and bool(cv2.haveImageReader(for_ffmpeg(path)))
+    except cv2.error:
+        return False
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sorts names as people do: numbers in them by value."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
+
+
+def _pixel_aspect(path: str | Path) -> Fraction:
+    """Width of a pixel divided by its height, in the upright image."""
+    import av
+
+    try:
+        with av.open(for_ffmpeg(path)) as container:
+            stream = container.streams.video[0]
+            aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+            if not aspect or aspect == 1:
+                return Fraction(1)
+            turned = next((frame.rotation for frame in container.decode(stream)), 0) % 180 == 90
+            return Fraction(1) / aspect if turned else Fraction(aspect)
+    except (av.FFmpegError, OSError, IndexError):
+        return Fraction(1)
+
+
+def _what_is_missing(path: str, n_decoded: int) -> str | None:
+    """Compares what was decoded with what the file holds and what it says of itself, without decoding it again."""
+    import av
+
+    try:
+        with av.open(for_ffmpeg(path)) as container:
+            stream = container.streams.video[0]
+            n_said = stream.frames
+            declared = container.duration / av.time_base if container.duration else 0.0
+            beginning = (container.start_time or 0) / av.time_base
+            n_shown = n_hidden = 0
+            end = 0.0
+            with suppress(av.FFmpegError, OSError):  # what follows cannot be read
+                for packet in container.demux():
+                    if packet.pts is not None and packet.time_base is not None:
+                        end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base) - beginning)
+                    if packet.stream is stream and packet.size:
+                        n_hidden += packet.is_discard
+                        n_shown += not packet.is_discard
+    except (av.FFmpegError, OSError, IndexError):
+        return None
+    if n_said > n_shown + n_hidden:
+        return f"{path}: is damaged or not whole: {n_decoded} of its {n_said} frames could be decoded."
+    if n_shown > n_decoded and stream.codec_context.name not in _HIDDEN_FRAMES:
+        return f"{path}: is damaged: {n_decoded} of its {n_shown} frames could be decoded."
+    if declared - end > max(0.5, 0.03 * declared):
+        return f"{path}: is not whole: it ends after {end:.1f} of its {declared:.1f} seconds."
+    return None

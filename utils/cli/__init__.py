@@ -1,0 +1,1 @@
+"""Flags made from configuration dataclasses."""

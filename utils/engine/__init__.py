@@ -1,0 +1,1 @@
+"""What computes: the loops of evaluation and training, losses, averages, processes."""

@@ -1,0 +1,223 @@
+"""Processes that train one network together, as ``torchrun`` starts them; one process alone needs nothing of it."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ldeq import InputError
+from ldeq.device import resolve_device
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those of the run."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes and prints."""
+        return self.rank == 0
+
+    @property
+    def shared_device(self) -> torch.device:
+        """Where figures are for :meth:`mean`: what one process has by itself need not go to its device."""
+        return self.device if self.size > 1 else torch.device("cpu")
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over processes, on each of them."""
+        if self.size > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+            values /= self.size
+        return values
+
+    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Each process's gradients become the mean over processes."""
+        if self.size == 1:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        mean = self.mean(torch.cat([gradient.flatten() for gradient in gradients]))
+        for gradient, part in zip(
+            gradients, torch.split(mean, [gradient.numel() for gradient in gradients]), strict=True
+        ):
+            gradient.copy_(part.view_as(gradient))
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value of each process (anything that can be pickled), by rank, on all of them."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def together(self, make: Callable[[], T]) -> T:
+        """What ``make`` gives in each process.
+
+        Raises:
+            InputError: in all of them, where ``make`` raised it in any: none is left waiting for another.
+        """
+        made: T | None = None
+        error = None
+        try:
+            made = make()
+        except InputError as raised:
+            error = str(raised)
+        # One number first: this runs at every step, and a gathering of messages takes many times as long.
+        failed = torch.tensor(float(error is not None), device=self.shared_device)
+        if self.mean(failed) > 0:
+            raise InputError(next(message for message in self.gather(error) if message is not None))
+        return cast(T, made)
+
+    def abreast(self, sequence: Iterator[T]) -> Iterator[T]:
+        """Each process's own sequence, of as many items (none of them None) in all of them.
+
+        Raises:
+            InputError: in all of them, where an item raised it in any: none is left waiting for another.
+        """
+        while (item := self.together(lambda: next(sequence, None))) is not None:
+            yield item
+
+    def from_main(self, make: Callable[[], T], share: bool = True) -> T | Any:
+        """What ``make`` gives in the main process, in all of them (None in the others without ``share``).
+
+        Raises:
+            InputError: in all of them, where ``make`` raised it: none is left waiting.
+        """
+        made = self.together(lambda: make() if self.is_main else None)
+        if not share or self.size == 1:
+            return made
+        sent = [made]
+        dist.broadcast_object_list(sent)
+        return sent[0]
+
+
+def local_device(name: str, local_rank: int, n_local: int) -> torch.device:
+    """The device of one of ``n_local`` processes on this machine: its own GPU where ``name`` gives GPUs.
+
+    Raises:
+        InputError: where there are fewer GPUs than processes.
+    """
+    device = resolve_device(name)
+    if device.type != "cuda" or n_local == 1:
+        return device
+    if device.index is not None or torch.cuda.device_count() < n_local:
+        found = f"{torch.cuda.device_count()} GPUs for {n_local} processes"
+        raise InputError(f"--device {name}: {found}, expected one for each (--nproc_per_node), or --device cpu")
+    device = torch.device("cuda", local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def collective_backend(device: torch.device) -> str:
+    """What processes on such devices exchange tensors by.
+
+    Raises:
+        InputError: where there is nothing.
+    """
+    backends = {"cuda": "nccl", "cpu": "gloo"}
+    if device.type not in backends:
+        raise InputError(f"several processes on devices of type {device.type}, expected --device cpu or cuda")
+    return backends[device.type]
+
+
+def _number_of_processes() -> int:
+    words = {name: os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK", "MASTER_PORT")}
+    wrong = [f"{name} is {word!r}" for name, word in words.items() if not word.isdecimal()]
+    if not os.environ.get("MASTER_ADDR"):
+        wrong.append("MASTER_ADDR is not set")
+    if wrong:
+        set_to = f"WORLD_SIZE = {words['WORLD_SIZE']}"
+        raise InputError(f"{set_to} but {wrong[0]}, expected an environment as torchrun makes it, or no WORLD_SIZE")
+    return int(words["WORLD_SIZE"])
+
+
+@contextmanager
+def joined(device_name: str) -> Iterator[World]:
+    """Joins the processes that ``torchrun`` started, or stands alone.
+
+    Raises:
+        InputError: where the device is not there, or the environment says that there are other processes and not which.
+    """
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        yield World(0, 1, local_device(device_name, 0, 1))
+        return
+    size = _number_of_processes()
+    n_local = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+    device = local_device(device_name, int(os.environ.get("LOCAL_RANK", "0")), n_local)
+    dist.init_process_group(collective_backend(device))
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), device)
+    finally:
+        dist.destroy_process_group()
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """Differentiable: every process's gradient reaches every process's values."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _sum_over_processes(values: Tensor) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(values)
+    return total
+
+
+class GlobalBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm2d whose statistics in training are those of the whole batch over all processes.
+
+    PyTorch's SyncBatchNorm does the same on GPUs alone. State dict keys and everything in evaluation are BatchNorm2d's.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not (dist.is_available() and dist.is_initialized()):
+            return super().forward(x)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        with torch.autocast(x.device.type, enabled=False):
+            values = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+            # In two passes: a variance as a difference of large sums would lose digits.
+            count = values.numel() // values.shape[1] * dist.get_world_size()  # every process has as many samples
+            mean = _sum_over_processes(values.sum(dim=(0, 2, 3))) / count
+            centred = values - mean[:, None, None]
+            variance = _sum_over_processes(centred.square().sum(dim=(0, 2, 3))) / count
+            with torch.no_grad():
+                momentum = self.momentum if self.momentum is not None else 0.1
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+                self.running_var.lerp_((variance * count / max(count - 1, 1)).to(self.running_var.dtype), momentum)
+                if self.num_batches_tracked is not None:
+                    self.num_batches_tracked.add_(1)
+            out = centred * ((variance + self.eps).rsqrt() * self.weight)[:, None, None] + self.bias[:, None, None]
+        result: Tensor = out.to(x.dtype)
+        return result
+
+
+def share_batch_norm(module: nn.Module) -> None:
+    """Replaces every BatchNorm2d below ``module`` by :class:`GlobalBatchNorm2d` with the same state."""
+    for name, child in module.named_children():
+        if type(child) is nn.BatchNorm2d:
+            shared = GlobalBatchNorm2d(child.num_features, child.eps, child.momentum or 0.1)
+            shared.load_state_dict(child.state_dict())
+            setattr(module, name, shared.to(child.weight.device))
+        else:
+            share_batch_norm(child)

@@ -1,0 +1,1 @@
+"""Plots and annotated videos. Only this package imports matplotlib."""
