@@ -48,7 +48,8 @@ class LandmarkResult:
 
     def __repr__(self) -> str:
         n_faces = len(np.unique(self.face_id))
-        return f"LandmarkResult({len(self)} rows: {n_faces} faces in {self.n_frames} frames)"
+        counts = [f"{n} {word}{'s' * (n != 1)}" for n, word in ((n_faces, "face"), (self.n_frames, "frame"))]
+        return f"LandmarkResult({' in '.join(counts)}: landmarks {self.landmarks.shape})"
 
     @property
     def landmarks68(self) -> NDArray[np.float64]:
@@ -119,7 +120,7 @@ def landmarks(
 
     Args:
         source: the path of a video, an image, or a folder of images (the frames of a video); an array, uint8 RGB, of
-            an image (H, W, 3) or of frames (T, H, W, 3); or an iterable of images.
+            an image (H, W, 3) or of frames (T, H, W, 3); or an iterable of images or of their paths.
         weights: a network's name (``synthetic``, ``wflw``, ``wflw_v``) or a checkpoint's path.
         runtime: ``torch``, or ``auto``, which is the same.
         device: ``auto`` (CUDA, else MPS, else CPU), or as PyTorch names it.

@@ -361,7 +361,8 @@ class Prediction:
             drawing.close(done.seconds + 1 / source.fps if done.stopped or damage else math.inf)
             self._write(folder, source, rows, faces, drawing, done, damage, smooths)
             none = self._nothing_found(source, rows, faces)
-        speed = f"{done.n_frames} frames in {seconds:.1f} s ({done.n_frames / seconds:.1f} a second)."
+        counted = f"{done.n_frames} frame{'s' * (done.n_frames != 1)}"
+        speed = f"{counted} in {seconds:.1f} s ({done.n_frames / seconds:.1f} a second)."
         lines = [none, self.note, faces.landmarker.tally.check(), f"{speed} Results are in {folder}"]
         terminal.print_lines(self.console, lines)
         if interrupt.requested:
