@@ -12,12 +12,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic import FacePicture, SyntheticFaces, SyntheticVideo
+from datasets.motion import jittered_bbox, smooth_path
+from datasets.synthetic import FaceImage, SyntheticFaces, SyntheticVideo
 from datasets.synthetic.writing import write_jpeg
 from datasets.training.faces import HELD_OUT
 from datasets.wflw.precropped import ATTRIBUTES, write_list
 from datasets.wflw_v.clips import write_clip, write_ids
 from ldeq.command_line import ArgumentParser, at_least, run
+from ldeq.face.boxes import tight_bbox
 from ldeq.landmarks98 import CROP_SIZE
 from utils import bundled
 
@@ -29,7 +31,7 @@ FRAME_SIZE = (480, 360)
 N_FRAMES = 60
 FPS = 25
 #: Synthetic images of ``test`` and of each subset, synthetic clips of each kind, and their seed.
-N_PICTURES, N_SUBSET, N_CLIPS = 12, 2, 3
+N_IMAGES, N_SUBSET, N_CLIPS = 12, 2, 3
 SEED = HELD_OUT + 5_000_000
 #: How much of WFLW's crops the face takes.
 FACE_SHARE = 1 / 1.2
@@ -59,7 +61,7 @@ class Portrait:
         assert bgr is not None, f"{folder} lacks astronaut.png"
         self.image: Image = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]
         self.landmarks: Points = np.load(folder / "astronaut_landmarks98.npy")
-        low, high = self.landmarks.min(axis=0), self.landmarks.max(axis=0)
+        low, high = np.split(tight_bbox(self.landmarks), 2)
         self.centre = (low + high) / 2
         self.size = float((high - low).max())
 
@@ -103,7 +105,11 @@ def side_light(image: Image, strength: float) -> Image:
 
 
 def smear(image: Image, length: float, angle: float) -> Image:
-    """A moving camera's blur: ``length`` pixels in direction ``angle`` (degrees)."""
+    """Motion blur of a camera: ``length`` pixels in direction ``angle`` (degrees).
+
+    Its kernel changes smoothly with the length, as a clip's does over its frames; that of
+    :func:`datasets.degradations.motion_blur_kernel` changes by steps.
+    """
     side = 2 * int(np.ceil(length / 2)) + 1
     kernel = np.zeros((side, side), dtype=np.float32)
     kernel[side // 2] = np.clip(length / 2 + 0.5 - np.abs(np.arange(side) - side // 2), 0, 1)
@@ -185,12 +191,12 @@ def make_wflw(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
         write_list(root / f"{split}.txt", names, annotations, digits=6)
 
 
-def synthetic_images() -> dict[str, dict[int, FacePicture]]:
+def synthetic_images() -> dict[str, dict[int, FaceImage]]:
     """Held-out synthetic faces of each split: the first for ``test``, the next that have its attribute for a subset."""
     faces = SyntheticFaces(SEED)
-    drawn = {"test": {index: faces.draw(index) for index in range(N_PICTURES)}}
+    drawn = {"test": {index: faces.draw(index) for index in range(N_IMAGES)}}
     drawn |= {f"test_{attribute}": {} for attribute in ATTRIBUTES}
-    index = N_PICTURES
+    index = N_IMAGES
     while any(len(subset) < N_SUBSET for subset in drawn.values()):
         face = faces.draw(index)
         wanting = [attribute for attribute in ATTRIBUTES if attribute in face.attributes]
@@ -209,11 +215,7 @@ def handheld(rng: np.random.Generator, n_frames: int = N_FRAMES, shake: float = 
     seconds = np.arange(n_frames) / FPS
 
     def path(sweep: float, tremor: float) -> NDArray[np.float64]:
-        value = np.zeros(n_frames)
-        for amplitude, slowest, fastest in ((sweep, 0.15, 0.5), (sweep / 2, 0.5, 1.0), (tremor * shake, 2.0, 5.0)):
-            frequency, phase = rng.uniform(slowest, fastest), rng.uniform(0, 2 * np.pi)
-            value += amplitude * np.sin(2 * np.pi * frequency * seconds + phase)
-        return value
+        return smooth_path(rng, seconds, ((sweep, 0.15, 0.5), (sweep / 2, 0.5, 1.0), (tremor * shake, 2.0, 5.0)))
 
     width, height = FRAME_SIZE
     x, y = width / 2 + path(28, 1.2), height / 2 + path(12, 1.2)
@@ -250,7 +252,7 @@ def make_wflw_v(portrait: Portrait, root: Path, rng: np.random.Generator) -> Non
             write_clip(root, id, portrait_frames(portrait, change, rng), fps=FPS, crf=25)
         people = {f"synthetic-{split}-{number}": number for number in range(N_CLIPS)}
         for id, number in people.items():
-            video = SyntheticVideo(SEED, number, N_FRAMES, hardness=float(split == "hard"))
+            video = SyntheticVideo(SEED, number, N_FRAMES, difficulty=float(split == "hard"))
             write_clip(root, id, video, fps=FPS, crf=22)
         write_ids(root, split, [*changes, *people])
 
@@ -258,13 +260,10 @@ def make_wflw_v(portrait: Portrait, root: Path, rng: np.random.Generator) -> Non
 def portrait_frames(
     portrait: Portrait, change: Callable[[Image, int], Image], rng: np.random.Generator
 ) -> Iterator[tuple[Image, Points, Points]]:
-    """Image, landmarks and box of each frame of a clip of the portrait."""
+    """Image, landmarks and bounding box of each frame of a clip of the portrait."""
     for t, view in enumerate(handheld(rng)):
         frame, points = portrait.show(view, FRAME_SIZE)
-        # A detector's box: the face's extent, a percent of it off.
-        size = np.ptp(points, axis=0).max()
-        extent = np.concatenate([points.min(axis=0), points.max(axis=0)])
-        yield change(frame, t), points, np.array([*(extent + rng.normal(0, 0.01 * size, 4)), 0.99])
+        yield change(frame, t), points, jittered_bbox(points, rng, 0.01)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
