@@ -89,7 +89,7 @@ class Portrait:
         return matrix
 
 
-# -- what makes an image hard -----------------------------------------------------------------------------------------
+# -- degradations and occlusion --------------------------------------------------------------------------------------
 
 
 def dim(image: Image, level: float, rng: np.random.Generator) -> Image:
@@ -104,7 +104,7 @@ def side_light(image: Image, strength: float) -> Image:
     return (image * gains).clip(0, 255).astype(np.uint8)
 
 
-def smear(image: Image, length: float, angle: float) -> Image:
+def motion_blur(image: Image, length: float, angle: float) -> Image:
     """Motion blur of a camera: ``length`` pixels in direction ``angle`` (degrees).
 
     Its kernel changes smoothly with the length, as a clip's does over its frames; that of
@@ -120,21 +120,21 @@ def smear(image: Image, length: float, angle: float) -> Image:
 
 
 def bar(image: Image, start: tuple[float, float], end: tuple[float, float], thickness: float) -> Image:
-    """Something long in front of the face."""
+    """Occlusion by a bar in front of the face."""
     covered = image.copy()
     points = [tuple(round(value) for value in point) for point in (start, end)]
     cv2.line(covered, points[0], points[1], (96, 74, 60), round(thickness), cv2.LINE_AA)
     return covered
 
 
-def redden(image: Image, landmarks: Points) -> Image:
+def make_up(image: Image, landmarks: Points) -> Image:
     """Make-up: lips and lids in another colour."""
     mask = np.zeros(image.shape[:2], dtype=np.float32)
     for first, last in ((76, 87), (60, 67), (68, 75)):
         cv2.fillPoly(mask, [landmarks[first : last + 1].round().astype(np.int32)], 1.0)
     mask = cv2.GaussianBlur(mask, (0, 0), 3)[..., None]  # type: ignore[assignment]
-    painted = image * (1 - 0.5 * mask) + np.array([170, 20, 70]) * 0.5 * mask
-    return painted.clip(0, 255).astype(np.uint8)
+    made_up = image * (1 - 0.5 * mask) + np.array([170, 20, 70]) * 0.5 * mask
+    return made_up.clip(0, 255).astype(np.uint8)
 
 
 # -- WFLW --------------------------------------------------------------------------------------------------------------
@@ -167,12 +167,12 @@ def make_wflw(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
             (upright(roll=-6), lambda image, _: side_light(image, 0.75)),
             (upright(roll=9, zoom=0.9), lambda image, _: dim(image, 0.3, rng)),
         ],
-        "test_makeup": [(upright(roll=3, zoom=0.95), redden)],
+        "test_makeup": [(upright(roll=3, zoom=0.95), make_up)],
         "test_occlusion": [
             (upright(roll=-4), lambda image, _: bar(image, (20, 120), (236, 92), 34)),
             (upright(roll=10, zoom=0.92), lambda image, _: bar(image, (180, 30), (120, 250), 44)),
         ],
-        "test_blur": [(upright(roll=6, zoom=0.95), lambda image, _: smear(image, 15, 30))],
+        "test_blur": [(upright(roll=6, zoom=0.95), lambda image, _: motion_blur(image, 15, 30))],
     }
     synthetic = synthetic_images()
     for split, views in faces.items():
@@ -238,7 +238,7 @@ def make_wflw_v(portrait: Portrait, root: Path, rng: np.random.Generator) -> Non
 
     def blurred(frame: Image, t: int) -> Image:
         burst = max(0.0, np.sin(2 * np.pi * t / 25))
-        return smear(frame, 1 + 22 * burst, 25 + 3 * t)
+        return motion_blur(frame, 1 + 22 * burst, 25 + 3 * t)
 
     def dark(frame: Image, t: int) -> Image:
         return dim(frame, 0.2 + 0.1 * np.sin(2 * np.pi * t / 40), rng)
@@ -267,7 +267,7 @@ def portrait_frames(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Makes everything."""
+    """Makes both samples."""
     parser = ArgumentParser(__doc__.splitlines()[0])
     parser.add_argument("--output_dir", type=Path, default=bundled.ASSETS, help="where WFLW/ and WFLW_V/ go")
     parser.add_argument("--seed", type=at_least(0), default=0, help="of the portrait's clips and images")

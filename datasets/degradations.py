@@ -8,7 +8,7 @@ Image = NDArray[np.uint8]
 
 
 def motion_blur_kernel(length: float, direction: float, fraction_bits: int = 4) -> NDArray[np.float32]:
-    """A line through the middle of a kernel: what a motion at constant speed during the exposure blurs with.
+    """The kernel of a motion blur, of constant speed during the exposure: a line through its middle.
 
     Args:
         length: of the motion in pixels, 1 or more.

@@ -1,5 +1,6 @@
 """Synthetic faces: landmarks that are where the image shows them, the same from a seed, and data sets of them."""
 
+import ast
 import contextlib
 import itertools
 import os
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from datasets.degradations import motion_blur_kernel
 from datasets.synthetic import SyntheticFaces, SyntheticVideo, writing
 from datasets.synthetic import __main__ as writer
 from datasets.synthetic.people.brows import Brow
@@ -193,6 +195,43 @@ def test_videos_are_smooth_and_repeat():
     assert 0 < max(steps) < 8
     hard = next(iter(SyntheticVideo(3, 0, n_frames=4, difficulty=1.0)))
     assert not np.array_equal(hard.landmarks, easy[0].landmarks)
+
+
+def test_imports_run_one_way():
+    rooms = {
+        "renderer": ("people", "images", "videos", "writing"),
+        "people": ("images", "videos", "writing"),
+        "images.py": ("videos", "writing"),
+        "videos.py": ("images", "writing"),
+    }
+    package = Path(writing.__file__).parent
+    for room, later in rooms.items():
+        paths = sorted((package / room).glob("*.py")) or [package / room]
+        imported = {
+            node.module
+            for path in paths
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom) and node.module
+        }
+        assert not {
+            name for name in imported if name.startswith(tuple(f"datasets.synthetic.{other}" for other in later))
+        }
+
+
+@pytest.mark.parametrize("fraction_bits", [0, 4])
+@pytest.mark.parametrize("length", [3, 7.3, 15])
+def test_motion_blur_is_along_its_direction_and_moves_nothing(length, fraction_bits):
+    for direction in np.linspace(0, np.pi, 9):
+        kernel = motion_blur_kernel(length, direction, fraction_bits)
+        side = len(kernel)
+        assert kernel.shape == (side, side)
+        assert side % 2 == 1
+        assert length <= side < length + 2
+        assert kernel.sum() == pytest.approx(1)
+        at = np.stack(np.mgrid[:side, :side][::-1]).astype(float) - side // 2
+        assert np.abs((kernel * at).sum((1, 2))).max() < 0.35  # pixels: its ends are rounded
+        across = at[0] * np.sin(direction) - at[1] * np.cos(direction)
+        assert np.abs(across[kernel > 0]).max() < 1.1
 
 
 def test_data_sets_are_read_as_the_real_ones(tmp_path, run_script):

@@ -53,7 +53,7 @@ class _Rendering(NamedTuple):
     #: (98, 2), the landmarks in its pixels.
     points: Doubles
     brightness: float
-    #: Which of WFLW's attributes it has already, and has not.
+    #: WFLW's attributes, and which of them it has already.
     has: dict[str, bool]
 
     @property

@@ -139,7 +139,7 @@ class _Trajectories:
         self._x, self._y = 0.5 + path(0.07 * wide, 0.002), 0.48 + path(0.04 * wide, 0.002)
         self._gaze = path(12, 0.5), path(6, 0.5)
         self._glow = np.exp(path(0.12 + 0.25 * difficulty, 0.02))
-        # Expressions at a few moments, and blends in between.
+        # Expressions at a few key frames, and blends in between.
         n_keys = 2 + n // round(FPS * rng.uniform(0.5, 1.2))
         self._keys = [random_expression(rng) for _ in range(n_keys)]
         self._talks = rng.random() < 0.5
@@ -177,11 +177,11 @@ class _Trajectories:
         return replace(light, colour=(light.colour * self._glow[t]).astype(np.float32))
 
     def severity(self, t: int) -> float:
-        """How degraded the frame is, 0 to 1."""
+        """Severity of the frame's degradation, 0 to 1."""
         return float(self._severity[t])
 
     def occluder_offset(self, t: int) -> Doubles | None:
-        """Where the occluder is relative to the face (2,), in face sizes; None where there is none."""
+        """Position of the occluder relative to the face (2,), in face sizes; None where there is none."""
         return None if np.isnan(self._occluder_offsets[t]).any() else self._occluder_offsets[t]
 
     def occluder(self, t: int) -> int:

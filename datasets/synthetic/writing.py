@@ -22,7 +22,7 @@ from utils.engine.workers import Done, Workers
 
 #: Images that a worker makes before it reports.
 _CHUNK = 16
-#: What ids of videos begin with.
+#: Beginning of the videos' ids.
 _ID = "synthetic-"
 
 

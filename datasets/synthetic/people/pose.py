@@ -75,7 +75,7 @@ class PosedFace:
         normals = vertex_normals(self.skin, head.triangles)
         skin = Mesh(self.skin, head.triangles, normals, person.colours, person.specular, head.ambient_occlusion, texels)
         eyes = [
-            person.eye.mesh(ball, gaze, shift, rotation) for ball, gaze in zip(person.eyeballs, self.gazes, strict=True)
+            person.eye.mesh(ball, gaze, rotation, shift) for ball, gaze in zip(person.eyeballs, self.gazes, strict=True)
         ]
         lowered = (self.jaw * np.float32(0.9)).astype(np.float32)
         torso_rotation = _rotation(self.pose.torso_yaw, 0, self.pose.roll * 0.15)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from datasets.synthetic.people.head import PLANE, TEXELS, plane_to_texels
 from datasets.synthetic.renderer.arrays import Floats, f32
 from datasets.synthetic.renderer.colour import random_colour, smooth_noise, to_linear
-from datasets.synthetic.renderer.compositing import composite_onto_texture
+from datasets.synthetic.renderer.compositing import composite_onto_texture, coverage
 
 #: Rows and columns of a face's texture, which covers the template's front view.
 TEXTURE_SHAPE = (round((PLANE[3] - PLANE[1]) * TEXELS), round((PLANE[2] - PLANE[0]) * TEXELS))
@@ -39,7 +39,7 @@ def add_blemishes(texture: Floats, rng: np.random.Generator, skin: NDArray[np.fl
             strength = int(rng.uniform(0, 80) * max(0.0, age - 0.55) * 2)
             cv2.polylines(marks, [np.stack([x, y], 1).round().astype(np.int32)], False, strength, 1, cv2.LINE_AA)
     soft = cv2.GaussianBlur(marks, (0, 0), 0.9)
-    composite_onto_texture(texture, soft.astype(np.float32) / 255, to_linear(skin * 0.45))
+    composite_onto_texture(texture, coverage(soft), to_linear(skin * 0.45))
 
 
 def add_makeup(texture: Floats, rng: np.random.Generator) -> None:
@@ -52,16 +52,14 @@ def add_makeup(texture: Floats, rng: np.random.Generator) -> None:
         cv2.ellipse(mask, (int(x), int(y)), axes, side * rng.uniform(-15, 5), 0, 360, 255, -1, cv2.LINE_AA)
     soft = cv2.GaussianBlur(mask, (0, 0), TEXELS * rng.uniform(0.15, 0.4))
     composite_onto_texture(
-        texture, soft.astype(np.float32) / 255 * np.float32(rng.uniform(0.1, 0.7)), to_linear(random_colour(rng) * 0.7)
+        texture, coverage(soft) * np.float32(rng.uniform(0.1, 0.7)), to_linear(random_colour(rng) * 0.7)
     )
     mask[:] = 0
     for side in (-1, 1):
         x, y = plane_to_texels(np.array(side * 5.0), np.array(3.6))
         cv2.ellipse(mask, (int(x), int(y)), (TEXELS * 2, TEXELS), -side * 25, 0, 360, 255, -1, cv2.LINE_AA)
     soft = cv2.GaussianBlur(mask, (0, 0), TEXELS * 0.6)
-    composite_onto_texture(
-        texture, soft.astype(np.float32) / 255 * np.float32(rng.uniform(0, 0.4)), to_linear((200, 80, 90))
-    )
+    composite_onto_texture(texture, coverage(soft) * np.float32(rng.uniform(0, 0.4)), to_linear((200, 80, 90)))
 
 
 def add_beard(texture: Floats, rng: np.random.Generator, colour: NDArray[np.float32]) -> None:
@@ -97,7 +95,7 @@ def add_beard(texture: Floats, rng: np.random.Generator, colour: NDArray[np.floa
     # The lips and what is under the lower one stay bare.
     x, y = plane_to_texels(np.array(0.0), np.array(7.1))
     cv2.ellipse(mask, (int(x), int(y)), (int(2.75 * TEXELS), int(1.05 * TEXELS)), 0, 0, 360, 0, -1, cv2.LINE_AA)
-    soft = cv2.GaussianBlur(mask, (0, 0), TEXELS * rng.uniform(0.1, 0.35)).astype(np.float32) / 255
+    soft = coverage(cv2.GaussianBlur(mask, (0, 0), TEXELS * rng.uniform(0.1, 0.35)))
     hairs = 0.5 + 0.35 * smooth_noise(rng, height, width, 160) + 0.25 * smooth_noise(rng, height, width, 25)
     density = rng.uniform(0.15, 0.45) if kind == "stubble" else rng.uniform(0.5, 1.0)
     opacity = (soft * (density * (0.6 + 0.7 * hairs.clip(0, 1)))).clip(0, 0.97).astype(np.float32)

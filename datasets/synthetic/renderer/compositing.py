@@ -4,12 +4,13 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic.renderer.arrays import Bytes, Floats
+from datasets.synthetic.renderer.arrays import Floats
 
 
-def coverage(mask: Bytes) -> Floats:
-    """A mask (H, W) of 0 to 255 as opacities (H, W, 1) in [0, 1]."""
-    return mask.astype(np.float32)[..., None] / np.float32(255)
+def coverage(mask: NDArray[np.integer | np.floating]) -> Floats:
+    """A mask of 0 to 255 as opacities in [0, 1]."""
+    opacity: Floats = mask.astype(np.float32) / np.float32(255)
+    return opacity
 
 
 def composite(image: Floats, opacity: Floats, colour: NDArray[np.floating]) -> None:
@@ -17,10 +18,10 @@ def composite(image: Floats, opacity: Floats, colour: NDArray[np.floating]) -> N
 
     Args:
         image: (H, W, 3), linear RGB.
-        opacity: (H, W, 1), in [0, 1].
+        opacity: (H, W), in [0, 1].
         colour: (3,) or (H, W, 3), linear RGB.
     """
-    image += opacity * (colour - image)
+    image += opacity[..., None] * (colour - image)
 
 
 def composite_onto_texture(texture: Floats, opacity: NDArray[np.floating], colour: NDArray[np.floating]) -> None:

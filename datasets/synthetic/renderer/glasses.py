@@ -76,7 +76,7 @@ def draw_glasses(
             band = np.exp(
                 -(((columns - centre[0]) + 0.7 * (rows - centre[1]) + extent * 0.6) ** 2) / (2 * extent**2 * 0.3)
             )
-            image += opacity * glasses.glare * band[..., None] * light.colour * 0.8
+            image += (opacity * glasses.glare * band)[..., None] * light.colour * 0.8
     mask = np.zeros((height, width), np.uint8)
     thickness = max(1, round(glasses.thickness * project.scale / distance))
     for closed, line in (*((True, rim) for rim in glasses.rims), *((False, bar) for bar in glasses.bars)):

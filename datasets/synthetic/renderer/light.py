@@ -25,7 +25,7 @@ class Light:
 
     @property
     def brightness(self) -> float:
-        """How much light a surface that half faces the directional light gets, for what is drawn without a mesh."""
+        """The light on a surface that half faces the directional light, for all that is drawn without a mesh."""
         return float((self.sky + self.ground).mean() / 2 + 0.6 * self.colour.mean())
 
 

@@ -12,7 +12,7 @@ from ldeq.face.boxes import tight_bbox
 
 @dataclass(frozen=True)
 class Degradation:
-    """How far a photograph departs from a perfect one. The defaults are a good camera's."""
+    """The difference of a photograph from a perfect one. The defaults are a good camera's."""
 
     #: Brightness of the scene on the sensor, in stops.
     exposure: float = 0.0

@@ -54,14 +54,14 @@ def occlude(
     amount: float,
     least: int = 0,
 ) -> int:
-    """Occludes a face by random things, in place, and returns how many.
+    """Draws random occluders over a face, in place, and returns their number.
 
     Args:
         image: (height, width, 3), linear RGB.
         points: (98, 2), the landmarks, which say where the face is.
         brightness: of the light.
-        amount: expected number of things.
-        least: number of things at least.
+        amount: expected number of occluders.
+        least: number of occluders at least.
     """
     number = max(least, int(rng.poisson(amount)))
     for _ in range(number):
@@ -122,7 +122,7 @@ def _hand(image: Floats, rng: np.random.Generator, points: NDArray[np.floating],
     )
     colour = to_linear(palette_colour(_SKIN, rng.random()))
     shade = _shaded(rng, height, width, colour, brightness)
-    bright = coverage(np.asarray(cv2.GaussianBlur(edges, (0, 0), max(0.5, finger * 0.4)), dtype=np.uint8))
+    bright = coverage(cv2.GaussianBlur(edges, (0, 0), max(0.5, finger * 0.4)))[..., None]
     composite(image, coverage(mask), shade * (0.65 + 0.5 * bright))
 
 
