@@ -33,7 +33,7 @@ FPS = 25
 #: Synthetic images of ``test`` and of each subset, synthetic clips of each kind, and their seed.
 N_IMAGES, N_SUBSET, N_CLIPS = 12, 2, 3
 SEED = HELD_OUT + 5_000_000
-#: How much of WFLW's crops the face takes.
+#: Share of the side of WFLW's crops that the face takes.
 FACE_SHARE = 1 / 1.2
 #: JPEG quality of the images.
 QUALITY = 92
@@ -41,7 +41,7 @@ QUALITY = 92
 
 @dataclass(frozen=True)
 class View:
-    """Where the portrait's face is in an image."""
+    """Place, size and pose of the portrait's face in an image."""
 
     #: Centre of the face in pixels of the image.
     centre: tuple[float, float]

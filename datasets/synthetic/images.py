@@ -41,7 +41,7 @@ class FaceImage(NamedTuple):
     #: (98, 2), x and y as fractions of the crop's side; beside [0, 1] where the crop cuts the face. As in WFLW, times
     #: 256 they are pixels of a crop of that size whose first pixel has its centre at 0.
     landmarks: NDArray[np.float32]
-    #: Which of WFLW's attributes it has: of :data:`datasets.wflw.ATTRIBUTES`.
+    #: Its attributes, of :data:`datasets.wflw.ATTRIBUTES`.
     attributes: frozenset[str]
 
 

@@ -21,7 +21,7 @@ Points = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """How far, and how often, WFLW's crops are changed in training. Synthetic faces come changed as they are.
+    """Sizes and probabilities of the changes of WFLW's crops in training. Synthetic faces come changed as they are.
 
     Raises:
         InputError: where a field has the wrong type or value; the message names the field.

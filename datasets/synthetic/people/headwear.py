@@ -28,7 +28,7 @@ def random_headwear(
 
 
 class _Skull:
-    """How far a head reaches from its vertical axis, by direction and height."""
+    """The radius of a head about its vertical axis, by direction and height."""
 
     _DIRECTIONS, _LEVELS = 36, 40
 

@@ -7,7 +7,8 @@ from datasets.synthetic.people.head import Head, Sphere, SurfacePoints
 from datasets.synthetic.renderer.arrays import Floats
 from datasets.synthetic.renderer.camera import Projection
 
-# Vertices along the nose: 51 to 54 down its bridge, and 57, 58, 59 below it from the middle to the left.
+# The nose: 51 to 54 down its bridge as positions in the front view, and 57, 58, 59 below it, from the middle to the
+# left, as vertices.
 _NOSE_BRIDGE = ((0.0, -0.2), (0.0, 1.2), (0.0, 2.45), (0.0, 3.5))
 _NOSE_BASE = (317, 2424, 2469)
 
@@ -58,7 +59,7 @@ class LandmarkModel:
         pupils: Floats,
         roll: float,
     ) -> NDArray[np.float64]:
-        """Landmarks of a head in a image.
+        """The landmarks of a head in an image.
 
         Args:
             vertices: (V, 3), as the camera sees them.

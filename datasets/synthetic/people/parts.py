@@ -40,7 +40,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Eye:
-    """How both eyes look: half-angles on the eyeball in degrees, linear colours."""
+    """The look of both eyes: half-angles on the eyeball in degrees, linear colours."""
 
     iris: float
     pupil: float

@@ -11,7 +11,7 @@ from datasets.synthetic.renderer.camera import Projection
 from datasets.synthetic.renderer.compositing import composite, coverage
 from datasets.synthetic.renderer.light import Light
 
-#: How far behind the surface, in centimetres, a point of the frame may lie and still be drawn: it rests on the skin.
+#: Depth in centimetres behind the surface at which points are still drawn, as glasses rest on the skin.
 _SLACK = 0.8
 
 
@@ -25,7 +25,7 @@ class Glasses:
     bars: tuple[Floats, ...]
     #: (3,), of rims and bars.
     colour: Floats
-    #: Of rims and bars, in centimetres.
+    #: Thickness of rims and bars, in centimetres.
     thickness: float
     lens_colour: Floats
     #: 0 to 1

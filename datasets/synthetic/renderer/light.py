@@ -18,7 +18,7 @@ class Light:
     #: (3,) each, linear RGB of the ambient light from above and from below.
     sky: Floats
     ground: Floats
-    #: How dark the shadows of the directional light are, 0 to 1.
+    #: Darkness of the shadows of the directional light, 0 to 1.
     shadow: float
     #: Width of the shadows' edges in texels of the shadow map.
     softness: float
