@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from datasets.training.augmentation import AugmentationConfig, augment_views
+from datasets.training.augmentation import AugmentationConfig, augment_clip
 from datasets.wflw import WFLWDataset
 from ldeq import InputError
 from ldeq.fields import check, check_types
@@ -103,7 +103,7 @@ class _Synthetic:
                 self._faces = SyntheticFaces(self._seed, self._im_size, **self._options)
             except ImportError as error:
                 raise InputError(f"--synthetic: {error}, expected the packages of requirements.txt") from None
-        return [(view.image, view.landmarks) for view in self._faces.draw_views(index, views)]
+        return [(view.image, view.landmarks) for view in self._faces.draw_clip(index, views)]
 
 
 class _WFLW:
@@ -121,7 +121,7 @@ class _WFLW:
             self._order = epoch, np.random.default_rng([self._seed, 1, epoch]).permutation(len(self._dataset))
         image, landmarks = self._dataset[int(self._order[1][position])]
         rng = np.random.default_rng([self._seed, 2, index])
-        return augment_views(image, landmarks, self._config, rng, views)
+        return augment_clip(image, landmarks, self._config, rng, views)
 
 
 class TrainingFaces(Dataset[Face | InputError]):
@@ -138,7 +138,7 @@ class TrainingFaces(Dataset[Face | InputError]):
             seed,
             im_size,
             crop_jitter=data.crop_jitter,
-            pictures_per_person=data.images_per_person,
+            images_per_person=data.images_per_person,
             hard=data.hard_images,
             turned=data.turned_heads,
         )
