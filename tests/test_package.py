@@ -35,12 +35,16 @@ LAYER_OF = {f"ldeq.{name}": number for number, names in enumerate(LAYERS) for na
 SCRIPTS = len(LAYERS) + 2
 
 
+def files_of_the_repository():
+    command = ["git", "ls-files", "-co", "--exclude-standard"]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
 def modules():
     """Path and dotted name of every Python file of the repository but its tests."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "*.py"], cwd=REPOSITORY, capture_output=True
-    )
-    for name in listed.stdout.decode().split():
+    for name in files_of_the_repository():
+        if not name.endswith(".py"):
+            continue
         path = REPOSITORY / name
         if path.is_file() and not name.startswith("tests/"):
             yield path, name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
@@ -116,8 +120,8 @@ TORCH_FREE = (
     WITHOUT_TORCH
     + """
 import ldeq
-for name in ("ldeq.landmarks98", "ldeq.smoothing", "ldeq.metrics", "ldeq.landmark_table", "ldeq.drawing", "ldeq.predict",
-             "ldeq.runtime", "ldeq.pretrained", "ldeq.face", "ldeq.video"):
+parts = "landmarks98 smoothing metrics landmark_table drawing predict runtime pretrained face video"
+for name in (f"ldeq.{part}" for part in parts.split()):
     module = importlib.import_module(name)
     if name in ("ldeq.face", "ldeq.video"):
         for part in pkgutil.iter_modules(module.__path__):
@@ -139,7 +143,8 @@ from ldeq.video.sources import open_source
 
 class Middle:
     def locate(self, crops, faces):
-        return CropLandmarks(np.full((len(crops), 98, 2), 0.5) + np.linspace(-.3, .3, 98)[:, None], np.full((len(crops), 98), 0.02))
+        points = np.full((len(crops), 98, 2), 0.5) + np.linspace(-.3, .3, 98)[:, None]
+        return CropLandmarks(points, np.full((len(crops), 98), 0.02))
     def restart(self, *faces): pass
 
 tracker = FaceTracker(Middle(), DlibDetector())
@@ -225,8 +230,7 @@ def test_nothing_needs_libgl_x_or_qt(tmp_path):
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     # From a copy: a build leaves folders of its own beside what it builds.
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=REPOSITORY, capture_output=True)
-    for name in listed.stdout.decode().splitlines():
+    for name in files_of_the_repository():
         if name.startswith("ldeq/") or "/" not in name:
             (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / "source" / name).write_bytes((REPOSITORY / name).read_bytes())

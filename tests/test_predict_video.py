@@ -507,7 +507,7 @@ def test_a_single_image(predict, tmp_path):
     with VideoReader(PAN) as video:
         image = next(iter(video))
     Image.fromarray(image).save(tmp_path / "face.png")
-    status, out, err = predict(tmp_path / "face.png", "--smooth")
+    status, _, err = predict(tmp_path / "face.png", "--smooth")
     assert (status, err) == (0, "")
     folder = tmp_path / "out"
     written = ["image.png", "landmarks.csv", "landmarks.npz", "plot.png", "run.json"]
@@ -544,8 +544,7 @@ def test_smoothing_finished_tracks(more, predict, tmp_path):
     array[:, :2] += np.random.default_rng(0).integers(0, 4, (12, 2))
     np.save(tmp_path / "b.npy", array)
     assert predict(video, boxes, *more, out="plain")[0] == 0
-    status, out, _ = predict(video, boxes, "--smooth", *more, out="smooth")
-    assert status == 0
+    assert predict(video, boxes, "--smooth", *more, out="smooth")[0] == 0
     plain, smoothed = landmarks(tmp_path / "plain"), landmarks(tmp_path / "smooth")
     assert np.array_equal(smoothed["landmarks_unsmoothed"], plain["landmarks"])
     for part in (slice(0, 6), slice(6, 11)):
