@@ -12,7 +12,7 @@ from ldeq.errors import InputError
 from ldeq.landmark_table import UNSMOOTHED, make_row, row_type, write_csv_table, write_npz_table
 from ldeq.landmarks98 import IBUG68
 
-#: What may run the network.
+#: Runtimes by name.
 RUNTIMES = ("auto", "torch")
 
 
@@ -38,7 +38,7 @@ class LandmarkResult:
     n_frames: int = 0
     #: Nominal frames a second.
     fps: float = 25.0
-    #: What was not as it should be, a sentence each.
+    #: Things that were not as they should be, a sentence each.
     warnings: list[str] = field(default_factory=list)
     _rows: NDArray[Any] = field(repr=False, default_factory=lambda: np.zeros(0, row_type()))
     _preview: NDArray[np.uint8] | None = field(repr=False, default=None)
@@ -88,7 +88,7 @@ class LandmarkResult:
         return draw_faces(self._preview, {int(self.face_id[row]): self.landmarks[row] for row in rows})
 
     def _repr_png_(self) -> bytes | None:
-        """What a notebook shows."""
+        """The preview as PNG, for a notebook."""
         import cv2
 
         image = self.preview()

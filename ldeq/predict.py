@@ -47,7 +47,7 @@ SCRIPT = "predict_video"
 DEFAULTS = TrackingSettings()
 #: Up to so many faces are listed on the terminal.
 LISTED = 12
-#: What a run may write into a folder.
+#: Files that a run may write into a folder.
 WRITTEN = ("video.mp4", "image.png", "landmarks.csv", "landmarks.npz", "plot.png", "run.json")
 #: How a run is said to have ended after Ctrl-C.
 INTERRUPTED = "interrupted"
@@ -57,12 +57,12 @@ Draw = Callable[["NDArray[np.uint8]", "Mapping[int, Any]", "Mapping[int, Any]"],
 
 @dataclass(frozen=True)
 class Finished:
-    """What is known of an input at its end."""
+    """The findings of an input at its end."""
 
     folder: Path
     #: In words: the input, and how its frames were solved.
     title: str
-    #: What to say of figures that the bundled weights gave.
+    #: A remark on figures that the bundled weights gave.
     note: str | None
     #: The curves of each face, by its id, by the name of the solution.
     modes: "Mapping[str, Mapping[int, FaceCurve]]"
@@ -508,7 +508,7 @@ class Prediction:
     def _warnings(
         self, source: "FrameSource", video: "VideoWriter | None", done: Progress, damage: str | None
     ) -> Iterator[str | None]:
-        """What was not as it should be, a sentence each."""
+        """Things that were not as they should be, a sentence each."""
         from ldeq.video.sound import has_sound
         from ldeq.video.sources import ImageFolder
 

@@ -41,7 +41,7 @@ class Frame:
 
 
 class FrameSource(ABC):
-    """What all sources have in common. They are context managers, and are iterated over once."""
+    """The common part of all sources. They are context managers, and are iterated over once."""
 
     name: str
     #: Nominal frames per second.
@@ -52,9 +52,9 @@ class FrameSource(ABC):
     sound: Path | None = None
     #: Width of a pixel divided by its height.
     pixel_aspect = Fraction(1)
-    #: Whether it is one image and no video.
+    #: True for one image, which is no video.
     is_image = False
-    #: Whether it can be opened again, and gives the same frames.
+    #: True where it can be opened again, and gives the same frames.
     is_repeatable = True
 
     @abstractmethod
