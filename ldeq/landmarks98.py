@@ -32,9 +32,9 @@ CURVES = (
     (88, 95, True),  # lips, inner
 )
 
-#: The one of the 98 that stands for each of iBUG's 68 landmarks (300-W), in their order. An approximation: iBUG has fewer
-#: points on outline and lids, at other places along them, and no lower edges of the brows, so only corners and the
-#: nose coincide.
+#: The one of the 98 that stands for each of iBUG's 68 landmarks (300-W), in their order. An approximation: iBUG has
+#: fewer points on outline and lids, at other places along them, and no lower edges of the brows, so only corners and
+#: the nose coincide.
 IBUG68 = (
     *range(0, 33, 2),  # outline: every second
     *range(33, 38),  # left brow, upper edge
