@@ -19,7 +19,7 @@ from datasets.training.faces import HELD_OUT
 from datasets.wflw.precropped import ATTRIBUTES, write_list
 from datasets.wflw_v.clips import write_clip, write_ids
 from ldeq.command_line import ArgumentParser, at_least, run
-from ldeq.face.boxes import tight_bbox
+from ldeq.face.bbox import tight_bbox
 from ldeq.landmarks98 import CROP_SIZE
 from utils import bundled
 

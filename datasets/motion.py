@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ldeq.face.boxes import tight_bbox
+from ldeq.face.bbox import tight_bbox
 
 Points = NDArray[np.float64]
 PixelT = TypeVar("PixelT", bound=np.generic)

@@ -1,6 +1,6 @@
 """The one line of Python: landmarks of whatever shows faces."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,7 @@ def landmarks(
     (151, 98, 2)
     """
     from ldeq.config import PRECISIONS
-    from ldeq.face.given import boxes_from_array, read_boxes
+    from ldeq.face.given import Bboxes, bboxes_from_array, read_bboxes
     from ldeq.face.settings import TrackingSettings
     from ldeq.smoothing import RECOMMENDED, named_filter, smooth_tracks
     from ldeq.video.sources import open_source
@@ -169,11 +169,11 @@ def landmarks(
     filter_name = RECOMMENDED if smoothing is True else smoothing or None
     if filter_name is not None:
         named_filter(filter_name)
-    boxes: Mapping[int, Mapping[int, NDArray[np.float64]]] | None = None
+    given: Bboxes | None = None
     if isinstance(bboxes, (str, Path)):
-        boxes = read_boxes(bboxes)
+        given = read_bboxes(bboxes)
     elif bboxes is not None:
-        boxes = boxes_from_array(np.asarray(bboxes), "bboxes")
+        given = bboxes_from_array(np.asarray(bboxes), "bboxes")
 
     with open_source(source, fps) as frames:
         # Only now, as it takes a second: what has no frames is refused at once.
@@ -190,7 +190,7 @@ def landmarks(
             tracking=TrackingSettings(detect_every=detect_every, max_faces=max_faces, max_uncertainty=max_uncertainty),
             detector=lambda: make_detector(detector, yunet_model) if isinstance(detector, str) else detector,
         )
-        faces = pipeline.faces(boxes)
+        faces = pipeline.faces(given)
         type = row_type([UNSMOOTHED] if filter_name else [])
         rows: list[NDArray[Any]] = []
         preview, most, n_frames = None, 0, 0

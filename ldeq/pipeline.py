@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from ldeq.face.detectors import Detector, make_detector
-from ldeq.face.given import Boxes, GivenFaces
+from ldeq.face.given import Bboxes, GivenFaces
 from ldeq.face.landmarker import Face, Landmarker
 from ldeq.face.settings import TrackingSettings
 from ldeq.face.tracker import FaceTracker
@@ -41,11 +41,11 @@ class Pipeline:
     #: Called with the network's output of every batch.
     on_output: Callable[[LDEQOutput], None] | None = None
 
-    def faces(self, bboxes: Boxes | None = None) -> "VideoFaces":
+    def faces(self, bboxes: Bboxes | None = None) -> "VideoFaces":
         """The faces of one video, which has yet to begin.
 
         Args:
-            bboxes: bounding boxes in place of detection and tracking (:func:`ldeq.face.given.read_boxes`).
+            bboxes: bounding boxes in place of detection and tracking (:func:`ldeq.face.given.read_bboxes`).
         """
         full_first_solve = bboxes is None if self.full_first_solve is None else self.full_first_solve
         network = RecurrentLDEQ(

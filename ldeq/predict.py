@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # imported by main, so that --help answers at once
     from rich.console import Console
 
     from ldeq.face.curves import FaceCurve
-    from ldeq.face.given import Boxes
+    from ldeq.face.given import Bboxes
     from ldeq.landmark_table import RowsOnDisk
     from ldeq.pipeline import VideoFaces
     from ldeq.runtime.pytorch import TorchLandmarker
@@ -271,7 +271,7 @@ class Prediction:
     def __init__(self, flags: argparse.Namespace, on_finished: Callable[[Finished], None] | None) -> None:
         from ldeq.device import load_model, resolve_device, slow_precision_note
         from ldeq.face.detectors import make_detector
-        from ldeq.face.given import read_boxes
+        from ldeq.face.given import read_bboxes
         from ldeq.pipeline import Pipeline
         from ldeq.recurrence import describe_mode
 
@@ -282,7 +282,7 @@ class Prediction:
         self.model, self.weights = load_model(
             flags.landmark_model_weights, self.device, flags.precision, flags.trust_pickle
         )
-        self.boxes: Boxes | None = read_boxes(flags.bboxes) if flags.bboxes else None
+        self.bboxes: Bboxes | None = read_bboxes(flags.bboxes) if flags.bboxes else None
 
         def detector() -> Any:
             return make_detector(flags.detector, flags.yunet_model, flags.detector_score, flags.detector_side)
@@ -329,7 +329,7 @@ class Prediction:
         from ldeq.video.window import Window
 
         flags = self.flags
-        faces = self.pipeline.faces(self.boxes)
+        faces = self.pipeline.faces(self.bboxes)
         other = self.pipeline.frame_by_frame() if flags.side_by_side else None
         with ExitStack() as stack:
             source = stack.enter_context(open_source(name, flags.fps))
@@ -493,7 +493,7 @@ class Prediction:
             "sound": None if sound is None else {"codec": sound.codec, "copied": sound.copied},
             "stopped": done.stopped,
             "warnings": warnings,
-            "tracking": None if self.boxes is not None else asdict(self.pipeline.tracking),
+            "tracking": None if self.bboxes is not None else asdict(self.pipeline.tracking),
             "faces": {mode: {str(id): curve.summary() for id, curve in found.items()} for mode, found in modes.items()},
             "solver": faces.landmarker.tally.summary(),
         }
@@ -518,10 +518,10 @@ class Prediction:
             yield f"{source.name}: its sound cannot be read and is left out."
         yield damage
         # A run's own rows end with the last face.
-        counted = self.boxes is not None and Path(self.flags.bboxes).suffix != ".npz" and not done.stopped
+        counted = self.bboxes is not None and Path(self.flags.bboxes).suffix != ".npz" and not done.stopped
         n_frames = source.n_frames if isinstance(source, ImageFolder) else done.end
-        if self.boxes is not None and counted and len(self.boxes) != n_frames:
-            yield f"{self.flags.bboxes}: has boxes for {len(self.boxes)} frames, and the video has {n_frames}."
+        if self.bboxes is not None and counted and len(self.bboxes) != n_frames:
+            yield f"{self.flags.bboxes}: has boxes for {len(self.bboxes)} frames, and the video has {n_frames}."
 
     def _nothing_found(self, source: "FrameSource", rows: "RowsOnDisk", faces: "VideoFaces") -> str | None:
         if rows.n_rows:
@@ -529,7 +529,7 @@ class Prediction:
         limit = self.flags.max_uncertainty
         sure = limit < 1 and faces.landmarker.tally.n_solved
         doubt = f" of which the network is sure (--max_uncertainty {limit:g})" if sure else ""
-        advice = " A larger --detector_side or YuNet (--yunet_model) may find some." if self.boxes is None else ""
+        advice = " A larger --detector_side or YuNet (--yunet_model) may find some." if self.bboxes is None else ""
         return f"{source.name}: no face was found{doubt}; the files are there, without landmarks.{advice}"
 
 

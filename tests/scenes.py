@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from assets.make_assets import Portrait, View
-from ldeq.face.boxes import tight_bbox
+from ldeq.face.bbox import tight_bbox
 from ldeq.face.landmarker import CropLandmarks
 from utils import bundled
 

@@ -24,7 +24,7 @@ from datasets.synthetic.renderer.camera import Projection
 from datasets.synthetic.renderer.raster import rasterise
 from datasets.wflw import SPLITS, WFLWDataset
 from datasets.wflw_v import WFLWVDataset
-from ldeq.face.boxes import tight_bbox
+from ldeq.face.bbox import tight_bbox
 from ldeq.landmarks98 import MIRRORED
 
 ROOT = Path(__file__).parent.parent

@@ -19,7 +19,7 @@ from datasets.synthetic.renderer.light import random_light
 from datasets.synthetic.renderer.photography import exposure, photograph, random_degradation, severe_degradation
 from datasets.synthetic.renderer.scene import render
 from datasets.synthetic.renderer.surroundings import occlude, random_background
-from ldeq.face.boxes import tight_bbox
+from ldeq.face.bbox import tight_bbox
 from ldeq.landmarks98 import CROP_SIZE
 
 #: Rendered pixels a pixel of the image, in each direction.

@@ -1,4 +1,4 @@
-"""Faces whose boxes are given, frame by frame, in place of a detector and tracking."""
+"""Faces whose bounding boxes are given, frame by frame, in place of a detector and tracking."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +11,12 @@ from ldeq.errors import InputError, reason_of
 from ldeq.face.crop import FaceCrop, are_boxes
 from ldeq.face.landmarker import Face, Landmarker
 
-#: By frame, then by the face's id: box (4,), x1 y1 x2 y2 in frame pixels. Frames may be left out.
-Boxes = Mapping[int, Mapping[int, NDArray[np.float64]]]
+#: By frame, then by the face's id: bounding box (4,), x1 y1 x2 y2 in frame pixels. Frames may be left out.
+Bboxes = Mapping[int, Mapping[int, NDArray[np.float64]]]
 
 
-def read_boxes(path: str | Path) -> Boxes:
-    """Boxes of a file.
+def read_bboxes(path: str | Path) -> Bboxes:
+    """Bboxes of a file.
 
     A ``.npy`` holds (frames, ≥ 4) as WFLW-V's files do, or (frames, faces, ≥ 4), NaN where a face is not there; face
     ``n`` has the id ``n + 1``, and every frame is there. A ``.npz`` is one that ``predict_video.py`` wrote; it has the
@@ -27,7 +27,7 @@ def read_boxes(path: str | Path) -> Boxes:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file, expected boxes")
+        raise InputError(f"{path}: no such file, expected bounding boxes")
     try:
         loaded = np.load(path, allow_pickle=False)
         if not isinstance(loaded, np.ndarray):
@@ -35,14 +35,16 @@ def read_boxes(path: str | Path) -> Boxes:
                 frames, ids, rows = (loaded[name] for name in ("frame", "face_id", "bbox"))
             _check_table(frames, ids, rows)
     except Exception as error:  # NumPy raises whatever the damage in the file leads to
-        raise InputError(f"{path}: cannot be read ({reason_of(error)}), expected a NumPy array of boxes") from None
+        raise InputError(
+            f"{path}: cannot be read ({reason_of(error)}), expected a NumPy array of bounding boxes"
+        ) from None
     if isinstance(loaded, np.ndarray):
-        return boxes_from_array(loaded, str(path))
+        return bboxes_from_array(loaded, str(path))
     return _by_frame(frames, ids, rows, {}, str(path))
 
 
-def boxes_from_array(array: NDArray[Any], name: str) -> Boxes:
-    """Boxes of an array (frames, ≥ 4), or (frames, faces, ≥ 4), NaN where a face is not there.
+def bboxes_from_array(array: NDArray[Any], name: str) -> Bboxes:
+    """Bboxes of an array (frames, ≥ 4), or (frames, faces, ≥ 4), NaN where a face is not there.
 
     Face ``n`` has the id ``n + 1``, and every frame is there.
 
@@ -66,16 +68,18 @@ def _by_frame(
     frames: NDArray[Any],
     ids: NDArray[Any],
     rows: NDArray[Any],
-    boxes: dict[int, dict[int, NDArray[np.float64]]],
+    bboxes: dict[int, dict[int, NDArray[np.float64]]],
     name: str,
-) -> Boxes:
+) -> Bboxes:
     wrong = ~are_boxes(rows)
     if wrong.any():
         frame = frames[np.argmax(wrong)]
-        raise InputError(f"{name}: frame {frame} lacks a box in frame pixels of at least a pixel (NaN: no face)")
+        raise InputError(
+            f"{name}: frame {frame} lacks a bounding box in frame pixels of at least a pixel (NaN: no face)"
+        )
     for frame, id, row in zip(frames.tolist(), ids.tolist(), rows, strict=True):
-        boxes.setdefault(frame, {})[id] = row
-    return boxes
+        bboxes.setdefault(frame, {})[id] = row
+    return bboxes
 
 
 def _check_table(frames: NDArray[Any], ids: NDArray[Any], rows: NDArray[Any]) -> None:
@@ -88,32 +92,32 @@ def _check_table(frames: NDArray[Any], ids: NDArray[Any], rows: NDArray[Any]) ->
 
 
 class GivenFaces:
-    """The faces in given boxes, with their ids.
+    """The faces in given bounding boxes, with their ids.
 
-    Recurrence goes on from frame to frame, whatever the image does, until a face's box is missing.
+    Recurrence goes on from frame to frame, whatever the image does, until a face's bbox is missing.
 
     Args:
         landmarker: the network, with its memory of each face.
-        boxes: of each frame (:func:`read_boxes`).
+        bboxes: of each frame (:func:`read_bboxes`).
     """
 
-    def __init__(self, landmarker: Landmarker, boxes: Boxes) -> None:
+    def __init__(self, landmarker: Landmarker, bboxes: Bboxes) -> None:
         self._landmarker = landmarker
-        self._boxes = boxes
+        self._bboxes = bboxes
         self._before: set[int] = set()
 
     def step(self, image: NDArray[np.uint8], index: int) -> list[Face]:
-        """The faces of frame ``index`` (H, W, 3) RGB, later than the one before; a frame without boxes has none."""
-        boxes = self._boxes.get(index, {})
-        ids = list(boxes)
+        """The faces of frame ``index`` (H, W, 3) RGB, later than the one before; a frame without any has none."""
+        bboxes = self._bboxes.get(index, {})
+        ids = list(bboxes)
         self._landmarker.restart(*(self._before - set(ids)))
         before, self._before = self._before, set(ids)
         if not ids:
             return []
-        crops = [FaceCrop.around(image, boxes[id]) for id in ids]
+        crops = [FaceCrop.around(image, bboxes[id]) for id in ids]
         found = self._landmarker.locate(crops, ids)
         faces = []
         for row, (id, crop) in enumerate(zip(ids, crops, strict=True)):
             points, uncertainty = crop.to_frame(found.points[row]), found.uncertainty[row]
-            faces.append(Face(id, points, uncertainty, boxes[id], id not in before, crop))
+            faces.append(Face(id, points, uncertainty, bboxes[id], id not in before, crop))
         return faces

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from ldeq.face.boxes import overlap, tight_bbox
+from ldeq.face.bbox import overlap, tight_bbox
 from ldeq.face.crop import FaceCrop
 from ldeq.face.detectors import Detector
 from ldeq.face.landmarker import Face, Landmarker
 from ldeq.face.settings import TrackingSettings
 from ldeq.face.shots import ShotDetector
 
-Box = NDArray[np.float64]
+Bbox = NDArray[np.float64]
 
 #: Intersection over union from which on a detection is of a face that is followed.
 EXPLAINED = 0.25
@@ -32,10 +32,10 @@ ENTANGLED = 0.1
 class _Track:
     """A face that is followed, or kept in mind. ``eq=False``: it is its own key to the network's memory."""
 
-    box: Box
+    bbox: Bbox
     id: int | None = None
-    #: The tight box of the last landmarks, None before the first.
-    extent: Box | None = None
+    #: The tight bbox of the last landmarks, None before the first.
+    extent: Bbox | None = None
     #: Velocity of the centre, in pixels a frame.
     velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     #: Where the face was when its motion was last known, and how many frames ago.
@@ -49,7 +49,7 @@ class _Track:
 
     @property
     def size(self) -> float:
-        return _size(self.box if self.extent is None else self.extent)
+        return _size(self.bbox if self.extent is None else self.extent)
 
     @property
     def expected(self) -> NDArray[np.float64]:
@@ -57,9 +57,9 @@ class _Track:
         return self.anchor + self.velocity * (1 - 0.97**self.since_anchor) / 0.03
 
     @property
-    def expected_box(self) -> Box:
-        """The last landmarks' box, moved to where the face is expected."""
-        return self.box if self.extent is None else self.extent + np.tile(self.expected - _centre(self.extent), 2)
+    def expected_bbox(self) -> Bbox:
+        """The last landmarks' bbox, moved to where the face is expected."""
+        return self.bbox if self.extent is None else self.extent + np.tile(self.expected - _centre(self.extent), 2)
 
 
 class FaceTracker:
@@ -122,10 +122,10 @@ class FaceTracker:
         every = self._settings.detect_every if followed else self._settings.search_every
         return self._since_detection >= every
 
-    def _detect(self, image: NDArray[np.uint8]) -> list[Box]:
+    def _detect(self, image: NDArray[np.uint8]) -> list[Bbox]:
         self._since_detection = 0
-        boxes = [box for box in self._detector.detect(image) if _size(box) >= self._settings.min_size]
-        return sorted(boxes, key=_size, reverse=True)
+        bboxes = [bbox for bbox in self._detector.detect(image) if _size(bbox) >= self._settings.min_size]
+        return sorted(bboxes, key=_size, reverse=True)
 
     def _forget(self, tracks: Sequence[_Track]) -> None:
         self._landmarker.restart(*tracks)
@@ -133,68 +133,68 @@ class FaceTracker:
 
     # -- from detections to tracks -------------------------------------------------------------------------------------
 
-    def _correct(self, image: NDArray[np.uint8], boxes: list[Box]) -> None:
+    def _correct(self, image: NDArray[np.uint8], bboxes: list[Bbox]) -> None:
         """Starts faces again that have drifted from where they are detected, but for those among others: theirs may be
-        another's box.
+        another's bbox.
         """
         live = self._live
         ahead = [track.extent + np.tile(track.velocity, 2) for track in live if track.extent is not None]
-        overlaps = np.array([[overlap(box, extent) for extent in ahead] for box in boxes]).reshape(
-            len(boxes), len(live)
+        overlaps = np.array([[overlap(bbox, extent) for extent in ahead] for bbox in bboxes]).reshape(
+            len(bboxes), len(live)
         )
         drifted = []
         for row, column in _assign(-overlaps, limit=-EXPLAINED):
             others = [index for index in range(len(live)) if index != column]
             entangled = any(max(overlaps[row, i], overlap(ahead[column], ahead[i])) > ENTANGLED for i in others)
             if overlaps[row, column] < self._settings.min_agreement and not entangled:
-                live[column].box = live[column].extent = boxes[row]
+                live[column].bbox = live[column].extent = bboxes[row]
                 live[column].restarted = True
                 drifted.append(live[column])
         if drifted:
             self._refine(image, drifted)
 
-    def _seed(self, image: NDArray[np.uint8], boxes: list[Box]) -> list[_Track]:
+    def _seed(self, image: NDArray[np.uint8], bboxes: list[Bbox]) -> list[_Track]:
         """Tracks for the detected faces that none follows yet: of lost faces that come back, or new ones."""
         live = self._live
         extents = [track.extent for track in live if track.extent is not None]  # those followed have one
-        overlaps = np.array([[overlap(box, extent) for extent in extents] for box in boxes])
-        explained = {box for box, _ in _assign(-overlaps.reshape(len(boxes), len(live)), limit=-EXPLAINED)}
+        overlaps = np.array([[overlap(bbox, extent) for extent in extents] for bbox in bboxes])
+        explained = {bbox for bbox, _ in _assign(-overlaps.reshape(len(bboxes), len(live)), limit=-EXPLAINED)}
         free = [
-            box
-            for index, box in enumerate(boxes)
+            bbox
+            for index, bbox in enumerate(bboxes)
             if index not in explained and (not live or overlaps[index].max() < 0.5)
         ]
         missing = [track for track in self._tracks if track.missing]
-        distances = np.array([[self._distance(track, box) for track in missing] for box in free])
+        distances = np.array([[self._distance(track, bbox) for track in missing] for bbox in free])
         returning = dict(_assign(distances.reshape(len(free), len(missing)), limit=1.0))
         seeds: list[_Track] = []
-        for index, box in enumerate(free):
+        for index, bbox in enumerate(free):
             if len(live) + len(seeds) >= self._settings.max_faces:
                 break
-            track = missing[returning[index]] if index in returning else _Track(box, anchor=_centre(box))
-            track.box, track.restarted = box, True
+            track = missing[returning[index]] if index in returning else _Track(bbox, anchor=_centre(bbox))
+            track.bbox, track.restarted = bbox, True
             seeds.append(track)
         if seeds:
             self._refine(image, seeds)
         return seeds
 
-    def _distance(self, track: _Track, box: Box) -> float:
+    def _distance(self, track: _Track, bbox: Bbox) -> float:
         """How far a detection is from what is expected of a lost face, 1 being as far as it may be."""
-        sizes = max(_size(box), track.size) / min(_size(box), track.size)
+        sizes = max(_size(bbox), track.size) / min(_size(bbox), track.size)
         reach = min(1.0 + 0.05 * track.missing, 2.5) * track.size
-        apart = float(np.linalg.norm(_centre(box) - track.expected))
+        apart = float(np.linalg.norm(_centre(bbox) - track.expected))
         return max(apart / reach, float(np.log2(sizes)))
 
     def _refine(self, image: NDArray[np.uint8], tracks: list[_Track]) -> None:
-        """Replaces detected boxes by those of the landmarks in them, which is what the network is used to."""
+        """Replaces detected bboxes by those of the landmarks in them, which is what the network is used to."""
         self._landmarker.restart(*tracks)
-        crops = [FaceCrop.around(image, track.box) for track in tracks]
+        crops = [FaceCrop.around(image, track.bbox) for track in tracks]
         found = self._landmarker.locate(crops, tracks)
         self._landmarker.restart(*tracks)
         for track, crop, points in zip(tracks, crops, found.points, strict=True):
-            box = tight_bbox(crop.to_frame(points))
-            if overlap(box, track.box) > 0.3:
-                track.box = box
+            bbox = tight_bbox(crop.to_frame(points))
+            if overlap(bbox, track.bbox) > 0.3:
+                track.bbox = bbox
 
     # -- from tracks to faces ------------------------------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ class FaceTracker:
         """The faces of these tracks that are there, and whether one of those followed before is not."""
         if not tracks:
             return [], False
-        crops = [FaceCrop.around(image, track.box) for track in tracks]
+        crops = [FaceCrop.around(image, track.bbox) for track in tracks]
         found = self._landmarker.locate(crops, tracks)
         points = [crop.to_frame(of_crop) for crop, of_crop in zip(crops, found.points, strict=True)]
         uncertainty = list(found.uncertainty)
@@ -212,10 +212,10 @@ class FaceTracker:
         if again:
             doubtful = [tracks[index] for index in again]
             for track in doubtful:
-                track.box, track.restarted = track.expected_box, True
+                track.bbox, track.restarted = track.expected_bbox, True
             self._landmarker.restart(*doubtful)
             for index in again:
-                crops[index] = FaceCrop.around(image, tracks[index].box)
+                crops[index] = FaceCrop.around(image, tracks[index].bbox)
             found = self._landmarker.locate([crops[index] for index in again], doubtful)
             for number, index in enumerate(again):
                 points[index] = crops[index].to_frame(found.points[number])
@@ -241,7 +241,7 @@ class FaceTracker:
                 self._n_faces += 1
                 track.id = self._n_faces
                 self._tracks.append(track)
-            faces.append(Face(track.id, points[index], uncertainty[index], track.box, track.restarted, crops[index]))
+            faces.append(Face(track.id, points[index], uncertainty[index], track.bbox, track.restarted, crops[index]))
         extents = [tight_bbox(points[index]) for index in kept]
         for number, track in enumerate(alone):
             others = [*extents[:number], *extents[number + 1 :], *(rival.extent for rival in rivals)]
@@ -258,7 +258,7 @@ class FaceTracker:
             return track.unsure == 0
         return track.unsure < settings.unsure_frames and median <= settings.far_above * settings.max_uncertainty
 
-    def _is_plausible(self, track: _Track, extent: Box, image: NDArray[np.uint8]) -> bool:
+    def _is_plausible(self, track: _Track, extent: Bbox, image: NDArray[np.uint8]) -> bool:
         """True where a face can have this size and be there."""
         settings = self._settings
         size = _size(extent)
@@ -305,27 +305,27 @@ class FaceTracker:
         track.restarted = True
 
 
-def _advance(track: _Track, extent: Box, entangled: bool) -> None:
+def _advance(track: _Track, extent: Bbox, entangled: bool) -> None:
     """Takes over where a face is now. Among other faces its motion is not measured: it may be another's."""
     centre = _centre(extent)
     if not entangled:
         if not track.restarted and track.extent is not None:
             track.velocity = track.velocity + 0.5 * (centre - _centre(track.extent) - track.velocity)
         track.anchor, track.since_anchor = centre, 0
-    track.box = extent if track.restarted else _steady(track.box, extent)
+    track.bbox = extent if track.restarted else _steady(track.bbox, extent)
     # A fast face is met where it will be; a slow one's crop is better left alone.
     speed = float(np.linalg.norm(track.velocity)) / track.size
     if not entangled:
-        track.box = track.box + np.tile(track.velocity, 2) * np.clip(20 * speed - 0.5, 0, 1)
+        track.bbox = track.bbox + np.tile(track.velocity, 2) * np.clip(20 * speed - 0.5, 0, 1)
     track.extent, track.missing, track.restarted = extent, 0, False
 
 
-def _steady(box: Box, extent: Box) -> Box:
-    """The box of the next crop: small differences are followed slowly, so that the crop does not tremble with the
+def _steady(bbox: Bbox, extent: Bbox) -> Bbox:
+    """The bbox of the next crop: small differences are followed slowly, so that the crop does not tremble with the
     landmarks, and those from 5 % of the face's size on at once.
     """
-    difference = float(np.abs(extent - box).max()) / _size(extent)
-    return box + min(1.0, 0.2 + 0.8 * (difference / 0.05) ** 2) * (extent - box)
+    difference = float(np.abs(extent - bbox).max()) / _size(extent)
+    return bbox + min(1.0, 0.2 + 0.8 * (difference / 0.05) ** 2) * (extent - bbox)
 
 
 def _assign(costs: NDArray[np.float64], limit: float) -> list[tuple[int, int]]:
@@ -334,9 +334,9 @@ def _assign(costs: NDArray[np.float64], limit: float) -> list[tuple[int, int]]:
     return [(int(row), int(column)) for row, column in zip(rows, columns, strict=True) if costs[row, column] <= limit]
 
 
-def _centre(box: Box) -> NDArray[np.float64]:
-    return (box[:2] + box[2:]) / 2
+def _centre(bbox: Bbox) -> NDArray[np.float64]:
+    return (bbox[:2] + bbox[2:]) / 2
 
 
-def _size(box: Box) -> float:
-    return float((box[2:] - box[:2]).max())
+def _size(bbox: Bbox) -> float:
+    return float((bbox[2:] - bbox[:2]).max())

@@ -7,7 +7,7 @@ import numpy as np
 
 from datasets.degradations import jpeg_compressed, motion_blur_kernel
 from datasets.synthetic.renderer.arrays import Bytes, Doubles, Floats, f32
-from ldeq.face.boxes import tight_bbox
+from ldeq.face.bbox import tight_bbox
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Boxes and landmarks: fetched as archives, unpacked, and what they say of a video before it is there."""
+"""Bboxes and landmarks: fetched as archives, unpacked, and what they say of a video before it is there."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def read_extent(root: Path, id: str) -> Extent:
 def fetch_annotations(
     root: Path, work: Path, ids: Collection[str], sources: Sources, connection: Connection, patience: Patience
 ) -> None:
-    """Boxes and landmarks of ``ids`` to ``root``; an archive is only fetched if some of its files are missing.
+    """Bboxes and landmarks of ``ids`` to ``root``; an archive is only fetched if some of its files are missing.
 
     What an archive lacks stays missing, for the report to tell.
 

@@ -9,10 +9,10 @@ def tight_bbox(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
-def overlap(box: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+def overlap(bbox: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """Intersection over union of two bounding boxes, in [0, 1]."""
-    sides = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
+    sides = np.minimum(bbox[2:], other[2:]) - np.maximum(bbox[:2], other[:2])
     if (sides <= 0).any():
         return 0.0
     shared = float(sides.prod())
-    return shared / (float((box[2:] - box[:2]).prod()) + float((other[2:] - other[:2]).prod()) - shared)
+    return shared / (float((bbox[2:] - bbox[:2]).prod()) + float((other[2:] - other[:2]).prod()) - shared)
