@@ -1,12 +1,14 @@
 """Files written whole or not at all, and read with a sentence about what is wrong with them."""
 
 import csv
+import errno
 import hashlib
+import io
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,11 @@ def cannot_be_written(path: str | Path, error: OSError) -> InputError:
     )
 
 
+def is_file_name(name: str) -> bool:
+    """True if a name stays in the folder that it is joined to: no separators, and neither empty nor ``.`` or ``..``."""
+    return not {"/", "\\", "\0"} & set(name) and name not in ("", ".", "..")
+
+
 def read_json_object(path: str | Path, expected: str) -> dict[str, Any]:
     """The JSON object in a file.
 
@@ -99,10 +106,33 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes one row a mapping under the names of all columns, floats in full; what a row lacks is empty."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    text = csv_text([columns, *([row.get(name) for name in columns] for row in rows)])
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows of cells as lines of CSV, quoted where needed; floats in full, None empty."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def append_text(path: Path, text: str) -> None:
+    """Adds text to the end of a file, which is made if it is not there, by a single unbuffered write.
+
+    A process that is killed leaves all of the text or, where a file system splits the write, a first part of it.
+
+    Raises:
+        InputError: where the file cannot be written (a full disk, say).
+    """
+    content = text.encode("utf-8")
+    try:
+        with path.open("ab", buffering=0) as file:
+            if file.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise cannot_be_written(path, error) from None
 
 
 def sha256_of(path: str | Path) -> str:
