@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and read with a sentence about what is wrong with them."""
+"""Files: written whole or not at all, and read with one sentence about what is wrong with them."""
 
 import csv
 import errno
@@ -11,9 +11,13 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ldeq.errors import InputError
+from ldeq.errors import InputError, reason_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 #: Names of unfinished files, as :class:`WholeFile` makes them.
 _TEMPORARY = re.compile(r"\..*\.unfinished-\w{8}(\.\w+)?")
@@ -66,7 +70,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 
 
 def cannot_be_written(path: str | Path, error: OSError) -> InputError:
-    """The sentence for a file that the system does not let us write; ``error`` may name the temporary one."""
+    """The error for a file that the system does not let us write; ``error`` may name the temporary one."""
     return InputError(
         f"{path}: cannot be written ({error.strerror or error}), expected a disk with space and permission"
     )
@@ -77,11 +81,43 @@ def is_file_name(name: str) -> bool:
     return not {"/", "\\", "\0"} & set(name) and name not in ("", ".", "..")
 
 
+def read_lines(path: Path, expected: str) -> list[str]:
+    """The lines of a text file, without their ends and a byte order mark.
+
+    Args:
+        expected: the end of a message, "expected …".
+
+    Raises:
+        InputError: where there is no file, or one that is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text ({error}), {expected}") from None
+
+
+def read_array(path: Path) -> "NDArray[np.float64]":
+    """The numbers of a ``.npy`` file, of any shape.
+
+    Raises:
+        InputError: where there is no file, or one that holds something else.
+    """
+    import numpy as np
+
+    try:
+        array = np.load(path, allow_pickle=False)
+        if array.dtype.kind not in "iuf":
+            raise ValueError(f"elements of type {array.dtype}")
+        return np.asarray(array, dtype=np.float64)
+    except Exception as error:  # NumPy raises whatever the damage in the file leads to
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}), expected a NumPy array of numbers") from None
+
+
 def read_json_object(path: str | Path, expected: str) -> dict[str, Any]:
     """The JSON object in a file.
 
     Args:
-        expected: what a message says is wanted, "expected …".
+        expected: the end of a message, "expected …".
 
     Raises:
         InputError: where there is no file, or another thing in it.
@@ -139,6 +175,11 @@ def sha256_of(path: str | Path) -> str:
     """The SHA-256 of a file's content, in hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_bytes(content: bytes) -> str:
+    """The SHA-256 of some bytes, in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def remove_temporaries(folder: Path, deep: bool = True) -> None:

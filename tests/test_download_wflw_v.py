@@ -84,7 +84,7 @@ def test_a_data_set_that_the_evaluation_reads(server, download, root, tmp_path):
     site = Site(server, 4, tmp_path)
     status, out, err = download(site)
     assert (status, err) == (0, "")
-    assert "4 of 4 videos are there" in out
+    assert "4 of 4 videos are complete" in out
     assert_complete(root, site.ids)
     dataset = WFLWVDataset(root, "all")
     assert [clip.id for clip in dataset.clips] == site.ids

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldeq import InputError
-from ldeq.files import append_text, csv_text, is_file_name, read_json_object, write_json, written_whole
+from ldeq.files import append_text, csv_text, is_file_name, read_array, read_json_object, write_json, written_whole
 from ldeq.solvers.tally import SolverTally
 
 #: Plots of a run over videos, and its folders with a file a video, by what these end in.
@@ -192,8 +192,8 @@ class VideoRun:
 
     def _predicted_frames(self, id: str) -> int | None:
         try:
-            return len(np.load(self.predictions_path(id), allow_pickle=False))
-        except (OSError, ValueError, EOFError, TypeError):
+            return len(read_array(self.predictions_path(id)))
+        except (InputError, TypeError):  # of no dimensions
             return None
 
 
