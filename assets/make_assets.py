@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from datasets.synthetic import FacePicture, SyntheticFaces, SyntheticVideo
 from datasets.synthetic.writing import write_jpeg
 from datasets.training.faces import HELD_OUT
-from datasets.wflw.precropped import ATTRIBUTES, write_list
+from datasets.wflw.precropped import write_list
+from datasets.wflw.splits import ATTRIBUTES
 from datasets.wflw_v.clips import write_clip, write_ids
 from ldeq.command_line import ArgumentParser, at_least, run
 from ldeq.landmarks98 import CROP_SIZE

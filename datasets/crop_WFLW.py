@@ -6,7 +6,7 @@ python -m datasets.crop_WFLW --images WFLW_images --annotations WFLW_annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets.wflw.precropped import SPLITS, TRAIN
+from datasets.wflw.splits import SPLITS, TRAIN
 from ldeq import InputError, terminal
 from ldeq.command_line import ArgumentParser, at_least, run
 from ldeq.files import remove_temporaries
@@ -38,7 +38,7 @@ def make_parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Crops as the command line (or ``arguments``) says."""
     flags = make_parser().parse(arguments)
-    from datasets.wflw.original import crop_split, find_list, read_list, splits_of  # --help answers without OpenCV
+    from datasets.wflw.original import crop_split, find_list, read_list, splits_of  # --help answers without it
 
     images, output = Path(flags.images), Path(flags.output_folder)
     if not images.is_dir():

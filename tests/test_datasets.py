@@ -146,7 +146,7 @@ def test_the_bundled_clips_show_what_is_annotated():
 
 
 def test_the_bundled_truth_follows_the_face():
-    """Images of the face, brought back by its landmarks to one place, are the same image in every frame."""
+    """Images of the face, aligned by its landmarks, are the same image in every frame."""
     clip = Clip(bundled.WFLW_V, "portrait-pan")
     template = clip.landmarks[0] - clip.landmarks[0].mean(axis=0) + 128
     aligned, held = [], []

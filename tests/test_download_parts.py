@@ -478,7 +478,7 @@ def test_cookies_are_read_and_never_written(tmp_path):
 
 
 def test_a_full_disk_ends_the_run(tmp_path, monkeypatch):
-    """Whether the system says so to yt-dlp, to the encoder, or to Python."""
+    """It does so wherever the error comes from: yt-dlp, the encoder, or Python."""
     full = OSError(errno.ENOSPC, "No space left on device")
     job = Job("id", tmp_path, tmp_path / "work", Extent(8, (0, 0), (50, 40), 10), 4, 11, "")
     with serving() as server:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from benchmarks import layout, speed, study_rwr
 from datasets.wflw import WFLWDataset
 from datasets.wflw_v import Clip, WFLWVDataset
 from ldeq import InputError, load_checkpoint, save_checkpoint
-from ldeq.files import remove_temporaries, written_whole
+from ldeq.files import append_text, remove_temporaries, written_whole
 from ldeq.run_folder import make_output_folder
 from ldeq.video.media import read_image
 from ldeq.video.reading import VideoReader
@@ -369,6 +370,8 @@ def test_a_full_disk_is_said_of_the_right_file(tmp_path, monkeypatch):
         written_whole(tmp_path / "table.csv") as temporary,
     ):
         raise OSError(28, "No space left on device", str(temporary))
+    with pytest.raises(InputError, match=r"/dev/full: cannot be written \(No space left"):
+        append_text(Path("/dev/full"), "a,line\n")
     writer = VideoWriter(tmp_path / "clip.mp4", 25)
     writer.write(np.zeros((64, 64, 3), dtype=np.uint8))
 

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.wflw.precropped import ATTRIBUTES, listed_names, write_list
+from datasets.wflw.precropped import listed_names, write_list
+from datasets.wflw.splits import ATTRIBUTES
 from ldeq import InputError
 from ldeq.files import cannot_be_written, read_lines, written_whole
 from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS
@@ -33,7 +34,7 @@ class Face:
     image: str
     #: (98, 2) in pixels of the original image.
     landmarks: NDArray[np.float64]
-    #: Some of :data:`datasets.wflw.precropped.ATTRIBUTES`.
+    #: Some of :data:`datasets.wflw.splits.ATTRIBUTES`.
     attributes: frozenset[str]
     #: File name of its crop: the line's number and the image's name, which several faces may share.
     name: str

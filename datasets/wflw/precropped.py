@@ -10,14 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from datasets.wflw.splits import SPLITS
 from ldeq import InputError
 from ldeq.files import is_file_name, read_lines, written_whole
 from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS, OUTER_EYE_CORNERS
 
-#: Difficulties of a face, in the order of the original annotations; each has a subset of the test split.
-ATTRIBUTES = ("largepose", "expression", "illumination", "makeup", "occlusion", "blur")
-SPLITS = ("test", *(f"test_{attribute}" for attribute in ATTRIBUTES))
-TRAIN = "train"
 #: Landmarks may overflow the crop by half a pixel before it is padded. A fraction of the crop's side.
 _TOLERANCE = 0.5 / CROP_SIZE
 #: A landmark's greatest distance from the crop's centre, in sides of the crop; farther ones are in pixels, or slips.

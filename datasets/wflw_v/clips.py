@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from datasets.wflw_v.splits import SPLITS
 from ldeq import InputError
 from ldeq.face.crop import FARTHEST, FaceCrop, are_boxes, crop, crop_matrix
 from ldeq.files import is_file_name, read_array, read_lines, written_whole
@@ -18,7 +19,6 @@ from ldeq.landmarks98 import N_LANDMARKS, OUTER_EYE_CORNERS
 from ldeq.video.reading import VideoReader
 from ldeq.video.writing import VideoWriter
 
-SPLITS = ("hard", "easy")
 #: No face, and no distance of its outer eye corners, is as small in frame pixels.
 _SMALLEST = 1e-3
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from datasets.wflw_v.clips import SPLITS, Clip, read_ids
+from datasets.wflw_v.clips import Clip, read_ids
 from datasets.wflw_v.download.annotations import FOLDERS, annotation_target, fetch_annotations, read_extent
 from datasets.wflw_v.download.lists import FrameRange, fetch_lists, read_ranges
 from datasets.wflw_v.download.paths import WORK, archive_path, videos_path, work_folder
 from datasets.wflw_v.download.report import Report
 from datasets.wflw_v.download.sources import RANGES, Sources
 from datasets.wflw_v.download.videos import DiskFull, FinishedClip, Job, process_job
+from datasets.wflw_v.splits import SPLITS
 from ldeq import InputError, terminal
 from ldeq.fetch import Connection, RetryPolicy, fetch
 from ldeq.files import remove_temporaries

@@ -38,7 +38,7 @@ class Sources:
     #: Archives of ``<id>.npy``.
     bboxes: str = "17r2w3abzUsPlsDfqYOsjGGkTp2nvHxds"
     landmarks: str = "1ITmlgXydTogFa5HkE0NvluKAxA4LCloj"
-    #: One archive of boxes, landmarks and videos.
+    #: One archive of bboxes, landmarks and videos.
     archive: str = "1YSJdgIb-vToJIAV04PGh_U7nX6dxVSjt"
     #: A web address with ``{id}`` for a video's id.
     video: str = YOUTUBE
