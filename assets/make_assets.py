@@ -16,7 +16,8 @@ from datasets.motion import jittered_bbox, smooth_path
 from datasets.synthetic import FaceImage, SyntheticFaces, SyntheticVideo
 from datasets.synthetic.writing import write_jpeg
 from datasets.training.faces import HELD_OUT
-from datasets.wflw.precropped import ATTRIBUTES, write_list
+from datasets.wflw.precropped import write_list
+from datasets.wflw.splits import ATTRIBUTES
 from datasets.wflw_v.clips import write_clip, write_ids
 from ldeq.command_line import ArgumentParser, at_least, run
 from ldeq.face.bbox import tight_bbox

@@ -6,8 +6,7 @@ python -m datasets.crop_WFLW --images WFLW_images --annotations WFLW_annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets.wflw import SPLITS
-from datasets.wflw.original import TRAIN, crop_split, find_list, read_list, splits_of
+from datasets.wflw.splits import SPLITS, TRAIN
 from ldeq import InputError, terminal
 from ldeq.command_line import ArgumentParser, at_least, run
 from ldeq.files import remove_temporaries
@@ -22,13 +21,15 @@ def make_parser() -> ArgumentParser:
         metavar="DIR",
         help="WFLW_annotations: list_98pt_rect_attr_train.txt and list_98pt_rect_attr_test.txt, here or below",
     )
-    parser.add_argument("--output_folder", required=True, metavar="DIR", help="where <split>.txt and <split>/ go")
+    parser.add_argument(
+        "--output_folder", required=True, metavar="DIR", help="folder that <split>.txt and <split>/ are written to"
+    )
     parser.add_argument(
         "--split",
         nargs="+",
         action="extend",
         metavar="SPLIT",
-        help=f"only these; if not given, all that the lists have: {TRAIN}, test, and the test faces of each attribute",
+        help=f"only these splits; if not given, all of them: {TRAIN}, test, and the test faces of each attribute",
     )
     parser.add_argument("--workers", type=at_least(1), default=4, help="threads that read and write images")
     return parser
@@ -37,6 +38,8 @@ def make_parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Crops as the command line (or ``arguments``) says."""
     flags = make_parser().parse(arguments)
+    from datasets.wflw.original import crop_split, find_list, read_list, splits_of  # --help answers without it
+
     images, output = Path(flags.images), Path(flags.output_folder)
     if not images.is_dir():
         raise InputError(f"{images}: no such folder, expected WFLW_images")

@@ -1,4 +1,4 @@
-"""Files from plain addresses and from Google Drive, by gdown."""
+"""Downloads of single files from web addresses and from Google Drive, by gdown."""
 
 import io
 import os
@@ -22,14 +22,15 @@ _DRIVE_FILE = "https://drive.google.com/uc?id={}"
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach the web. None is each library's own way."""
+    """Settings of HTTP connections. None leaves a setting to the library that downloads."""
 
+    #: Address of a proxy, as ``http://host:port``.
     proxy: str | None = None
     #: Bytes a second.
     limit_rate: float | None = None
-    #: Seconds before each video, as a pause for the site.
+    #: Seconds to wait before each video.
     sleep: float = 0.0
-    #: Netscape cookies file.
+    #: Path of a Netscape cookies file.
     cookies: str | None = None
     #: As yt-dlp's flag: BROWSER[+KEYRING][:PROFILE][::CONTAINER].
     cookies_from_browser: str | None = None
@@ -38,41 +39,41 @@ class Connection:
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How often a request that failed is made again, and how long to wait before."""
+class RetryPolicy:
+    """The number of retries of a failed request, and the delays before them (exponential backoff)."""
 
+    #: Attempts after the first one.
     retries: int = 3
     #: Seconds before the first retry; each next one waits twice as long, up to two minutes.
     delay: float = 5.0
 
-    def pause(self, attempt: int) -> float:
-        """Seconds to wait after ``attempt`` (from 1), between half and the whole: those who failed together spread."""
+    def backoff(self, attempt: int) -> float:
+        """Seconds to wait after the failure of ``attempt`` (from 1).
+
+        They are drawn between half the delay and all of it, so that requests which failed together do not come
+        together again.
+        """
         return min(120.0, self.delay * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)
 
 
-def address_of(place: str) -> str:
-    """A web address as it is; the id of a Google Drive file as its address."""
-    return place if "://" in place else _DRIVE_FILE.format(place)
-
-
 def fetch(
-    place: str,
+    source: str,
     target: Path,
     connection: Connection,
-    patience: Patience,
+    retry_policy: RetryPolicy,
     bar: "ProgressBar | None" = None,
 ) -> None:
-    """Downloads a file; what a broken connection left of it is gone on from, in this call and in later ones.
+    """Downloads a file. A transfer that broke off is resumed, in this call and in later ones.
 
     Args:
-        place: an address, the id of a Google Drive file, or the path of a file on this machine, which is copied.
-        target: where it goes; the file is there only when it is complete.
-        bar: shows the bytes.
+        source: a web address, the id of a Google Drive file, or the path of a local file, which is copied.
+        target: path of the downloaded file, which appears there only when it is complete.
+        bar: shows the number of bytes.
 
     Raises:
-        InputError: where it cannot be had, or written.
+        InputError: where the file cannot be downloaded, or written.
     """
-    local = place.removeprefix("file://")
+    local = source.removeprefix("file://")
     if os.path.isfile(local):
         with written_whole(target) as temporary:
             shutil.copyfile(local, temporary)
@@ -81,14 +82,14 @@ def fetch(
     import requests
     from gdown.exceptions import DownloadError, FileURLRetrievalError
 
-    address = address_of(place)
+    address = source if "://" in source else _DRIVE_FILE.format(source)
     target.parent.mkdir(parents=True, exist_ok=True)
 
     def on_progress(position: int, total: int | None) -> None:
         if bar is not None:
             bar.advance_to(position, total)
 
-    for attempt in range(1, patience.retries + 2):
+    for attempt in range(1, retry_policy.retries + 2):
         try:
             with redirect_stderr(io.StringIO()):  # where gdown would name the proxy, password and all, quiet or not
                 gdown.download(
@@ -106,34 +107,34 @@ def fetch(
         except requests.HTTPError as error:
             status = error.response.status_code if error.response is not None else 0
             reason = f"HTTP status {status}"
-            if status == 416:  # the part that is there is longer than the file: another file's
+            if status == 416:  # the part on disk is longer than the file: another file's
                 remove_parts(target)
             elif status < 500 and status not in (408, 429):
                 raise _cannot_be_fetched(address, reason) from None
         except requests.RequestException as error:
-            reason = _in_short(error)
+            reason = _short_reason(error)
         except FileURLRetrievalError as error:  # not shared, or asked for too often today
-            raise _cannot_be_fetched(address, _in_short(error)) from None
+            raise _cannot_be_fetched(address, _short_reason(error)) from None
         except DownloadError as error:
-            reason = _in_short(error)
-            if "incomplete" not in reason:  # the part that is there is of no use
+            reason = _short_reason(error)
+            if "incomplete" not in reason:  # the part on disk is of no use
                 remove_parts(target)
         except OSError as error:
             raise cannot_be_written(target, error) from None
-        if attempt <= patience.retries:
-            time.sleep(patience.pause(attempt))
+        if attempt <= retry_policy.retries:
+            time.sleep(retry_policy.backoff(attempt))
     raise _cannot_be_fetched(address, reason) from None
 
 
 def remove_parts(target: Path) -> None:
-    """Removes what unfinished downloads of ``target`` left beside it."""
+    """Removes the parts that unfinished downloads of ``target`` left beside it."""
     for path in target.parent.glob("*.part"):
         if path.name.startswith(target.name):
             path.unlink(missing_ok=True)
 
 
 def list_drive_folder(id: str, connection: Connection) -> dict[str, str]:
-    """The files of a shared Google Drive folder and those below: their ids by their paths.
+    """The ids of the files in a shared Google Drive folder, and below it, by their paths.
 
     Raises:
         InputError: where it cannot be listed.
@@ -154,7 +155,7 @@ def list_drive_folder(id: str, connection: Connection) -> dict[str, str]:
                 timeout=connection.timeout,
             )
     except (requests.RequestException, DownloadError) as error:
-        raise _cannot_be_fetched(address, _in_short(error)) from None
+        raise _cannot_be_fetched(address, _short_reason(error)) from None
     return {file.path: file.id for file in files if not isinstance(file, str)}
 
 
@@ -173,8 +174,8 @@ def _cannot_be_fetched(address: str, reason: str) -> InputError:
     return InputError(f"{address}: cannot be fetched ({reason}), expected a file to download{advice}")
 
 
-def _in_short(error: Exception) -> str:
-    """The innermost of what libraries wrap errors in."""
+def _short_reason(error: Exception) -> str:
+    """The innermost cause in the message of a library's error."""
     import requests
 
     if isinstance(error, requests.Timeout):

@@ -1,17 +1,23 @@
-"""Files written whole or not at all, and read with a sentence about what is wrong with them."""
+"""Files: written whole or not at all, and read with one sentence about what is wrong with them."""
 
 import csv
+import errno
 import hashlib
+import io
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ldeq.errors import InputError
+from ldeq.errors import InputError, reason_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 #: Names of unfinished files, as :class:`WholeFile` makes them.
 _TEMPORARY = re.compile(r"\..*\.unfinished-\w{8}(\.\w+)?")
@@ -64,17 +70,54 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 
 
 def cannot_be_written(path: str | Path, error: OSError) -> InputError:
-    """The sentence for a file that the system does not let us write; ``error`` may name the temporary one."""
+    """The error for a file that the system does not let us write; ``error`` may name the temporary one."""
     return InputError(
         f"{path}: cannot be written ({error.strerror or error}), expected a disk with space and permission"
     )
+
+
+def is_file_name(name: str) -> bool:
+    """True if a name stays in the folder that it is joined to: no separators, and neither empty nor ``.`` or ``..``."""
+    return not {"/", "\\", "\0"} & set(name) and name not in ("", ".", "..")
+
+
+def read_lines(path: Path, expected: str) -> list[str]:
+    """The lines of a text file, without their ends and a byte order mark.
+
+    Args:
+        expected: the end of a message, "expected …".
+
+    Raises:
+        InputError: where there is no file, or one that is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text ({error}), {expected}") from None
+
+
+def read_array(path: Path) -> "NDArray[np.float64]":
+    """The numbers of a ``.npy`` file, of any shape.
+
+    Raises:
+        InputError: where there is no file, or one that holds something else.
+    """
+    import numpy as np
+
+    try:
+        array = np.load(path, allow_pickle=False)
+        if array.dtype.kind not in "iuf":
+            raise ValueError(f"elements of type {array.dtype}")
+        return np.asarray(array, dtype=np.float64)
+    except Exception as error:  # NumPy raises whatever the damage in the file leads to
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}), expected a NumPy array of numbers") from None
 
 
 def read_json_object(path: str | Path, expected: str) -> dict[str, Any]:
     """The JSON object in a file.
 
     Args:
-        expected: what a message says is wanted, "expected …".
+        expected: the end of a message, "expected …".
 
     Raises:
         InputError: where there is no file, or another thing in it.
@@ -99,16 +142,44 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes one row a mapping under the names of all columns, floats in full; what a row lacks is empty."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    text = csv_text([columns, *([row.get(name) for name in columns] for row in rows)])
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows of cells as lines of CSV, quoted where needed; floats in full, None empty."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def append_text(path: Path, text: str) -> None:
+    """Adds text to the end of a file, which is made if it is not there, by a single unbuffered write.
+
+    A process that is killed leaves all of the text or, where a file system splits the write, a first part of it.
+
+    Raises:
+        InputError: where the file cannot be written (a full disk, say).
+    """
+    content = text.encode("utf-8")
+    try:
+        with path.open("ab", buffering=0) as file:
+            if file.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise cannot_be_written(path, error) from None
 
 
 def sha256_of(path: str | Path) -> str:
     """The SHA-256 of a file's content, in hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_bytes(content: bytes) -> str:
+    """The SHA-256 of some bytes, in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def remove_temporaries(folder: Path, deep: bool = True) -> None:

@@ -1,12 +1,13 @@
 """Networks by name: the bundled one, and the published ones in the user's cache, fetched at their first use."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from ldeq.errors import InputError
-from ldeq.fetch import Connection, Patience, fetch, list_drive_folder
+from ldeq.fetch import Connection, RetryPolicy, fetch, list_drive_folder
 from ldeq.files import written_whole
 
 #: The network that comes with the package.
@@ -73,15 +74,15 @@ def download(
     target: Path,
     check: Callable[[Path], object],
     connection: Connection | None = None,
-    patience: Patience | None = None,
-    place: str | None = None,
+    retry_policy: RetryPolicy | None = None,
+    source: str | None = None,
 ) -> bool:
     """Brings a published checkpoint to ``target``; false if it was there already.
 
     Args:
         name: a key of :data:`FOLDERS`.
         check: as of :func:`resolve`; what it refuses never gets its name.
-        place: an address or the id of a Google Drive file, instead of where it is published.
+        source: an address or the id of a Google Drive file, instead of where it is published.
 
     Raises:
         InputError: where it cannot be had, or is no checkpoint.
@@ -92,17 +93,17 @@ def download(
         check(target)
         return False
     connection = connection or Connection()
-    place = place or _published(name, connection)
+    source = source or _published(name, connection)
     with tempfile.TemporaryDirectory(prefix="ldeq-") as folder, ProgressBar(None, "B", name) as bar:
         fetched = Path(folder) / f"{name}.pth.tar"
-        fetch(place, fetched, connection, patience or Patience(), bar)
+        fetch(source, fetched, connection, retry_policy or RetryPolicy(), bar)
         try:
             check(fetched)
         except InputError as error:
             sentence = str(error).removeprefix(f"{fetched}: ")
-            raise InputError(f"{place}: what was downloaded {sentence}") from None
-        with written_whole(target) as temporary, fetched.open("rb") as source:
-            temporary.write_bytes(source.read())
+            raise InputError(f"{source}: what was downloaded {sentence}") from None
+        with written_whole(target) as temporary:
+            shutil.copyfile(fetched, temporary)
     return True
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 @dataclass
 class Answer:
-    """What is served at a path."""
+    """The response that is served at a path."""
 
     body: bytes = b""
     kind: str = "application/octet-stream"

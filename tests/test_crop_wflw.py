@@ -14,8 +14,8 @@ ATTRIBUTES = ("largepose", "expression", "illumination", "makeup", "occlusion", 
 
 
 def line_of(landmarks, attributes, image):
-    box = [*landmarks.min(axis=0), *landmarks.max(axis=0)]
-    numbers = [f"{value:.6f}" for value in [*landmarks.ravel(), *map(int, box)]]
+    bbox = [*landmarks.min(axis=0), *landmarks.max(axis=0)]
+    numbers = [f"{value:.6f}" for value in [*landmarks.ravel(), *map(int, bbox)]]
     return " ".join([*numbers, *("1" if name in attributes else "0" for name in ATTRIBUTES), image])
 
 

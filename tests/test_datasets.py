@@ -33,7 +33,7 @@ def test_points_go_there_and_back(x, y, width, height, seed):
     np.testing.assert_allclose(to_frame(inside, matrix), points, atol=1e-6)
 
 
-def test_the_box_fills_the_crop():
+def test_the_bbox_fills_the_crop():
     matrix = crop_matrix([100, 50, 300, 250, 0.99])  # a fifth column is a detector's score
     np.testing.assert_allclose(to_frame([[128, 128]], matrix), [[200, 150]], atol=1e-4)
     np.testing.assert_allclose(to_frame([[0, 0], [256, 256]], matrix), [[80, 30], [320, 270]], atol=1e-3)
@@ -146,7 +146,7 @@ def test_the_bundled_clips_show_what_is_annotated():
 
 
 def test_the_bundled_truth_follows_the_face():
-    """Images of the face, brought back by its landmarks to one place, are the same image in every frame."""
+    """Images of the face, aligned by its landmarks, are the same image in every frame."""
     clip = Clip(bundled.WFLW_V, "portrait-pan")
     template = clip.landmarks[0] - clip.landmarks[0].mean(axis=0) + 128
     aligned, held = [], []

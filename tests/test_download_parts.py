@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from datasets.wflw_v.download.annotations import Extent
-from datasets.wflw_v.download.videos import Clipped, DiskFull, Job, bring
+from datasets.wflw_v.download.videos import DiskFull, FinishedClip, Job, process_job
 from ldeq import InputError
-from ldeq.fetch import Connection, Patience, fetch
+from ldeq.fetch import Connection, RetryPolicy, fetch
 from ldeq.terminal import ProgressBar
 from ldeq.video.reading import VideoReader
 from tests.loopback import Answer, serving
@@ -31,9 +31,9 @@ from utils.download.pytube_backend import PytubeBackend
 from utils.download.streams import Stream, choose
 from utils.download.unpack import unpack
 from utils.download.yt_dlp_backend import YtDlpBackend, is_original
-from utils.engine.workers import Done, Moved, Workers
+from utils.engine.workers import BytesReceived, Done, Workers
 
-NOWAIT = Patience(retries=2, delay=0.01)
+NOWAIT = RetryPolicy(retries=2, delay=0.01)
 QUICK = Connection(timeout=3.0)
 
 
@@ -56,7 +56,7 @@ FAR, NEAR = (1100.0, 600.0), (300.0, 200.0)
 
 
 @pytest.mark.parametrize(
-    ("streams", "reach", "id", "size", "step"),
+    ("streams", "min_size", "id", "size", "step"),
     [
         ([P360, V720, P720, V1080], FAR, "22", (1280, 720), 1),  # progressive, as annotated
         ([P360, VP720, V720, V1080], FAR, "136", (1280, 720), 1),  # 720p without sound; H.264 before VP9
@@ -67,17 +67,17 @@ FAR, NEAR = (1100.0, 600.0), (300.0, 200.0)
         ([P360, V720_60], FAR, "298", (1280, 720), 2),  # frames of 60 a second count for half
         ([P360, V720_60, V720], FAR, "136", (1280, 720), 1),
         ([stream("x", 640, 360, fps=50.0, progressive=True)], NEAR, "x", (640, 360), 2),
-        ([stream("232", 1280, 720, bitrate=9.0, in_pieces=True), V720], FAR, "136", (1280, 720), 1),
+        ([stream("232", 1280, 720, bitrate=9.0, segmented=True), V720], FAR, "136", (1280, 720), 1),
         ([stream("a", 1280, 536), stream("b", 1920, 804)], NEAR, "a", (1280, 536), 1),  # 2.39:1
         ([stream("b", 1920, 804)], NEAR, "b", (1280, 536), 1),
         ([stream("c", 720, 1280), stream("d", 1080, 1920)], NEAR, "c", (720, 1280), 1),  # upright
         ([Stream("x", bitrate=1.0), Stream("y", bitrate=2.0)], FAR, "y", None, 1),  # sizes unknown
     ],
 )
-def test_the_stream_that_fits_the_annotations(streams, reach, id, size, step):
-    choice = choose(streams, reach)
+def test_the_stream_that_fits_the_annotations(streams, min_size, id, size, step):
+    choice = choose(streams, min_size)
     assert (choice.stream.id, choice.size, choice.step) == (id, size, step)
-    assert choice == choose(streams[::-1], reach)
+    assert choice == choose(streams[::-1], min_size)
 
 
 def test_what_a_choice_leaves_open_is_noted():
@@ -193,7 +193,7 @@ def test_a_damaged_frame_is_not_taken_for_the_image(tmp_path):
     target = tmp_path / "videos" / "id.mp4"
     target.parent.mkdir()
     source.rename(target)
-    found = bring(Job("id", tmp_path, tmp_path / "work", Extent(60, (9, 9), (90, 90), 9)), lambda n_bytes: None)
+    found = process_job(Job("id", tmp_path, tmp_path / "work", Extent(60, (9, 9), (90, 90), 9)), lambda n_bytes: None)
     assert isinstance(found, Failure)
     assert "is damaged" in found.message
 
@@ -406,7 +406,10 @@ def test_playlists_with_sound_are_not_progressive(tmp_path):
     with serving() as server:
         server.answers["/clip.m3u8"] = Answer(HLS.encode(), "application/vnd.apple.mpegurl")
         streams = listed_by_yt_dlp(f"{server.url}/clip.m3u8", tmp_path)
-    assert [(one.width, one.progressive, one.in_pieces) for one in streams] == [(640, False, True), (854, False, True)]
+    assert [(each.width, each.progressive, each.segmented) for each in streams] == [
+        (640, False, True),
+        (854, False, True),
+    ]
     assert choose([*streams, P360], NEAR).size == (640, 360)
 
 
@@ -455,8 +458,8 @@ def test_yt_dlp_says_which_stream_failed(tmp_path):
 
 def test_a_file_that_is_here_already_is_copied(tmp_path):
     (tmp_path / "mine.zip").write_bytes(b"archive")
-    for place in (str(tmp_path / "mine.zip"), f"file://{tmp_path / 'mine.zip'}"):
-        fetch(place, tmp_path / "work" / "copy", Connection(), Patience(0, 0.0))
+    for source in (str(tmp_path / "mine.zip"), f"file://{tmp_path / 'mine.zip'}"):
+        fetch(source, tmp_path / "work" / "copy", Connection(), RetryPolicy(0, 0.0))
         assert (tmp_path / "work" / "copy").read_bytes() == b"archive"
     assert (tmp_path / "mine.zip").exists()
 
@@ -475,7 +478,7 @@ def test_cookies_are_read_and_never_written(tmp_path):
 
 
 def test_a_full_disk_ends_the_run(tmp_path, monkeypatch):
-    """Whether the system says so to yt-dlp, to the encoder, or to Python."""
+    """It does so wherever the error comes from: yt-dlp, the encoder, or Python."""
     full = OSError(errno.ENOSPC, "No space left on device")
     job = Job("id", tmp_path, tmp_path / "work", Extent(8, (0, 0), (50, 40), 10), 4, 11, "")
     with serving() as server:
@@ -484,10 +487,10 @@ def test_a_full_disk_ends_the_run(tmp_path, monkeypatch):
         for name in ("datasets.wflw_v.download.videos.cut", "yt_dlp.downloader.http.HttpFD.real_download"):
             with monkeypatch.context() as patched:
                 patched.setattr(name, Mock(side_effect=full))
-                result = bring(dataclasses.replace(job, work=tmp_path / name), lambda n_bytes: None)
+                result = process_job(dataclasses.replace(job, work=tmp_path / name), lambda n_bytes: None)
             assert isinstance(result, DiskFull)
-            assert "No space left" in result.sentence
-        assert isinstance(bring(job, lambda n_bytes: None), Clipped)
+            assert "No space left" in result.message
+        assert isinstance(process_job(job, lambda n_bytes: None), FinishedClip)
 
 
 @pytest.mark.parametrize(
@@ -501,7 +504,9 @@ def test_a_full_disk_ends_the_run(tmp_path, monkeypatch):
 )
 def test_the_disk_and_the_connection_are_told_apart(error, is_full, tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.wflw_v.download.videos.make_backend", Mock(side_effect=error))
-    result = bring(Job("id", tmp_path, tmp_path / "work", Extent(8, (0, 0), (9, 9), 1), 4, 11, "x"), lambda n: None)
+    result = process_job(
+        Job("id", tmp_path, tmp_path / "work", Extent(8, (0, 0), (9, 9), 1), 4, 11, "x"), lambda n: None
+    )
     assert isinstance(result, DiskFull) if is_full else result.kind is Kind.NETWORK
 
 
@@ -529,14 +534,14 @@ def behave(job, on_bytes):
 
 @pytest.mark.slow
 def test_workers_survive_crashes_and_are_stopped_while_they_hang():
-    results, moved, pids = {}, 0, []
+    results, n_bytes, pids = {}, 0, []
     with Workers(behave, 2) as workers:
         for job in ("a", "crash", "raise", "b"):
             workers.submit(job)
         workers.submit("late", delay=0.2)
         for event in workers:
-            if isinstance(event, Moved):
-                moved += event.n_bytes
+            if isinstance(event, BytesReceived):
+                n_bytes += event.n_bytes
             elif isinstance(event, Done):
                 results[event.job] = event.result
                 if event.job == "late":
@@ -550,6 +555,6 @@ def test_workers_survive_crashes_and_are_stopped_while_they_hang():
     assert results["late"] == "late done"
     assert "-9" in results["crash"]
     assert "so it goes" in results["raise"]
-    assert moved == 12
+    assert n_bytes == 12
     assert len(pids) == 2
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)

@@ -7,7 +7,7 @@ import pytest
 
 import test_LDEQ_WFLW
 from ldeq import LDEQ, InputError, load_checkpoint, pretrained
-from ldeq.fetch import Patience
+from ldeq.fetch import RetryPolicy
 from tests.conftest import GOLDEN, assert_refused
 from tests.loopback import Answer, make_certificate, serving
 from tests.test_download_wflw_v import serve_drive_file
@@ -97,7 +97,7 @@ def test_a_name_is_fetched_at_its_first_use(sources, folder, monkeypatch):
     LDEQ.from_pretrained("wflw_v")
     assert len(server.requests) == n_requests
 
-    monkeypatch.setattr(pretrained, "Patience", lambda: Patience(0, 0.0))
+    monkeypatch.setattr(pretrained, "RetryPolicy", lambda: RetryPolicy(0, 0.0))
     server.answers.clear()
     with pytest.raises(InputError, match=server.url):
         LDEQ.from_pretrained("wflw")

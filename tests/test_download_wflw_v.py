@@ -84,7 +84,7 @@ def test_a_data_set_that_the_evaluation_reads(server, download, root, tmp_path):
     site = Site(server, 4, tmp_path)
     status, out, err = download(site)
     assert (status, err) == (0, "")
-    assert "4 of 4 videos are there" in out
+    assert "4 of 4 videos are complete" in out
     assert_complete(root, site.ids)
     dataset = WFLWVDataset(root, "all")
     assert [clip.id for clip in dataset.clips] == site.ids
@@ -374,6 +374,31 @@ def test_sources_that_cannot_be(content, run_script, tmp_path):
     (tmp_path / "sources.json").write_text(content)
     arguments = (f"--output_folder={tmp_path}", f"--sources={tmp_path / 'sources.json'}")
     assert_refused(run_script(download_WFLW_V.main, *arguments), "sources.json")
+
+
+# -- What is printed ---------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_failures_fits_a_terminal(capsys):
+    report = Mock()
+    report.counts.return_value = Counter(dict.fromkeys(Kind, 1000))
+    summary = Mock(report=report, ids=[""] * 1000, n_complete=0, n_complete_before=0, n_left_out=0)
+    download_WFLW_V.print_summary(summary, "WFLW_V")
+    out = capsys.readouterr().out
+    assert all(kind.value in out for kind in Kind)
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("module", ["utils.download_WFLW_V", "utils.download_weights", "datasets.crop_WFLW"])
+def test_help_answers_at_once(module):
+    """It imports none of the large libraries."""
+    code = (
+        f"import runpy, sys\nsys.argv = ['x', '--help']\ntry: runpy.run_module('{module}', run_name='__main__')\n"
+        "except SystemExit as end: sys.exit(end.code or ' '.join({'torch', 'numpy', 'cv2', 'av'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
+    assert "--help" in done.stdout
 
 
 # -- What is killed ----------------------------------------------------------------------------------------------------

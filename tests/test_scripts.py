@@ -475,6 +475,65 @@ def test_resuming_does_only_what_is_missing(video_run, wflw_v, tmp_path, monkeyp
         assert resumed["videos"][id] == pytest.approx(whole["videos"][id], rel=1e-5)
 
 
+def test_a_finished_video_adds_a_line_and_rewrites_nothing(video_run, wflw_v, tmp_path, monkeypatch):
+    """The cost of a video's results does not grow with the number of videos before it."""
+    from utils.runs.videos import VideoRun
+
+    table, marker = tmp_path / "out" / "results.csv", tmp_path / "out" / "run.json"
+    real, lines, inodes = VideoRun.add, [], []
+
+    def add(self, *arguments):
+        before = table.read_bytes() if table.exists() else b""
+        real(self, *arguments)
+        assert table.read_bytes().startswith(before)
+        lines.append(table.read_bytes().removeprefix(before).decode())
+        inodes.append((table.stat().st_ino, marker.stat().st_ino, marker.stat().st_mtime_ns))
+
+    monkeypatch.setattr(VideoRun, "add", add)
+    flags = [f"--WFLW_V_dataset_path={wflw_v}", "--WFLW_V_split=all", "--rwr=1"]
+    assert video_run(*flags)[0] == 0
+    header, lines[0] = lines[0].split("\n", 1)
+    assert header == "id,NME,NMF,n_frames,n_solved,n_converged,n_not_finite,n_iters"
+    assert len(lines) == 5
+    assert all(line.count("\n") == 1 and line.endswith("\n") for line in lines)
+    assert len(set(inodes)) == 1
+    final = table.read_text().splitlines()
+    assert sorted(final[1:]) == sorted(line.strip() for line in lines)
+    found = results(tmp_path / "out")
+    assert [line.split(",")[0] for line in final[1:]] == list(found["videos"])
+    for row in rows(tmp_path / "out"):
+        figures = {"NME": float(row["NME"]), "NMF": float(row["NMF"]), "n_frames": int(row["n_frames"])}
+        assert figures == found["videos"][row["id"]]
+    counts = {name: sum(int(row[name]) for row in rows(tmp_path / "out")) for name in header.split(",")[4:]}
+    n_iters = counts.pop("n_iters")
+    assert found["solver"] == {**counts, "mean_n_iters": n_iters / counts["n_solved"]}
+
+
+@pytest.mark.parametrize("n_left", [5, 70, -1], ids=["half a header", "half a row", "all but its end"])
+def test_a_line_that_a_kill_cut_off_is_made_again(n_left, video_run, wflw_v, tmp_path, monkeypatch):
+    flags = [ANDERSON, f"--WFLW_V_dataset_path={wflw_v}", "--WFLW_V_split=all", "--rwr=1", "--WFLW_V_batch_size=1"]
+    assert video_run(*flags, out="whole")[0] == 0
+    with monkeypatch.context() as patched:
+        break_after(patched, 2)
+        with pytest.raises(SystemError):
+            test_LDEQ_WFLW_V.main([*flags, f"--output_dir={tmp_path / 'out'}"])
+    table = tmp_path / "out" / "results.csv"
+    table.write_bytes(table.read_bytes()[:n_left])
+    n_kept = 1 if n_left < 0 else 0
+    with monkeypatch.context() as patched:
+        again = break_after(patched, 99)
+        status, out, _ = video_run(*flags, "--resume")
+    assert status == 0
+    assert len(again) == 5 - n_kept
+    assert ("1 videos were done before" in out) == bool(n_kept)
+    for name in ("results.csv", "run.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    whole, resumed = (results(tmp_path / name) for name in ("whole", "out"))
+    assert [resumed[key] for key in ("NME", "NMF", "videos", "solver")] == [
+        whole[key] for key in ("NME", "NMF", "videos", "solver")
+    ]
+
+
 def test_resuming_what_never_began_begins(video_run, wflw_v, tmp_path):
     assert video_run(f"--WFLW_V_dataset_path={wflw_v}", "--resume")[0] == 0
     assert len(results(tmp_path / "out")["videos"]) == 2

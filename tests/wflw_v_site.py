@@ -1,6 +1,5 @@
 """A small WFLW-V as its sites serve it: lists, archives of annotations, and source videos whose frames tell numbers."""
 
-import hashlib
 import io
 import json
 import tarfile
@@ -10,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from ldeq.files import sha256_of_bytes
 from ldeq.video.reading import VideoReader
 from tests.loopback import Answer, Server
 
@@ -87,8 +87,8 @@ class Site:
         self.lists["download_ranges.txt"] = "".join(f"{id} {FIRST} {LAST}\n" for id in self.ids)
         random = np.random.default_rng(0)
         points = random.uniform((5, 5), (WIDTH - 5, HEIGHT - 5), (LAST - FIRST + 1, 98, 2)).astype(np.float32)
-        box = np.tile(np.float32([5, 5, WIDTH - 5, HEIGHT - 5]), (LAST - FIRST + 1, 1))
-        self.annotations = {"bboxes": dict.fromkeys(self.ids, box), "landmarks": dict.fromkeys(self.ids, points)}
+        bbox = np.tile(np.float32([5, 5, WIDTH - 5, HEIGHT - 5]), (LAST - FIRST + 1, 1))
+        self.annotations = {"bboxes": dict.fromkeys(self.ids, bbox), "landmarks": dict.fromkeys(self.ids, points)}
         self.video = make_video()
         for id in self.ids:
             server.answers[f"/{id}.mp4"] = Answer(self.video, "video/mp4")
@@ -104,10 +104,10 @@ class Site:
             members[f"__MACOSX/{kind}/._{self.ids[0]}.npy"] = b"what one system leaves in archives"
             self.server.answers[f"/{kind}.zip"] = Answer(zip_of(members), "application/zip")
         lists = {
-            name: {"address": f"{url}/{name}", "sha256": hashlib.sha256(content.encode()).hexdigest()}
+            name: {"address": f"{url}/{name}", "sha256": sha256_of_bytes(content.encode())}
             for name, content in self.lists.items()
         }
-        places = {"bboxes": f"{url}/bboxes.zip", "landmarks": f"{url}/landmarks.zip", "video": f"{url}/{{id}}.mp4"}
-        content = {"lists": lists, **places, "archive": f"{url}/WFLW_V.tar.gz", **changes}
+        addresses = {"bboxes": f"{url}/bboxes.zip", "landmarks": f"{url}/landmarks.zip", "video": f"{url}/{{id}}.mp4"}
+        content = {"lists": lists, **addresses, "archive": f"{url}/WFLW_V.tar.gz", **changes}
         self.sources.write_text(json.dumps({key: value for key, value in content.items() if value}))
         return self.sources

@@ -1,4 +1,4 @@
-"""Brings WFLW-V to disk in its published layout: id lists, boxes, landmarks, and the videos, cut and checked."""
+"""Downloads WFLW-V in its published layout: id lists, bboxes, landmarks, and the videos, cut and checked."""
 
 import os
 import sys
@@ -12,24 +12,29 @@ if __name__ == "__main__" and not __package__:
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from datasets.wflw_v import SPLITS
-from datasets.wflw_v.download.report import NAME
-from datasets.wflw_v.download.run import Settings, Summary, download
-from datasets.wflw_v.download.sources import Sources, read_sources
+from datasets.wflw_v.download.paths import REPORT
 from ldeq import InputError, terminal
 from ldeq.command_line import ArgumentParser, add_boolean, at_least, run
 from utils.download.backend import BACKENDS
-from utils.download.flags import add_connection_flags, connection_of, patience_of
+from utils.download.flags import add_connection_flags, connection_of, retry_policy_of
+
+if TYPE_CHECKING:  # imported by functions, so that --help answers at once
+    from datasets.wflw_v.download.run import Settings, Summary
+
+#: Columns of the terminal that the table of failures takes up, which then fits wherever it is read.
+_TABLE_WIDTH = 80
 
 
 def make_parser() -> ArgumentParser:
     parser = ArgumentParser(
-        f"{__doc__} Run it again to go on: what is complete and checked is left as it is. {NAME} in the output folder "
-        "says what became of each video. Exit status: 0 if all are there, 1 if some could not be had, 2 for bad input.",
+        f"{__doc__} Run it again to go on: files that are complete and checked stay. {REPORT} in the output "
+        "folder has the outcome of each video. Exit status: 0 if all are complete, 1 if some are not, 2 for bad input.",
         ids_flag="--videos",
     )
-    parser.add_argument("--output_folder", required=True, metavar="DIR", help="where the data set goes")
+    parser.add_argument("--output_folder", required=True, metavar="DIR", help="folder of the data set")
     parser.add_argument("--n_processes", type=at_least(1), default=4, help="videos at a time")
     parser.add_argument(
         "--source",
@@ -41,7 +46,7 @@ def make_parser() -> ArgumentParser:
         "--backend",
         choices=BACKENDS,
         default=BACKENDS[0],
-        help="what downloads from YouTube; pytube is unmaintained since 2023, and knows no cookies and rate limits",
+        help="library that downloads from YouTube; pytube is unmaintained since 2023, without cookies and rate limits",
     )
     parser.add_argument("--WFLW_V_split", choices=(*SPLITS, "all"), default="all", help="which id list")
     parser.add_argument("--videos", action="append", metavar="ID ...", help="only these videos of the split")
@@ -56,20 +61,25 @@ def make_parser() -> ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Downloads as the command line (or ``arguments``) says; status 1 where videos could not be had."""
+    """Downloads as the command line (or ``arguments``) says; exit status 1 where videos are not complete."""
     flags = make_parser().parse(arguments)
+    from datasets.wflw_v.download.run import download
+
     summary = download(Path(flags.output_folder), settings_of(flags), flags.WFLW_V_split, flags.videos)
     print_summary(summary, flags.output_folder)
     if summary.n_complete < len(summary.ids):
         sys.exit(1)
 
 
-def settings_of(flags: argparse.Namespace) -> Settings:
-    """The settings that the flags say.
+def settings_of(flags: argparse.Namespace) -> "Settings":
+    """The settings that the flags ask for.
 
     Raises:
-        InputError: where flags contradict each other.
+        InputError: where flags contradict each other, or name a file that is missing or holds something else.
     """
+    from datasets.wflw_v.download.run import Settings
+    from datasets.wflw_v.download.sources import Sources, read_sources
+
     sources = read_sources(flags.sources) if flags.sources else Sources()
     if flags.backend == "pytube":
         without = ("cookies", "cookies_from_browser", "limit_rate")
@@ -82,22 +92,26 @@ def settings_of(flags: argparse.Namespace) -> Settings:
         n_processes=flags.n_processes,
         sources=sources,
         connection=connection_of(flags),
-        patience=patience_of(flags),
+        retry_policy=retry_policy_of(flags),
         recheck=flags.recheck,
     )
 
 
-def print_summary(summary: Summary, folder: str) -> None:
+def print_summary(summary: "Summary", folder: str) -> None:
+    """Prints the number of failures of each kind, with advice, and the number of complete videos."""
     out = terminal.console()
     counts = summary.report.counts(summary.ids)
     if counts:
         rows = [[kind.value, kind.advice, n] for kind, n in counts.most_common()]
-        out.print(terminal.table("Videos that could not be had", ["reason", "what helps", "videos"], rows, n_words=2))
+        table = terminal.table("Videos that are not complete", ["reason", "what helps", "videos"], rows, n_words=2)
+        out.print(table, width=min(_TABLE_WIDTH, out.width))
     new = summary.n_complete - summary.n_complete_before
-    there = f"{summary.n_complete} of {len(summary.ids)} videos are there and checked ({new} new)."
+    complete = f"{summary.n_complete} of {len(summary.ids)} videos are complete and checked ({new} new)."
     if summary.n_left_out:
         terminal.print_lines(out, [f"{summary.n_left_out} that the archive lacks were left out: --source youtube"])
-    terminal.print_lines(out, [there, f"WFLW-V is in {folder}, what became of each video in {Path(folder) / NAME}"])
+    terminal.print_lines(
+        out, [complete, f"WFLW-V is in {folder}, the outcome of each video in {Path(folder) / REPORT}"]
+    )
 
 
 if __name__ == "__main__":

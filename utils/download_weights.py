@@ -16,7 +16,7 @@ from ldeq import InputError, pretrained
 from ldeq.command_line import ArgumentParser, run
 from ldeq.files import read_json_object, sha256_of
 from ldeq.terminal import console, print_lines
-from utils.download.flags import add_connection_flags, connection_of, patience_of
+from utils.download.flags import add_connection_flags, connection_of, retry_policy_of
 
 NAMES = tuple(pretrained.FOLDERS)
 
@@ -35,24 +35,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = make_parser().parse(arguments)
     from ldeq.model.checkpoint import load_checkpoint
 
-    places = read_places(flags.sources) if flags.sources else {}
-    connection, patience = connection_of(flags), patience_of(flags)
+    sources = read_sources(flags.sources) if flags.sources else {}
+    connection, retry_policy = connection_of(flags), retry_policy_of(flags)
     for name in dict.fromkeys(flags.names):
         path = pretrained.path_of(name)
-        new = pretrained.download(name, path, load_checkpoint, connection, patience, places.get(name))
-        said = "downloaded" if new else "there already"
-        print_lines(console(), [f"{name}  {said}: {path} (SHA-256 {sha256_of(path)})"])
+        new = pretrained.download(name, path, load_checkpoint, connection, retry_policy, sources.get(name))
+        outcome = "downloaded" if new else "there already"
+        print_lines(console(), [f"{name}  {outcome}: {path} (SHA-256 {sha256_of(path)})"])
 
 
-def read_places(path: str | Path) -> Mapping[str, str]:
-    """Other places of checkpoints: a JSON object of names and addresses (or ids of Google Drive files).
+def read_sources(path: str | Path) -> Mapping[str, str]:
+    """The sources of checkpoints by name: a JSON object of names and addresses (or ids of Google Drive files).
 
     Raises:
         InputError: where it is something else.
     """
     expected = f"expected a JSON object of addresses for some of {', '.join(NAMES)}"
     content = read_json_object(path, expected)
-    if not all(key in NAMES and isinstance(place, str) for key, place in content.items()):
+    if not all(key in NAMES and isinstance(source, str) for key, source in content.items()):
         raise InputError(f"{path}: holds something else, {expected}")
     return content
 

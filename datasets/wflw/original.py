@@ -1,4 +1,4 @@
-"""WFLW as its authors publish it: original images, and lists of faces with 98 points, a box and six attributes."""
+"""WFLW as its authors publish it: original images, and lists of faces with 98 landmarks, a bbox and six attributes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,21 +9,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.wflw.precropped import ATTRIBUTES, listed_names, write_list
+from datasets.wflw.precropped import listed_names, write_list
+from datasets.wflw.splits import ATTRIBUTES
 from ldeq import InputError
-from ldeq.files import cannot_be_written, written_whole
+from ldeq.files import cannot_be_written, read_lines, written_whole
 from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS
 from ldeq.video.media import read_image
 
-Points = NDArray[np.float64]
-
-TRAIN = "train"
-#: Side of the square around a face, in parts of the larger side of its points' box.
+#: Side of the square around a face, relative to the larger side of its landmarks' extent.
 _SCALE = 1.2
-#: No face's square is as many times larger than its image.
-_LARGEST = 4
+#: A face whose square is more times larger than its image is another image's.
+_MAX_SQUARE = 4
 _N_NUMBERS = 2 * N_LANDMARKS + 4 + len(ATTRIBUTES)
-_EXPECTED = f"expected {2 * N_LANDMARKS} coordinates, 4 of a box, {len(ATTRIBUTES)} attributes (0 or 1) and a file name"
+_EXPECTED = (
+    f"expected {2 * N_LANDMARKS} coordinates, 4 of a bbox, {len(ATTRIBUTES)} attributes (0 or 1) and a file name"
+)
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,16 @@ class Face:
 
     #: Path below the folder of images. An image may have several faces.
     image: str
-    #: (98, 2), pixels of the image.
-    landmarks: Points
+    #: (98, 2) in pixels of the original image.
+    landmarks: NDArray[np.float64]
+    #: Some of :data:`datasets.wflw.splits.ATTRIBUTES`.
     attributes: frozenset[str]
-    #: Name of its crop: the line's number and the image's name, which several faces may share.
+    #: File name of its crop: the line's number and the image's name, which several faces may share.
     name: str
 
 
 def find_list(folder: Path, part: str) -> Path:
-    """The list of ``part`` (train, test) in a folder or one below.
+    """The file of the list of ``part`` (train, test), in a folder or below it.
 
     Raises:
         InputError: where there is none, or are several.
@@ -59,10 +60,7 @@ def read_list(path: Path) -> list[Face]:
     Raises:
         InputError: where it cannot be read, is empty, or a line of it is something else.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error}), expected WFLW's list of faces") from None
+    lines = read_lines(path, "expected WFLW's list of faces")
     faces = [_read_line(line, number, path) for number, line in enumerate(lines, 1) if line.strip()]
     if not faces:
         raise InputError(f"{path}: is empty, expected a line for every face")
@@ -84,8 +82,8 @@ def _read_line(line: str, number: int, path: Path) -> Face:
     image = PurePosixPath(words[-1])
     if image.is_absolute() or ".." in image.parts:
         raise InputError(f"{where}: names {words[-1]!r}, expected a path below the folder of images")
-    has = frozenset(name for name, value in zip(ATTRIBUTES, attributes, strict=True) if value)
-    return Face(words[-1], landmarks, has, f"{number:04d}_{image.stem}.png")
+    names = frozenset(name for name, value in zip(ATTRIBUTES, attributes, strict=True) if value)
+    return Face(words[-1], landmarks, names, f"{number:04d}_{image.stem}.png")
 
 
 def splits_of(faces: Mapping[str, Sequence[Face]]) -> dict[str, list[Face]]:
@@ -96,12 +94,18 @@ def splits_of(faces: Mapping[str, Sequence[Face]]) -> dict[str, list[Face]]:
     return splits
 
 
-def crop_square(landmarks: Points) -> tuple[int, int, int]:
-    """Left, top and side in pixels of the square around a face, which may leave its image.
+def crop_square(landmarks: NDArray[np.float64]) -> tuple[int, int, int]:
+    """The square around a face, which may leave its image.
 
-    As the HIH project crops, which does as PFLD (Guo et al. 2019) does: lo and hi are the truncated extremes of the
-    points, the centre is trunc(lo + (hi − lo + 1)/2), the side trunc(1.2·max(hi − lo + 1)), the corner
+    It is that of the HIH project, which follows PFLD (Guo et al. 2019): lo and hi are the truncated extremes of the
+    landmarks, the centre is trunc(lo + (hi − lo + 1)/2), the side trunc(1.2·max(hi − lo + 1)), the corner
     centre − side // 2.
+
+    Args:
+        landmarks: (98, 2) in pixels of the original image.
+
+    Returns:
+        Left, top and side in pixels of the original image.
     """
     lo, hi = np.trunc(landmarks.min(axis=0)), np.trunc(landmarks.max(axis=0))
     extent = hi - lo + 1
@@ -111,8 +115,18 @@ def crop_square(landmarks: Points) -> tuple[int, int, int]:
     return left, top, side
 
 
-def crop_face(image: NDArray[np.uint8], landmarks: Points) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """The face as 256×256 (bilinear, black where the square leaves the image), and its points in parts of the side."""
+def crop_face(
+    image: NDArray[np.uint8], landmarks: NDArray[np.float64]
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Crops a face by :func:`crop_square`, bilinearly, with black where the square leaves the image.
+
+    Args:
+        image: the original image (H, W, 3) uint8.
+        landmarks: (98, 2) in pixels of the original image.
+
+    Returns:
+        The crop (256, 256, 3) uint8, and the landmarks (98, 2) as fractions of its side.
+    """
     left, top, side = crop_square(landmarks)
     height, width = image.shape[:2]
     square = np.zeros((side, side, 3), np.uint8)
@@ -131,14 +145,18 @@ def crop_split(
     workers: int,
     on_faces: Callable[[int], object] = lambda n: None,
 ) -> None:
-    """Writes ``<output>/<split>/<name>`` of each face, and, once all are there, ``<output>/<split>.txt``.
+    """Writes the crops ``<output>/<split>/<name>`` and then, once all are written, the list ``<output>/<split>.txt``.
 
     Args:
-        on_faces: is told of faces as they are written.
+        faces: the faces of the split, in the order of its list.
+        images: the folder of original images.
+        output: the folder of the pre-cropped data set.
+        workers: number of threads.
+        on_faces: is called with the number of faces that were written since its last call.
 
     Raises:
-        InputError: where images cannot be read (all of them are named), the disk does not take them, or there is a list
-            of other crops.
+        InputError: where images cannot be read (all of them are named), files cannot be written, or the split has a
+            list of other crops already.
     """
     folder = output / split
     _check_list(output / f"{split}.txt", {face.name for face in faces})
@@ -149,17 +167,17 @@ def crop_split(
         raise cannot_be_written(folder, error) from None
 
     def crop_one(face: Face) -> NDArray[np.float64]:
-        landmarks = _crop_to_file(images / face.image, face, folder)
+        crop_landmarks = _crop_to_file(images / face.image, face, folder)
         on_faces(1)
-        return landmarks
+        return crop_landmarks
 
-    landmarks, problems = [], []
+    crop_landmarks, problems = [], []
     with ThreadPoolExecutor(workers) as executor:
         futures = [executor.submit(crop_one, face) for face in faces]
         try:
             for future in futures:
                 try:
-                    landmarks.append(future.result())
+                    crop_landmarks.append(future.result())
                 except InputError as error:
                     problems.append(str(error))
         except BaseException:
@@ -167,30 +185,30 @@ def crop_split(
             raise
     if problems:
         raise InputError("; ".join(dict.fromkeys(problems)))
-    write_list(output / f"{split}.txt", [face.name for face in faces], landmarks)
+    write_list(output / f"{split}.txt", [face.name for face in faces], crop_landmarks)
 
 
 def _check_list(path: Path, names: set[str]) -> None:
     """Refuses to replace a list of anything but these crops."""
     try:
-        known = not path.exists() or names.issuperset(listed_names(path))
+        ours = not path.exists() or names.issuperset(listed_names(path))
     except InputError:
-        known = False
-    if not known:
+        ours = False
+    if not ours:
         raise InputError(f"{path}: is no list of these crops, expected another --output_folder")
 
 
 def _crop_to_file(path: Path, face: Face, folder: Path) -> NDArray[np.float64]:
-    """The landmarks in the crop that it writes, as fractions of its side."""
+    """Writes the crop of a face, and gives its landmarks (98, 2) as fractions of the crop's side."""
     try:
         image = read_image(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}), expected an image") from None
     if image is None:
         raise InputError(f"{path}: cannot be read as an image, expected an image of WFLW")
-    if crop_square(face.landmarks)[2] > _LARGEST * max(image.shape[:2]):
+    if crop_square(face.landmarks)[2] > _MAX_SQUARE * max(image.shape[:2]):
         raise InputError(f"{path}: is {image.shape[1]}x{image.shape[0]}, expected an image that holds its landmarks")
-    crop, landmarks = crop_face(image, face.landmarks)
+    crop, crop_landmarks = crop_face(image, face.landmarks)
     with written_whole(folder / face.name) as temporary:
         temporary.write_bytes(cv2.imencode(".png", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))[1].tobytes())
-    return landmarks
+    return crop_landmarks

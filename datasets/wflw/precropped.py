@@ -10,22 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from datasets.wflw.splits import SPLITS
 from ldeq import InputError
-from ldeq.files import written_whole
+from ldeq.files import is_file_name, read_lines, written_whole
 from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS, OUTER_EYE_CORNERS
 
-Points = NDArray[np.float64]
-
-#: What makes a face difficult, in the order of the original annotations; each has a subset of the test split.
-ATTRIBUTES = ("largepose", "expression", "illumination", "makeup", "occlusion", "blur")
-SPLITS = ("test", *(f"test_{attribute}" for attribute in ATTRIBUTES))
-#: Landmarks may overflow the crop by half a pixel before it is padded.
+#: Landmarks may overflow the crop by half a pixel before it is padded. A fraction of the crop's side.
 _TOLERANCE = 0.5 / CROP_SIZE
-#: How far from its centre, in sides of the crop, a landmark can be; farther ones are in pixels, or slips.
-_FARTHEST = 2.5
-#: Outer eye corners closer than this, as a fraction of the crop's side, are one point: float32 tells no less apart.
-_CLOSEST = 1e-6
-#: Pixels that a padded border has past the landmark that needed it.
+#: A landmark's greatest distance from the crop's centre, in sides of the crop; farther ones are in pixels, or slips.
+_MAX_DISTANCE = 2.5
+#: Outer eye corners closer than this fraction of the crop's side are one point: float32 tells no less apart.
+_MIN_EYE_DISTANCE = 1e-6
+#: Pixels of a padded border beyond the landmark that needed it.
 _MARGIN = 8
 _N_NUMBERS = 2 * N_LANDMARKS
 _EXPECTED = f"expected a file name and {_N_NUMBERS} finite numbers"
@@ -34,11 +30,12 @@ _EXPECTED = f"expected a file name and {_N_NUMBERS} finite numbers"
 @dataclass(frozen=True)
 class _Face:
     path: Path
-    landmarks: Points  # (98, 2), fractions of the crop's side, some outside [0, 1]
+    #: (98, 2), fractions of the crop's side, some outside [0, 1].
+    landmarks: NDArray[np.float64]
 
 
 class WFLWDataset:
-    """One split. Item i is an image (256, 256, 3) uint8 RGB and its landmarks (98, 2) float32 in [0, 1].
+    """A split. Item i is a face crop (256, 256, 3) uint8 RGB and its landmarks (98, 2) float32, fractions in [0, 1].
 
     Annotations are read and checked when the data set is made, and every image must be there; images are decoded when
     an item is asked for. Faces whose landmarks leave their crop are padded (:func:`pad_to_landmarks`).
@@ -53,7 +50,7 @@ class WFLWDataset:
     """
 
     def __init__(self, root: str | Path, split: str) -> None:
-        if Path(split).name != split or split == "file":
+        if not is_file_name(split) or split == "file":
             raise InputError(f"{split!r} is no split, expected the name of a list in {root} ({', '.join(SPLITS)})")
         self.root = Path(root)
         self.split = split
@@ -73,19 +70,22 @@ class WFLWDataset:
         return np.array(image), landmarks.astype(np.float32)
 
     def name(self, index: int) -> str:
-        """File name of item ``index``."""
+        """The file name of item ``index``."""
         return self._faces[index].path.name
 
 
-def pad_to_landmarks(image: Image.Image, landmarks: Points) -> tuple[Image.Image, Points]:
-    """The published system's rule for landmarks that leave the crop.
+def pad_to_landmarks(image: Image.Image, landmarks: NDArray[np.float64]) -> tuple[Image.Image, NDArray[np.float64]]:
+    """Pads a crop to hold its landmarks, by the published system's rule.
 
     If they overflow by less than half a pixel they are clipped. Otherwise each side that overflows gets a black border
     of ceil(overflow·256) + 8 pixels, the image is resized back (bicubic), the landmarks move along and are clipped.
 
     Args:
-        image: 256×256.
-        landmarks: (98, 2), fractions of the side.
+        image: the crop, 256×256.
+        landmarks: (98, 2), fractions of the crop's side.
+
+    Returns:
+        The padded crop, 256×256, and the landmarks (98, 2) in [0, 1] as fractions of its side.
     """
     border = _border(landmarks)
     if any(border):
@@ -94,8 +94,8 @@ def pad_to_landmarks(image: Image.Image, landmarks: Points) -> tuple[Image.Image
     return image, _move_along(landmarks, border)
 
 
-def _border(landmarks: Points) -> tuple[int, int, int, int]:
-    """Pixels to add to the left, top, right and bottom."""
+def _border(landmarks: NDArray[np.float64]) -> tuple[int, int, int, int]:
+    """Pixels to add to the left, top, right and bottom of a crop, for landmarks in fractions of its side."""
     (left, top), (right, bottom) = landmarks.min(axis=0), landmarks.max(axis=0)
     overflows = np.array([-left, -top, right - 1, bottom - 1])
     if (overflows < _TOLERANCE).all():
@@ -104,16 +104,22 @@ def _border(landmarks: Points) -> tuple[int, int, int, int]:
     return sides[0], sides[1], sides[2], sides[3]
 
 
-def _move_along(landmarks: Points, border: tuple[int, int, int, int]) -> Points:
-    """Landmarks in the padded image, clipped to it."""
+def _move_along(landmarks: NDArray[np.float64], border: tuple[int, int, int, int]) -> NDArray[np.float64]:
+    """Landmarks in fractions of the crop's side, as fractions of the padded crop's, clipped to [0, 1]."""
     left, top, right, bottom = border
     size = np.array([CROP_SIZE + left + right, CROP_SIZE + top + bottom])
-    moved: Points = (landmarks * CROP_SIZE + (left, top)) / size
+    moved: NDArray[np.float64] = (landmarks * CROP_SIZE + (left, top)) / size
     return moved.clip(0, 1)
 
 
 def write_list(path: Path, names: Sequence[str], landmarks: Iterable[NDArray[np.floating]], digits: int = 8) -> None:
-    """Writes a split's list: a line an image with its file name and landmarks (98, 2), fractions of the crop's side."""
+    """Writes a split's list: a line an image, of its file name and landmarks.
+
+    Args:
+        names: file names of the images.
+        landmarks: (98, 2) of each image, fractions of the crop's side.
+        digits: decimal places.
+    """
     with written_whole(path) as temporary:
         lines = (
             " ".join([name, *(f"{value:.{digits}f}" for value in points.ravel())])
@@ -123,7 +129,7 @@ def write_list(path: Path, names: Sequence[str], landmarks: Iterable[NDArray[np.
 
 
 def listed_names(path: Path) -> list[str]:
-    """File names of a split's list, in its order.
+    """The file names of a split's list, in its order.
 
     Raises:
         InputError: where it cannot be read, or a line of it is something else.
@@ -141,16 +147,13 @@ def _read_list(path: Path, folder: Path) -> list[_Face]:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Each line that is not empty, after a name of where it is."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error}), expected WFLW's list") from None
+    """The lines that are not empty, each with a name of its position for messages before it."""
+    lines = read_lines(path, "expected WFLW's list")
     return ((f"{path}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip())
 
 
 def _split_line(line: str, where: str) -> tuple[str, list[str]]:
-    """A line's file name and numbers."""
+    """The file name of a line, and its numbers as words."""
     # A file name may have spaces, but what looks like a number after its first word is one.
     n_found = sum(1 for _ in takewhile(_is_number, reversed(line.split()[1:])))
     if n_found != _N_NUMBERS:
@@ -164,14 +167,14 @@ def _read_line(line: str, where: str, folder: Path) -> _Face:
     numbers = np.array([float(word) for word in words])
     if not np.isfinite(numbers).all():
         raise InputError(f"{where}: a coordinate is not finite, {_EXPECTED}")
-    wrong = np.abs(numbers - 0.5) > _FARTHEST
+    wrong = np.abs(numbers - 0.5) > _MAX_DISTANCE
     if wrong.any():
         index = int(np.argmax(wrong))
         raise InputError(f"{where}: number {index + 1} is {words[index]}, expected fractions of the crop's side")
     landmarks = numbers.reshape(N_LANDMARKS, 2)
     one, other = OUTER_EYE_CORNERS
     seen = _move_along(landmarks, _border(landmarks))
-    if np.linalg.norm(seen[one] - seen[other]) < _CLOSEST:
+    if np.linalg.norm(seen[one] - seen[other]) < _MIN_EYE_DISTANCE:
         raise InputError(
             f"{where}: landmarks {one} and {other} coincide, expected two outer eye corners to normalise by"
         )

@@ -11,17 +11,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from datasets.wflw_v.splits import SPLITS
 from ldeq import InputError
-from ldeq.errors import reason_of
 from ldeq.face.crop import FARTHEST, FaceCrop, are_boxes, crop, crop_matrix
-from ldeq.files import written_whole
+from ldeq.files import is_file_name, read_array, read_lines, written_whole
 from ldeq.landmarks98 import N_LANDMARKS, OUTER_EYE_CORNERS
 from ldeq.video.reading import VideoReader
 from ldeq.video.writing import VideoWriter
 
-SPLITS = ("hard", "easy")
-#: No face in frame pixels is as small.
-SMALLEST = 1e-3
+#: No face, and no distance of its outer eye corners, is as small in frame pixels.
+_SMALLEST = 1e-3
 
 
 class UnusableVideo(InputError):
@@ -30,7 +29,7 @@ class UnusableVideo(InputError):
 
 @dataclass(frozen=True)
 class FaceFrame(FaceCrop):
-    """A face in a frame."""
+    """A face crop and the frame that it was cut out of."""
 
     #: The whole frame (H, W, 3) uint8 RGB, where it was asked for.
     frame: NDArray[np.uint8] | None
@@ -52,21 +51,29 @@ class Clip:
         return self.root / "videos" / f"{self.id}.mp4"
 
     @property
+    def bboxes_path(self) -> Path:
+        return self.root / "bboxes" / f"{self.id}.npy"
+
+    @property
+    def landmarks_path(self) -> Path:
+        return self.root / "landmarks" / f"{self.id}.npy"
+
+    @property
     def bboxes(self) -> NDArray[np.float64]:
-        """(frames, 4), x1 y1 x2 y2 in frame pixels."""
-        path = self.root / "bboxes" / f"{self.id}.npy"
-        boxes = _load_annotation(path)
-        if boxes.ndim != 2 or boxes.shape[1] < 4:
-            raise InputError(f"{path}: has shape {boxes.shape}, expected (frames, 4 or more)")
-        boxes = boxes[:, :4]
-        _check_frames(path, are_boxes(boxes), "a box in frame pixels of at least a pixel")
-        return boxes
+        """The bboxes of all frames, (frames, 4): x1, y1, x2, y2 in frame pixels."""
+        path = self.bboxes_path
+        bboxes = _read_annotation(path)
+        if bboxes.ndim != 2 or bboxes.shape[1] < 4:
+            raise InputError(f"{path}: has shape {bboxes.shape}, expected (frames, 4 or more)")
+        bboxes = bboxes[:, :4]
+        _check_frames(path, are_boxes(bboxes), "a bbox in frame pixels of at least a pixel")
+        return bboxes
 
     @property
     def landmarks(self) -> NDArray[np.float64]:
-        """(frames, 98, 2) in frame pixels."""
-        path = self.root / "landmarks" / f"{self.id}.npy"
-        points = _load_annotation(path)
+        """The annotated landmarks of all frames, (frames, 98, 2) in frame pixels."""
+        path = self.landmarks_path
+        points = _read_annotation(path)
         if points.ndim != 3 or points.shape[1:] != (N_LANDMARKS, 2):
             raise InputError(f"{path}: has shape {points.shape}, expected (frames, {N_LANDMARKS}, 2)")
         if len(points) < 2:
@@ -74,8 +81,8 @@ class Clip:
         _check_frames(path, (np.abs(points) < FARTHEST).all(axis=(1, 2)), "landmarks in frame pixels")
         one, other = OUTER_EYE_CORNERS
         eyes = np.linalg.norm(points[:, one] - points[:, other], axis=-1)
-        _check_frames(path, eyes > SMALLEST, "outer eye corners (60, 72) that differ")
-        _check_frames(path, (np.ptp(points, axis=1) > SMALLEST).all(axis=1), "a face with an extent")
+        _check_frames(path, eyes > _SMALLEST, "outer eye corners (60, 72) that differ")
+        _check_frames(path, (np.ptp(points, axis=1) > _SMALLEST).all(axis=1), "a face with an extent")
         return points
 
     def check_annotations(self) -> int:
@@ -84,10 +91,10 @@ class Clip:
         Raises:
             InputError: where the annotations are missing, invalid or of different lengths.
         """
-        n_boxes, n_frames = len(self.bboxes), len(self.landmarks)
-        if n_boxes != n_frames:
-            where = f"{self.root / 'bboxes' / self.id}.npy and {self.root / 'landmarks' / self.id}.npy"
-            raise InputError(f"{where}: have {n_boxes} and {n_frames} frames, expected as many in both")
+        n_bboxes, n_frames = len(self.bboxes), len(self.landmarks)
+        if n_bboxes != n_frames:
+            where = f"{self.bboxes_path} and {self.landmarks_path}"
+            raise InputError(f"{where}: have {n_bboxes} and {n_frames} frames, expected as many in both")
         return n_frames
 
     def read_fps(self) -> float:
@@ -96,25 +103,28 @@ class Clip:
             return video.fps
 
     def frames(self, keep_frames: bool = False) -> Iterator[FaceFrame]:
-        """Decodes and crops the annotated frames one by one; what the video has beyond them is not read.
+        """Decodes and crops the annotated frames one by one; later frames of the video are not read.
+
+        Args:
+            keep_frames: give the whole frames as well.
 
         Raises:
             UnusableVideo: where the video is missing, cannot be opened, or ends before its annotations do.
         """
-        boxes = self.bboxes
+        bboxes = self.bboxes
         try:
             video = VideoReader(self.video_path)
         except InputError as error:
             raise UnusableVideo(str(error)) from None
         with video:
             n_decoded = 0
-            for box, frame in zip(boxes, video, strict=False):
-                matrix = crop_matrix(box)
+            for bbox, frame in zip(bboxes, video, strict=False):
+                matrix = crop_matrix(bbox)
                 yield FaceFrame(crop(frame, matrix), matrix, frame if keep_frames else None)
                 n_decoded += 1
-        if n_decoded < len(boxes):
+        if n_decoded < len(bboxes):
             raise UnusableVideo(
-                f"{self.video_path}: has {n_decoded} frames, expected {len(boxes)} as its annotations have"
+                f"{self.video_path}: has {n_decoded} frames, expected {len(bboxes)} as its annotations have"
             )
 
 
@@ -124,7 +134,7 @@ class WFLWVDataset:
     Args:
         root: the data set's folder.
         split: ``hard``, ``easy`` or ``all`` (hard, then easy).
-        ids: only these videos of the split.
+        ids: only these videos of the split; None is all.
 
     Raises:
         InputError: where an id list or an annotation is missing or invalid, or one of ``ids`` is not in the split.
@@ -148,7 +158,7 @@ class WFLWVDataset:
 
 
 def ids_path(root: Path, split: str) -> Path:
-    """Where a split's list is."""
+    """The file of a split's id list."""
     return root / f"{split}_video_IDs.txt"
 
 
@@ -161,18 +171,14 @@ def read_ids(root: Path, split: str) -> list[str]:
     path = ids_path(root, split)
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected the split's list of video ids")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error}), expected an id a line") from None
     seen: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path, "expected an id a line"), 1):
         id = line.strip()
         if not id:
             continue
         if id in seen:
             raise InputError(f"{path}, line {number}: repeats {id} of line {seen[id]}, expected every id once")
-        if "/" in id or "\\" in id or id in (".", ".."):
+        if not is_file_name(id):
             raise InputError(f"{path}, line {number}: {id!r} cannot be a file name, expected a video id")
         seen[id] = number
     if not seen:
@@ -192,40 +198,37 @@ def write_clip(
 
     Args:
         root: folder of the data set.
-        frames: image (H, W, 3) RGB, landmarks (98, 2) and box (≥ 4,) of each, in frame pixels.
+        frames: of each frame its image (H, W, 3) uint8 RGB, its landmarks (98, 2) in frame pixels, and its bbox (≥ 4,),
+            which begins with x1, y1, x2, y2 in frame pixels.
         fps: frames a second.
         crf: quality of the H.264 file, 0 (lossless) to 51.
     """
     writer = VideoWriter(root / "videos" / f"{id}.mp4", fps, crf=crf)
-    landmarks, boxes = [], []
-    for image, points, box in frames:
+    landmarks, bboxes = [], []
+    for image, points, bbox in frames:
         writer.write(image)
         landmarks.append(points)
-        boxes.append(box)
+        bboxes.append(bbox)
     writer.close()
-    for folder, values in (("bboxes", boxes), ("landmarks", landmarks)):
-        with written_whole(root / folder / f"{id}.npy") as temporary:
+    clip = Clip(root, id)
+    for path, values in ((clip.bboxes_path, bboxes), (clip.landmarks_path, landmarks)):
+        with written_whole(path) as temporary:
             np.save(temporary, np.array(values))
 
 
 def write_ids(root: Path, split: str, ids: Iterable[str]) -> None:
-    """Writes a split's list."""
+    """Writes a split's id list."""
     with written_whole(ids_path(root, split)) as temporary:
         temporary.write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
 
 
-def _load_annotation(path: Path) -> NDArray[np.float64]:
+def _read_annotation(path: Path) -> NDArray[np.float64]:
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected annotations of a video in the id list")
-    try:
-        values = np.load(path, allow_pickle=False)
-        if values.dtype.kind not in "iuf":
-            raise ValueError(f"elements of type {values.dtype}")
-        return np.asarray(values, dtype=np.float64)
-    except Exception as error:  # NumPy raises whatever the damage in the file leads to
-        raise InputError(f"{path}: cannot be read ({reason_of(error)}), expected a NumPy array of numbers") from None
+    return read_array(path)
 
 
 def _check_frames(path: Path, holds: ArrayLike, expected: str) -> None:
+    """Raises InputError for the first frame of which the condition ``holds`` (frames,) is false."""
     if not np.all(holds):
         raise InputError(f"{path}: frame {int(np.argmin(holds))} lacks {expected}")

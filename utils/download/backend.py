@@ -1,4 +1,4 @@
-"""What downloads a video from its site: the protocol, and its settings."""
+"""The interface of the libraries that download videos from their sites."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,11 @@ BACKENDS = ("yt-dlp", "pytube")
 
 @dataclass(frozen=True)
 class Downloaded:
-    """A video file on disk."""
+    """A video file on disk, and the stream that it is."""
 
     path: Path
     choice: Choice
+    #: Bytes that were transferred.
     n_bytes: int
 
 
@@ -24,12 +25,13 @@ class Backend(Protocol):
     """Downloads one stream of a video.
 
     Args of :meth:`download`:
-        address: of the video's page or file.
-        folder: an empty one, or the one of the attempt before, whose bytes may be used.
+        address: web address of the video's page or file.
+        folder: an empty folder, or that of the attempt before, whose bytes may be used.
         choose: picks a stream from those that the site lists.
-        on_bytes: is told of bytes as they come.
+        on_bytes: is called with the number of bytes that were received since its last call.
 
-    It raises :class:`utils.download.failure.Failure` where the video cannot be had, and OSError where the disk is full.
+    It raises :class:`utils.download.failure.Failure` where the video cannot be downloaded, and OSError where the disk
+    is full.
     """
 
     def download(

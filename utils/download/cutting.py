@@ -9,10 +9,11 @@ import numpy as np
 
 from ldeq.video.media import for_ffmpeg
 from ldeq.video.reading import DEFAULT_FPS
-from utils.download.failure import Failure, Kind
+from utils.download.failure import Failure, Kind, is_web_page
 
-#: x264's constant rate factor of the clips: low, since what it loses would show as flicker. Lossless H.264 (another
-#: profile, which few players open) would be far larger and gain what decoders differ by anyway.
+#: x264's constant rate factor of the clips: low, since its losses differ from frame to frame and would show as jitter.
+#: Lossless H.264 (another profile, which few players open) would be far larger, and decoders differ by more than it
+#: gains.
 CRF = 12
 
 
@@ -25,8 +26,11 @@ def cut(source: Path, target: Path, first: int, last: int, *, size: tuple[int, i
     the encoder is all that touches them.
 
     Args:
-        size: width and height that frames are brought to; None keeps theirs.
-        step: count only every ``step``-th frame.
+        source: a video in any format that FFmpeg decodes.
+        target: path of the MP4.
+        first, last: numbers of frames, from 0.
+        size: width and height in pixels that frames are scaled to; None keeps theirs.
+        step: count every ``step``-th frame only.
 
     Raises:
         Failure: where the source cannot be decoded up to ``last``, or is too short.
@@ -44,7 +48,7 @@ def _frames(source: Path, first: int, last: int, step: int) -> Iterator[tuple[av
     try:
         with av.open(for_ffmpeg(source)) as container:
             if not container.streams.video:
-                raise Failure(Kind.UNDECODABLE, f"{_what(source)} has no image")
+                raise Failure(Kind.UNDECODABLE, f"{_describe(source)} has no image")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             declared = stream.frames
@@ -52,22 +56,24 @@ def _frames(source: Path, first: int, last: int, step: int) -> Iterator[tuple[av
             for index, frame in enumerate(container.decode(stream)):
                 number, skipped = divmod(index, step)
                 n_counted = number + 1
-                _check_whole(source, frame, index)
+                _check_intact(source, frame, index)
                 if number >= first and not skipped:
                     yield frame, rate
                     if number == last:
                         return
     except av.FFmpegError as error:
         if not isinstance(error, EOFError):
-            raise Failure(Kind.UNDECODABLE, f"{_what(source)}: frame {n_counted * step} cannot be decoded") from error
-    message = f"{_what(source)} has {n_counted} frames, expected at least {last + 1}"
+            raise Failure(
+                Kind.UNDECODABLE, f"{_describe(source)}: frame {n_counted * step} cannot be decoded"
+            ) from error
+    message = f"{_describe(source)} has {n_counted} frames, expected at least {last + 1}"
     if declared > last * step:
         raise Failure(Kind.UNDECODABLE, f"{message} (it says that it has {declared})")
     raise Failure(Kind.LENGTH, message)
 
 
 def check_undamaged(source: Path) -> None:
-    """Decodes a video to its end for what OpenCV passes over: frames with parts that the decoder made up.
+    """Decodes a video to its end, for damage that OpenCV passes over: frames with parts that the decoder made up.
 
     Raises:
         Failure: where one is damaged.
@@ -77,25 +83,26 @@ def check_undamaged(source: Path) -> None:
         with av.open(for_ffmpeg(source)) as container:
             container.streams.video[0].thread_type = "AUTO"
             for index, frame in enumerate(container.decode(video=0)):
-                _check_whole(source, frame, index)
+                _check_intact(source, frame, index)
     except (av.FFmpegError, IndexError) as error:
-        raise Failure(Kind.UNDECODABLE, f"{_what(source)} cannot be decoded, at about frame {index}") from error
+        raise Failure(Kind.UNDECODABLE, f"{_describe(source)} cannot be decoded, at about frame {index}") from error
 
 
-def _check_whole(source: Path, frame: av.VideoFrame, index: int) -> None:
+def _check_intact(source: Path, frame: av.VideoFrame, index: int) -> None:
     if frame.is_corrupt:
-        raise Failure(Kind.UNDECODABLE, f"{_what(source)}: frame {index} is damaged")
+        raise Failure(Kind.UNDECODABLE, f"{_describe(source)}: frame {index} is damaged")
 
 
-def _what(source: Path) -> str:
-    with source.open("rb") as file:
-        head = file.read(512).lstrip().lower()
-    if not head:
+def _describe(source: Path) -> str:
+    """A source as the subject of a message."""
+    if not source.stat().st_size:
         return "an empty file"
-    return "a web page in place of the video" if head.startswith((b"<!doctype", b"<html")) else "the video"
+    return "a web page in place of the video" if is_web_page(source) else "the video"
 
 
 class _Encoder:
+    """Encodes frames as H.264 into a container; the stream is opened by the first of them."""
+
     def __init__(self, container: av.container.OutputContainer, size: tuple[int, int] | None) -> None:
         self._container = container
         self._size = size

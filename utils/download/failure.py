@@ -1,13 +1,14 @@
-"""Why something could not be had, in kinds that a report counts and a retry decides by."""
+"""Failures of downloads, by kinds that reports count and retries depend on."""
 
 import errno
 import re
 import ssl
 from enum import StrEnum
+from pathlib import Path
 
 
 class Kind(StrEnum):
-    """What kept a video away. Members are words of the report; :attr:`advice` says what helps."""
+    """Kinds of failure. The values are words of the report."""
 
     REMOVED = "removed"
     PRIVATE = "private"
@@ -25,12 +26,13 @@ class Kind(StrEnum):
     CRASHED = "crashed"
 
     @property
-    def may_pass(self) -> bool:
-        """Whether the same request may succeed a little later."""
+    def is_transient(self) -> bool:
+        """True if the same request may succeed a little later."""
         return self in (Kind.BLOCKED, Kind.NETWORK, Kind.UNDECODABLE, Kind.CRASHED)
 
     @property
     def advice(self) -> str:
+        """A remedy, in words for the user."""
         return _ADVICE[self]
 
 
@@ -38,7 +40,7 @@ _ADVICE = {
     Kind.REMOVED: "gone from the site; --source archive may have it",
     Kind.PRIVATE: "no longer public; --source archive may have it",
     Kind.REGION: "not shown in your country: --proxy of another one",
-    Kind.LOGIN: "for signed-in viewers (age, members): --cookies or --cookies-from-browser",
+    Kind.LOGIN: "needs a login: --cookies or --cookies-from-browser",
     Kind.BLOCKED: "the site slows you down: --cookies-from-browser, --sleep, fewer --n_processes, or wait",
     Kind.NETWORK: "the connection failed: run the command again",
     Kind.NO_STREAM: "there is no video to download at this address",
@@ -46,19 +48,19 @@ _ADVICE = {
     Kind.WRONG_SIZE: "no stream has the size that was annotated",
     Kind.UNDECODABLE: "the file is damaged: run the command again",
     Kind.NO_RANGE: "the list of frame ranges lacks this id",
-    Kind.ANNOTATIONS: "boxes or landmarks are missing or do not fit: delete them and run the command again",
+    Kind.ANNOTATIONS: "bboxes or landmarks are missing or do not fit: delete them and run the command again",
     Kind.BACKEND: "the downloader does not understand the site: update yt-dlp, install deno",
     Kind.CRASHED: "an error of ours or of a library: please report it",
 }
 
 
 class Failure(Exception):
-    """Something could not be had.
+    """A video or a file that could not be downloaded, or is not what it should be.
 
     Args:
-        kind: for counting and for whether to try again.
+        kind: the kind of failure, by which it is counted and retried.
         message: a sentence for the report.
-        n_bytes: what was transferred before it failed.
+        n_bytes: the number of bytes that were transferred before.
         stream: id of the stream that failed, where one had been chosen.
     """
 
@@ -73,19 +75,25 @@ class Failure(Exception):
         return Failure, (self.kind, self.message, self.n_bytes, self.stream)
 
 
-#: What a disk, and the system's limits, say of files; other errors of the system are of the connection.
-_OF_THE_DISK = frozenset(
+#: Errors of files and of the system's limits; other errors of the system are of the connection.
+_DISK_ERRORS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE},
 )
 
 
-def is_of_the_disk(error: OSError) -> bool:
-    """Whether an error says that files cannot be written, which no other video would change."""
-    return error.errno in _OF_THE_DISK and not isinstance(error, ssl.SSLError)  # whose numbers are OpenSSL's
+def is_disk_error(error: OSError) -> bool:
+    """True if files cannot be written, so that the next video would fail as well."""
+    return error.errno in _DISK_ERRORS and not isinstance(error, ssl.SSLError)  # whose numbers are OpenSSL's
+
+
+def is_web_page(path: Path) -> bool:
+    """True if a file is HTML, as sites send in place of files that they refuse."""
+    with path.open("rb") as file:
+        return file.read(512).lstrip().lower().startswith((b"<!doctype", b"<html"))
 
 
 def kind_of_status(status: int) -> Kind:
-    """What an HTTP status means for who asks for a file (RFC 9110, RFC 6585, RFC 7725)."""
+    """The kind of failure of an HTTP status of 400 or more (RFC 9110, RFC 6585, RFC 7725)."""
     known = {401: Kind.LOGIN, 404: Kind.REMOVED, 410: Kind.REMOVED, 429: Kind.BLOCKED, 451: Kind.REGION}
     if status in known:
         return known[status]
@@ -93,8 +101,8 @@ def kind_of_status(status: int) -> Kind:
     return Kind.BLOCKED if status == 403 else Kind.NETWORK
 
 
-#: What yt-dlp, pytube and YouTube say (in lower case), by what it means; the first kind that is found decides.
-_SAYINGS: dict[Kind, str] = {
+#: Regular expressions for lower-case error messages of yt-dlp, pytube and YouTube; the first that is found decides.
+_ERROR_PATTERNS: dict[Kind, str] = {
     Kind.BLOCKED: "not a bot|captcha|too many requests|rate-limited|try again later",
     Kind.PRIVATE: "private video|video is private|is a private",
     Kind.REGION: "in your country|your location|geo.restrict|your region|in your jurisdiction",
@@ -111,6 +119,6 @@ _SAYINGS: dict[Kind, str] = {
 
 
 def kind_of_message(message: str) -> Kind:
-    """What a downloader's error message means. What is not understood is :attr:`Kind.BACKEND`."""
-    found = (kind for kind, sayings in _SAYINGS.items() if re.search(sayings, message.lower()))
+    """The kind of failure of a downloader's error message; :attr:`Kind.BACKEND` where no pattern is found in it."""
+    found = (kind for kind, pattern in _ERROR_PATTERNS.items() if re.search(pattern, message.lower()))
     return next(found, Kind.BACKEND)

@@ -1,4 +1,4 @@
-"""The flags that all downloads have."""
+"""The flags that all download commands share."""
 
 import argparse
 import io
@@ -9,10 +9,11 @@ from pathlib import Path
 
 from ldeq import InputError
 from ldeq.command_line import ArgumentParser, at_least
-from ldeq.fetch import Connection, Patience
+from ldeq.fetch import Connection, RetryPolicy
 
 
 def add_connection_flags(parser: ArgumentParser) -> None:
+    """Adds the flags that :func:`connection_of` and :func:`retry_policy_of` read."""
     parser.add_argument("--cookies", metavar="FILE", help="Netscape cookies file for yt-dlp")
     parser.add_argument(
         "--cookies-from-browser",
@@ -30,9 +31,11 @@ def add_connection_flags(parser: ArgumentParser) -> None:
         type=_seconds,
         default=20.0,
         metavar="SECONDS",
-        help="without an answer, then it has failed",
+        help="without an answer, after which a connection has failed",
     )
-    parser.add_argument("--retries", type=at_least(0), default=3, help="further attempts where one may succeed later")
+    parser.add_argument(
+        "--retries", type=at_least(0), default=3, help="further attempts after a failure that may be transient"
+    )
     parser.add_argument(
         "--retry_delay",
         type=_seconds,
@@ -43,13 +46,11 @@ def add_connection_flags(parser: ArgumentParser) -> None:
 
 
 def connection_of(flags: argparse.Namespace) -> Connection:
-    """The connection that the flags say.
+    """The settings of connections that the flags ask for.
 
     Raises:
-        InputError: where a cookies file or a browser is none.
+        InputError: where the cookies, the browser or the proxy are none.
     """
-    if flags.cookies is not None and not Path(flags.cookies).is_file():
-        raise InputError(f"{flags.cookies}: no such file, expected cookies in Netscape's format")
     if flags.cookies is not None:
         _check_cookies(Path(flags.cookies))
     if flags.cookies_from_browser is not None:
@@ -72,7 +73,9 @@ def connection_of(flags: argparse.Namespace) -> Connection:
 
 
 def _check_cookies(path: Path) -> None:
-    """Reads them as every download will: yt-dlp passes over lines that are none."""
+    """Refuses a cookies file that no download could use; yt-dlp itself passes over lines that it cannot read."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected cookies in Netscape's format")
     from http.cookiejar import LoadError
 
     from yt_dlp.cookies import YoutubeDLCookieJar
@@ -88,8 +91,9 @@ def _check_cookies(path: Path) -> None:
         raise InputError(f"{path}: holds no cookies, expected some in Netscape's format")
 
 
-def patience_of(flags: argparse.Namespace) -> Patience:
-    return Patience(flags.retries, flags.retry_delay)
+def retry_policy_of(flags: argparse.Namespace) -> RetryPolicy:
+    """The retries that the flags ask for."""
+    return RetryPolicy(flags.retries, flags.retry_delay)
 
 
 def _seconds(word: str) -> float:

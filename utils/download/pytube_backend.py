@@ -1,4 +1,4 @@
-"""Videos by way of pytube, as the data set was made: unmaintained since 2023, for those who keep it working."""
+"""Downloads of videos by pytube, by which the data set was made; it is unmaintained since 2023."""
 
 import http.client
 import re
@@ -19,7 +19,7 @@ _CODEC = re.compile(r'codecs="([^",]+)')
 
 
 class PytubeBackend:
-    """See :class:`utils.download.backend.Backend`. It knows YouTube alone, and no cookies and no rate limit."""
+    """The :class:`utils.download.backend.Backend` of pytube, for YouTube alone, without cookies and rate limits."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -33,7 +33,7 @@ class PytubeBackend:
     ) -> Downloaded:
         import pytube
 
-        n_bytes, chosen = 0, ""
+        n_bytes, chosen = 0, ""  # the id of the chosen stream
 
         def on_progress(stream: object, chunk: bytes, remaining: int) -> None:
             nonlocal n_bytes
@@ -46,7 +46,7 @@ class PytubeBackend:
             video = pytube.YouTube(
                 address, on_progress_callback=on_progress, proxies={"http": proxy, "https": proxy} if proxy else None
             )
-            offered = {str(one.itag): one for one in video.streams if one.includes_video_track}
+            offered = {str(stream.itag): stream for stream in video.streams if stream.includes_video_track}
             choice = choose(_streams_of(offered, video.streaming_data))
             chosen = choice.stream.id
             path = offered[chosen].download(
@@ -75,7 +75,7 @@ def _streams_of(offered: dict[str, Any], listed: dict[str, Any]) -> list[Stream]
     """pytube's streams have no size in pixels; the list that they are made from has."""
     entries = {str(entry.get("itag")): entry for key in ("formats", "adaptiveFormats") for entry in listed.get(key, ())}
     streams = []
-    for itag, one in offered.items():
+    for itag, stream in offered.items():
         entry = entries.get(itag, {})
         codec = _CODEC.search(entry.get("mimeType", ""))
         streams.append(
@@ -84,9 +84,9 @@ def _streams_of(offered: dict[str, Any], listed: dict[str, Any]) -> list[Stream]
                 width=entry.get("width"),
                 height=entry.get("height"),
                 fps=entry.get("fps"),
-                codec=codec[1] if codec else one.video_codec,
-                progressive=one.is_progressive,
-                bitrate=one.bitrate,
+                codec=codec[1] if codec else stream.video_codec,
+                progressive=stream.is_progressive,
+                bitrate=stream.bitrate,
             )
         )
     return streams
@@ -104,8 +104,8 @@ def _failure(error: Exception, n_bytes: int, stream: str) -> Failure:
         exceptions.MaxRetriesExceeded: Kind.NETWORK,
         exceptions.VideoUnavailable: Kind.REMOVED,
     }
-    for one, kind in by_class.items():
-        if isinstance(error, one):
+    for error_class, kind in by_class.items():
+        if isinstance(error, error_class):
             return Failure(kind, str(error) or type(error).__name__, n_bytes, stream)
     kind = kind_of_message(str(error))
     if isinstance(error, exceptions.ExtractError | KeyError | AttributeError | TypeError) and kind is not Kind.REMOVED:

@@ -1,7 +1,7 @@
-"""Which of a video's streams fits annotations that were made on another day's choice.
+"""The choice of the stream of a video that fits annotations which were made on another one.
 
 The annotations are in pixels of the stream that pytube's ``get_highest_resolution`` gave: the largest *progressive*
-stream (sound and picture in one file), which YouTube then had at 720p where the upload had it, and else at 360p. The
+stream (sound and image in one file), which YouTube then had at 720p where the upload had it, and else at 360p. The
 720p ones have been withdrawn since, while video-only streams of the same size exist.
 """
 
@@ -12,7 +12,7 @@ from utils.download.failure import Failure, Kind
 
 Size = tuple[int, int]
 
-#: YouTube fits a picture into 1280×720 for 720p, or the upright of that; 2.39:1 becomes 1280×536.
+#: YouTube fits images into 1280×720 for 720p, or the upright of that; 2.39:1 becomes 1280×536.
 _LONG, _SHORT = 1280, 720
 _SMALL_LONG, _SMALL_SHORT = 640, 360
 #: The annotated streams have at most 30 frames a second; for uploads with more, each second one was left out.
@@ -21,7 +21,7 @@ _FAST = 45.0
 
 @dataclass(frozen=True)
 class Stream:
-    """One stream of a video, as its site lists it; None where it does not tell."""
+    """A stream of a video, as its site lists it; None where the site does not tell."""
 
     id: str
     width: int | None = None
@@ -30,29 +30,30 @@ class Stream:
     codec: str | None = None
     progressive: bool = False
     bitrate: float | None = None
-    #: Comes in pieces by a playlist (HLS), which are made anew now and then, rather than as the file itself.
-    in_pieces: bool = False
+    #: Comes in segments of a playlist (HLS), which are made anew now and then, rather than as the file itself.
+    segmented: bool = False
 
     @property
     def size(self) -> Size | None:
+        """Width and height in pixels."""
         return (self.width, self.height) if self.width and self.height else None
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A stream, and what to do with its frames."""
+    """The stream to download, and the changes to its frames."""
 
     stream: Stream
-    #: Frames are brought to this size; None leaves them as they are.
+    #: Width and height that frames are scaled to; None leaves them as they are.
     size: Size | None
     #: Only every ``step``-th frame counts.
     step: int = 1
-    #: What a reader of the report should know.
+    #: A remark for the report.
     note: str = ""
 
 
-def choose(streams: Sequence[Stream], reach: tuple[float, float], avoid: Collection[str] = frozenset()) -> Choice:
-    """The stream for annotations that reach to x and y = ``reach`` (pixels).
+def choose(streams: Sequence[Stream], min_size: tuple[float, float], avoid: Collection[str] = frozenset()) -> Choice:
+    """The stream for annotations that need a frame of at least ``min_size`` (width and height in pixels).
 
     1. The annotated size is that of 720p if any stream has 720p or more, else the largest progressive stream's, else
        that of 360p. If the annotations do not fit in, it is the smallest listed size that they fit in.
@@ -69,12 +70,12 @@ def choose(streams: Sequence[Stream], reach: tuple[float, float], avoid: Collect
         Failure: where there is no stream, or the annotations reach out of all of them.
     """
     if not streams:
-        raise Failure(Kind.NO_STREAM, "the site lists no stream with a picture")
+        raise Failure(Kind.NO_STREAM, "the site lists no stream with an image")
     sizes = sorted({stream.size for stream in streams if stream.size}, key=lambda size: size[0] * size[1])
     left = [stream for stream in streams if stream.id not in avoid] or list(streams)
     if not sizes:
         return Choice(max(left, key=lambda stream: (stream.progressive, stream.bitrate or 0.0)), None)
-    size, note = _annotated_size(streams, sizes, reach)
+    size, note = _annotated_size(streams, sizes, min_size)
     sized = [stream for stream in left if stream.size] or [stream for stream in streams if stream.size]
     best = min(sized, key=lambda stream: _rank(stream, size))
     step = 2 if _is_fast(best) else 1
@@ -86,40 +87,42 @@ def choose(streams: Sequence[Stream], reach: tuple[float, float], avoid: Collect
     return Choice(best, size, step, "; ".join(notes))
 
 
-def fits(reach: tuple[float, float], size: Size) -> bool:
-    """Whether annotations that reach to x and y = ``reach`` lie in a frame."""
-    return reach[0] <= size[0] and reach[1] <= size[1]
+def _fits(min_size: tuple[float, float], size: Size) -> bool:
+    return min_size[0] <= size[0] and min_size[1] <= size[1]
 
 
-def _annotated_size(streams: Sequence[Stream], sizes: Sequence[Size], reach: tuple[float, float]) -> tuple[Size, str]:
+def _annotated_size(
+    streams: Sequence[Stream], sizes: Sequence[Size], min_size: tuple[float, float]
+) -> tuple[Size, str]:
+    """The size of the stream that was annotated, and a remark for the report."""
     small = [size for size in sizes if max(size) <= _SMALL_LONG and min(size) <= _SMALL_SHORT]
     note = ""
     if any(is_hd(size) for size in sizes):
         size = _hd_size(sizes)
-        if small and fits(reach, small[-1]):
+        if small and _fits(min_size, small[-1]):
             note = f"the annotations would fit in {small[-1][0]}x{small[-1][1]} as well"
     else:
         progressive = [size for size in sizes if any(stream.progressive and stream.size == size for stream in streams)]
         size = (progressive or small or sizes)[-1]
-    if fits(reach, size):
+    if _fits(min_size, size):
         return size, note
-    larger = [size for size in sizes if fits(reach, size)]
+    larger = [size for size in sizes if _fits(min_size, size)]
     if not larger:
         width, height = sizes[-1]
         raise Failure(
             Kind.WRONG_SIZE,
-            f"landmarks reach to {reach[0]:.0f}, {reach[1]:.0f}; the largest stream is {width}x{height}",
+            f"landmarks reach to {min_size[0]:.0f}, {min_size[1]:.0f}; the largest stream is {width}x{height}",
         )
     return larger[0], f"not {size[0]}x{size[1]}, in which the annotations do not fit"
 
 
 def is_hd(size: Size) -> bool:
-    """Whether it is 720p or more."""
+    """True for 720p or more."""
     return max(size) >= _LONG or min(size) >= _SHORT
 
 
 def _hd_size(sizes: Sequence[Size]) -> Size:
-    """The listed 720p, or what it would be: the largest picture scaled into the box, with even sides."""
+    """The listed size of 720p, or else the largest size scaled into 1280×720 (or its upright), with even sides."""
     listed = [size for size in sizes if is_hd(size) and max(size) <= _LONG and min(size) <= _SHORT]
     if listed:
         return listed[-1]
@@ -133,6 +136,7 @@ def _is_fast(stream: Stream) -> bool:
 
 
 def _rank(stream: Stream, wanted: Size) -> tuple[object, ...]:
+    """A sort key by which the best stream comes first."""
     assert stream.size is not None
     area, wanted_area = stream.size[0] * stream.size[1], wanted[0] * wanted[1]
     if stream.size == wanted:
@@ -142,5 +146,5 @@ def _rank(stream: Stream, wanted: Size) -> tuple[object, ...]:
     else:
         distance = (2, -area)
     other_codec = not (stream.codec or "avc1").startswith(("avc", "h264"))
-    kind = (_is_fast(stream), other_codec, not stream.progressive, stream.in_pieces)
+    kind = (_is_fast(stream), other_codec, not stream.progressive, stream.segmented)
     return distance, kind, -(stream.bitrate or 0.0), stream.id

@@ -1,4 +1,4 @@
-"""Taking files out of archives that come from elsewhere."""
+"""Unpacking of archives that are not trusted."""
 
 import shutil
 import stat
@@ -12,31 +12,40 @@ from typing import IO
 
 from ldeq import InputError
 from ldeq.files import written_whole
+from utils.download.failure import is_web_page
 
-#: What a damaged archive raises while it is read.
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+#: Exceptions that a damaged archive raises while it is read.
+_DAMAGE_ERRORS = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 
 
 class DamagedArchive(InputError):
-    """An archive that is not one, not whole, or not to be trusted: to be fetched again if at all."""
+    """A file that is no archive, is not whole, or has members that no honest archive has."""
 
 
 def unpack(
     archive: Path,
-    place: Callable[[PurePosixPath], Path | None],
+    target_of: Callable[[PurePosixPath], Path | None],
     folder: Path,
     on_file: Callable[[Path], None] = lambda path: None,
 ) -> None:
-    """Writes members of a ZIP or TAR (plain or compressed) archive to where ``place`` says.
+    """Writes members of a ZIP or TAR (plain or compressed) archive to the paths that ``target_of`` gives.
 
-    The archive's own paths choose nothing but what ``place`` makes of them, and an archive with a member that would
-    leave its folder, a link or a device is refused as a whole before anything is written: nobody makes such an archive
-    by accident. So is one that is larger, unpacked, than the disk has room.
+    The archive's own paths have no other effect, and an archive with a member that would leave its folder, a link or a
+    device is refused as a whole before anything is written: nobody makes such an archive by accident. So is one that
+    is larger, unpacked, than the free space of the disk.
 
     Args:
-        place: the file for a member's path; None leaves it out.
-        folder: on the disk that the files go to.
-        on_file: is told of each file that is there.
+        target_of: the path of the file that a member's path is written to; None leaves the member out.
+        folder: a folder on the disk that the files go to.
+        on_file: is called with the path of each file once it is written.
 
     Raises:
         DamagedArchive: where it is none of these archives, is refused or damaged.
@@ -47,7 +56,7 @@ def unpack(
             wanted = [
                 (name, target)
                 for name, _ in members
-                if (target := place(PurePosixPath(name.replace("\\", "/")))) is not None
+                if (target := target_of(PurePosixPath(name.replace("\\", "/")))) is not None
             ]
             sizes = dict(members)
             _check_room(archive, sum(sizes[name] for name, _ in wanted), folder)
@@ -57,7 +66,7 @@ def unpack(
                     if copy.tell() != sizes[name]:
                         raise DamagedArchive(f"{archive}: {name!r} has {copy.tell()} bytes, expected {sizes[name]}")
                 on_file(target)
-    except _DAMAGE as error:
+    except _DAMAGE_ERRORS as error:
         if isinstance(error, InputError):
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -69,7 +78,7 @@ _Opened = tuple[list[tuple[str, int]], Callable[[str], IO[bytes]]]
 
 @contextmanager
 def _opened(path: Path) -> Iterator[_Opened]:
-    """An archive's files by name and size, and how to read one."""
+    """The names and sizes of an archive's files, and a function that opens one by its name."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.filename.endswith(("/", "\\"))]
@@ -92,9 +101,7 @@ def _opened(path: Path) -> Iterator[_Opened]:
 
             yield [(name, member.size) for name, member in members.items()], read
     else:
-        with path.open("rb") as file:
-            head = file.read(512).lstrip().lower()
-        found = "a web page" if head.startswith((b"<!doctype", b"<html")) else "neither"
+        found = "a web page" if is_web_page(path) else "neither"
         raise DamagedArchive(f"{path}: is {found}, expected a ZIP or TAR archive")
 
 

@@ -1,4 +1,4 @@
-"""Videos by way of yt-dlp: YouTube, and any other address that it knows, plain files and manifests included."""
+"""Downloads of videos by yt-dlp: from YouTube and any other address that it knows, files and manifests included."""
 
 import contextlib
 import errno
@@ -15,13 +15,15 @@ from utils.download.streams import Choice, Stream, is_hd
 
 #: Attempts within one download, each going on where the last one broke off.
 _RETRIES = 3
-#: What yt-dlp warns of where it could not list all formats, for want of a JavaScript runtime or of what goes with it.
-_NOT_ALL = re.compile(r"formats may be missing|JavaScript runtime|JS runtime|challenge solving failed", re.IGNORECASE)
-_TERMINAL = re.compile(r"\x1b\[[0-9;]*m")
+#: Warnings of yt-dlp where it could not list all formats, for want of a JavaScript runtime or of what goes with it.
+_INCOMPLETE_LIST = re.compile(
+    r"formats may be missing|JavaScript runtime|JS runtime|challenge solving failed", re.IGNORECASE
+)
+_ANSI_ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class YtDlpBackend:
-    """See :class:`utils.download.backend.Backend`."""
+    """The :class:`utils.download.backend.Backend` of yt-dlp."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -35,35 +37,37 @@ class YtDlpBackend:
     ) -> Downloaded:
         import yt_dlp
 
-        made: list[Choice] = []
+        choices: list[Choice] = []
 
         def select(context: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-            formats = {str(one["format_id"]): one for one in context["formats"] if is_original(one)}
-            streams = [_stream_of(one) for one in formats.values()]
+            formats = {str(entry["format_id"]): entry for entry in context["formats"] if is_original(entry)}
+            streams = [_stream_of(entry) for entry in formats.values()]
             _check_list(streams, log.warnings)
-            made.append(choose(streams))
-            yield formats[made[-1].stream.id]
+            choices.append(choose(streams))
+            yield formats[choices[-1].stream.id]
 
-        meter, log = _Meter(on_bytes), _Log()
+        counter, log = _ByteCounter(on_bytes), _Log()
         try:
             # In the folder, and with names that it gives itself: yt-dlp expands %, ~ and $ in those that it is given.
-            with contextlib.chdir(folder), yt_dlp.YoutubeDL(self._options(select, meter, log)) as library:
+            with contextlib.chdir(folder), yt_dlp.YoutubeDL(self._options(select, counter, log)) as library:
                 info = library.extract_info(address, download=True)
         except yt_dlp.utils.YoutubeDLError as error:
-            stream = made[-1].stream.id if made else ""
-            raise _failure(error, meter.n_bytes, stream) from error
-        paths = [one.get("filepath") for one in (info or {}).get("requested_downloads") or ()]
-        if len(paths) != 1 or not made:
-            raise Failure(Kind.NO_STREAM, "the address leads to no single video", meter.n_bytes)
-        return Downloaded(folder / str(paths[0]), made[-1], meter.n_bytes)
+            stream = choices[-1].stream.id if choices else ""
+            raise _failure(error, counter.n_bytes, stream) from error
+        paths = [entry.get("filepath") for entry in (info or {}).get("requested_downloads") or ()]
+        if len(paths) != 1 or not choices:
+            raise Failure(Kind.NO_STREAM, "the address leads to no single video", counter.n_bytes)
+        return Downloaded(folder / str(paths[0]), choices[-1], counter.n_bytes)
 
-    def _options(self, select: Callable[[Mapping[str, Any]], Any], meter: "_Meter", log: "_Log") -> dict[str, Any]:
+    def _options(
+        self, select: Callable[[Mapping[str, Any]], Any], counter: "_ByteCounter", log: "_Log"
+    ) -> dict[str, Any]:
         connection = self._connection
         options: dict[str, Any] = {
             "format": select,
             "outtmpl": "stream.%(format_id)s.%(ext)s",
             "restrictfilenames": True,
-            "progress_hooks": [meter.update],
+            "progress_hooks": [counter.update],
             "logger": log,
             "quiet": True,
             "noprogress": True,
@@ -88,7 +92,7 @@ class YtDlpBackend:
         return options
 
 
-def parse_browser(words: str) -> tuple[str, str | None, str | None, str | None]:
+def parse_browser(text: str) -> tuple[str, str | None, str | None, str | None]:
     """``BROWSER[+KEYRING][:PROFILE][::CONTAINER]`` as yt-dlp wants it: browser, profile, keyring, container.
 
     Raises:
@@ -96,48 +100,50 @@ def parse_browser(words: str) -> tuple[str, str | None, str | None, str | None]:
     """
     from yt_dlp.cookies import SUPPORTED_BROWSERS, SUPPORTED_KEYRINGS
 
-    match = re.fullmatch(r"(?P<browser>[^+:]+)(\+(?P<keyring>[^:]+))?(:(?!:)(?P<profile>.+?))?(::(?P<box>.+))?", words)
+    match = re.fullmatch(
+        r"(?P<browser>[^+:]+)(\+(?P<keyring>[^:]+))?(:(?!:)(?P<profile>.+?))?(::(?P<container>.+))?", text
+    )
     if match is None or match["browser"].lower() not in SUPPORTED_BROWSERS:
-        raise ValueError(f"{words!r} is no browser, expected one of {', '.join(sorted(SUPPORTED_BROWSERS))}")
+        raise ValueError(f"{text!r} is no browser, expected one of {', '.join(sorted(SUPPORTED_BROWSERS))}")
     keyring = match["keyring"].upper() if match["keyring"] else None
     if keyring is not None and keyring not in SUPPORTED_KEYRINGS:
         raise ValueError(f"{keyring!r} is no keyring, expected one of {', '.join(sorted(SUPPORTED_KEYRINGS))}")
-    return match["browser"].lower(), match["profile"], keyring, match["box"]
+    return match["browser"].lower(), match["profile"], keyring, match["container"]
 
 
-def is_original(one: Mapping[str, Any]) -> bool:
-    """Whether a format that yt-dlp lists is the image that was uploaded: not made larger by YouTube, not damaged."""
-    if one.get("vcodec") == "none" or one.get("ext") == "mhtml" or one.get("has_drm"):
+def is_original(entry: Mapping[str, Any]) -> bool:
+    """True if a format that yt-dlp lists has the image that was uploaded: not upscaled by YouTube, and not damaged."""
+    if entry.get("vcodec") == "none" or entry.get("ext") == "mhtml" or entry.get("has_drm"):
         return False
-    note = one.get("format_note") or ""
-    return not (str(one["format_id"]).endswith("-sr") or "AI-upscaled" in note or "DAMAGED" in note)
+    note = entry.get("format_note") or ""
+    return not (str(entry["format_id"]).endswith("-sr") or "AI-upscaled" in note or "DAMAGED" in note)
 
 
 def _check_list(streams: Sequence[Stream], warnings: Sequence[str]) -> None:
     """Raises Failure where the larger streams, by which the annotated size is told, may only be missing in the list."""
-    missing = any(_NOT_ALL.search(warning) for warning in warnings)
-    if missing and streams and not any(one.size is not None and is_hd(one.size) for one in streams):
+    missing = any(_INCOMPLETE_LIST.search(warning) for warning in warnings)
+    if missing and streams and not any(stream.size is not None and is_hd(stream.size) for stream in streams):
         raise Failure(Kind.BACKEND, "yt-dlp lists no stream of 720p, and says that some may be missing: install deno")
 
 
-def _stream_of(one: Mapping[str, Any]) -> Stream:
-    protocol = one.get("protocol")
-    has_both = not {one.get("vcodec"), one.get("acodec")} & {"none", None}
+def _stream_of(entry: Mapping[str, Any]) -> Stream:
+    protocol = entry.get("protocol")
+    has_both = not {entry.get("vcodec"), entry.get("acodec")} & {"none", None}
     return Stream(
-        id=str(one["format_id"]),
-        width=one.get("width"),
-        height=one.get("height"),
-        fps=one.get("fps"),
-        codec=one.get("vcodec"),
+        id=str(entry["format_id"]),
+        width=entry.get("width"),
+        height=entry.get("height"),
+        fps=entry.get("fps"),
+        codec=entry.get("vcodec"),
         # Playlists have sound and image in one as well, of 720p and more: none of them is what pytube took.
         progressive=has_both and protocol in ("http", "https", None),
-        bitrate=one.get("vbr") or one.get("tbr"),
-        in_pieces="m3u8" in (protocol or ""),
+        bitrate=entry.get("vbr") or entry.get("tbr"),
+        segmented="m3u8" in (protocol or ""),
     )
 
 
-class _Meter:
-    """Counts bytes as they come, over all attempts."""
+class _ByteCounter:
+    """Counts received bytes over all attempts."""
 
     def __init__(self, on_bytes: Callable[[int], None]) -> None:
         self.n_bytes = 0
@@ -154,7 +160,7 @@ class _Meter:
 
 
 class _Log:
-    """Errors come as exceptions; what else yt-dlp has to say would tear the progress bar. Warnings are kept."""
+    """Keeps warnings and prints nothing: lines of yt-dlp would tear the progress bar, and errors come as exceptions."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
@@ -163,20 +169,20 @@ class _Log:
     def info(self, message: str) -> None: ...
 
     def warning(self, message: str) -> None:
-        self.warnings.append(_TERMINAL.sub("", message))
+        self.warnings.append(_ANSI_ESCAPE.sub("", message))
 
     def error(self, message: str) -> None: ...
 
 
 def _failure(error: Exception, n_bytes: int, stream: str) -> Failure:
-    """What an error of yt-dlp means, by the errors beneath it where they tell, else by its words."""
-    message = _TERMINAL.sub("", str(error)).removeprefix("ERROR: ").split("; please report this issue")[0]
-    for beneath in _chain(error):
-        if isinstance(beneath, Failure):
-            return beneath
-        if isinstance(beneath, OSError) and beneath.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise beneath
-        status = getattr(beneath, "status", None)
+    """The failure that an error of yt-dlp means, by its causes where they tell, else by its message."""
+    message = _ANSI_ESCAPE.sub("", str(error)).removeprefix("ERROR: ").split("; please report this issue")[0]
+    for cause in _causes(error):
+        if isinstance(cause, Failure):
+            return cause
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise cause
+        status = getattr(cause, "status", None)
         if isinstance(status, int):
             return Failure(kind_of_status(status), message, n_bytes, stream)
     if "No space left" in message:
@@ -184,14 +190,14 @@ def _failure(error: Exception, n_bytes: int, stream: str) -> Failure:
     return Failure(kind_of_message(message), message, n_bytes, stream)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it was raised from, by each of the ways in which yt-dlp keeps it."""
-    waiting, seen = [error], set[int]()
-    while waiting:
-        one = waiting.pop(0)
-        if id(one) in seen:
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and the errors that it was raised from, by each of the ways in which yt-dlp keeps them."""
+    queue, seen = [error], set[int]()
+    while queue:
+        cause = queue.pop(0)
+        if id(cause) in seen:
             continue
-        seen.add(id(one))
-        yield one
-        kept = [(getattr(one, "exc_info", None) or (None, None))[1], getattr(one, "cause", None)]
-        waiting += [other for other in (*kept, one.__cause__, one.__context__) if isinstance(other, BaseException)]
+        seen.add(id(cause))
+        yield cause
+        kept = [(getattr(cause, "exc_info", None) or (None, None))[1], getattr(cause, "cause", None)]
+        queue += [other for other in (*kept, cause.__cause__, cause.__context__) if isinstance(other, BaseException)]

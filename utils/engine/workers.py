@@ -1,4 +1,4 @@
-"""Many jobs at a time in processes, which may crash, be killed, or be waited for in turn."""
+"""A pool of processes whose jobs may crash, hang, be killed, or be delayed."""
 
 import heapq
 import itertools
@@ -9,8 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.connection import Connection, wait
+from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -20,28 +19,31 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 #: Seconds that a process which is told to end may take.
-_GRACE = 2.0
+_END_TIMEOUT = 2.0
 
 
 @dataclass(frozen=True)
-class Moved:
-    """Bytes came in."""
+class BytesReceived:
+    """The event that a job has received some bytes."""
 
+    #: The number of bytes since the job's last event.
     n_bytes: int
 
 
 @dataclass(frozen=True)
 class Done(Generic[Job, Result]):
-    """A job has ended; ``result`` is a sentence where its process crashed, or it raised an exception."""
+    """The event that a job has ended."""
 
     job: Job
+    #: What the function returned, or a sentence where it raised an exception or its process crashed.
     result: Result | str
 
 
 @dataclass
 class _Worker(Generic[Job]):
     process: BaseProcess
-    pipe: "Connection[object, object]"
+    pipe: "connection.Connection[object, object]"
+    #: The job that it is at work on.
     job: Job | None = None
 
 
@@ -60,9 +62,9 @@ class Workers(Generic[Job, Result]):
                 ...
 
     Args:
-        function: picklable; ``on_bytes(n)`` tells the parent of progress.
-        n_workers: at most so many processes; they are started when there are jobs for them.
-        preload: modules that each process would import, which are then imported once for all.
+        function: picklable; its call of ``on_bytes(n)`` becomes an event :class:`BytesReceived` in the parent.
+        n_workers: the greatest number of processes; they are started when there are jobs for them.
+        preload: names of modules that each process would import, which are then imported once for all.
     """
 
     def __init__(
@@ -72,42 +74,44 @@ class Workers(Generic[Job, Result]):
         self._n_workers = n_workers
         self._context = _context([function.__module__, *preload])
         self._workers: list[_Worker[Job]] = []
-        self._waiting: list[tuple[float, int, Job]] = []
+        #: A heap of jobs by the time when they may begin, and by a number that keeps their order.
+        self._queue: list[tuple[float, int, Job]] = []
         self._numbers = itertools.count()
-        self._held_until = 0.0
+        self._paused_until = 0.0
 
     def submit(self, job: Job, delay: float = 0.0) -> None:
         """Adds a job, to be begun after ``delay`` seconds at the earliest."""
-        heapq.heappush(self._waiting, (time.monotonic() + delay, next(self._numbers), job))
+        heapq.heappush(self._queue, (time.monotonic() + delay, next(self._numbers), job))
 
-    def hold(self, seconds: float) -> None:
-        """Begins no job for so long, whatever waits."""
-        self._held_until = max(self._held_until, time.monotonic() + seconds)
+    def pause(self, seconds: float) -> None:
+        """Begins no job for so many seconds from now."""
+        self._paused_until = max(self._paused_until, time.monotonic() + seconds)
 
-    def __iter__(self) -> Iterator[Moved | Done[Job, Result]]:
-        """Events as they come, until no job is left."""
+    def __iter__(self) -> Iterator[BytesReceived | Done[Job, Result]]:
+        """Runs the jobs and yields events as they come, until no job is left."""
         while True:
-            self._hand_out()
+            self._dispatch()
             busy = [worker for worker in self._workers if worker.job is not None]
-            if not busy and not self._waiting:
+            if not busy and not self._queue:
                 return
-            due = max(0.0, max(self._waiting[0][0], self._held_until) - time.monotonic()) if self._waiting else None
+            due = max(0.0, max(self._queue[0][0], self._paused_until) - time.monotonic()) if self._queue else None
             if not busy:
                 time.sleep(due or 0.0)
                 continue
             full = len(busy) == self._n_workers
-            for pipe in wait([worker.pipe for worker in busy], None if full else due):
+            for pipe in connection.wait([worker.pipe for worker in busy], None if full else due):
                 worker = next(worker for worker in busy if worker.pipe is pipe)
-                yield from self._hear(worker)
+                yield from self._receive_events(worker)
 
-    def _hand_out(self) -> None:
-        while self._waiting and max(self._waiting[0][0], self._held_until) <= time.monotonic():
+    def _dispatch(self) -> None:
+        """Sends jobs that are due to idle processes."""
+        while self._queue and max(self._queue[0][0], self._paused_until) <= time.monotonic():
             worker = next((worker for worker in self._workers if worker.job is None), None)
             if worker is None:
                 if len(self._workers) == self._n_workers:
                     return
                 worker = self._start()
-            job = heapq.heappop(self._waiting)[2]
+            job = heapq.heappop(self._queue)[2]
             try:
                 worker.pipe.send(job)
             except OSError:  # it died while it was idle
@@ -118,24 +122,24 @@ class Workers(Generic[Job, Result]):
 
     def _start(self) -> _Worker[Job]:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(self._function, theirs), daemon=True)  # type: ignore[attr-defined]
+        process = self._context.Process(target=_process_jobs, args=(self._function, theirs), daemon=True)  # type: ignore[attr-defined]
         process.start()
         theirs.close()
         worker: _Worker[Job] = _Worker(process, ours)
         self._workers.append(worker)
         return worker
 
-    def _hear(self, worker: _Worker[Job]) -> Iterator[Moved | Done[Job, Result]]:
+    def _receive_events(self, worker: _Worker[Job]) -> Iterator[BytesReceived | Done[Job, Result]]:
         job = worker.job
         assert job is not None
         try:
             message = worker.pipe.recv()
         except (EOFError, OSError):
             self._workers.remove(worker)
-            worker.process.join(_GRACE)
+            worker.process.join(_END_TIMEOUT)
             yield Done(job, f"its process ended with status {worker.process.exitcode}")
             return
-        if isinstance(message, Moved):
+        if isinstance(message, BytesReceived):
             yield message
         else:
             worker.job = None
@@ -149,7 +153,7 @@ class Workers(Generic[Job, Result]):
     ) -> None:
         for worker in self._workers:
             worker.process.terminate()
-        end = time.monotonic() + _GRACE
+        end = time.monotonic() + _END_TIMEOUT
         for worker in self._workers:
             worker.process.join(max(0.0, end - time.monotonic()))
             if worker.process.is_alive():
@@ -174,13 +178,16 @@ def _context(preload: list[str]) -> BaseContext:
     return context
 
 
-def _work(function: Callable[[Job, Callable[[int], None]], Result], pipe: "Connection[object, object]") -> None:
+def _process_jobs(
+    function: Callable[[Job, Callable[[int], None]], Result], pipe: "connection.Connection[object, object]"
+) -> None:
+    """The main function of a process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def on_bytes(n_bytes: int) -> None:
-        pipe.send(Moved(n_bytes))
+        pipe.send(BytesReceived(n_bytes))
 
     while True:
         try:

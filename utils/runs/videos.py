@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldeq import InputError
-from ldeq.files import read_json_object, write_csv, write_json, written_whole
+from ldeq.files import append_text, csv_text, is_file_name, read_array, read_json_object, write_json, written_whole
 from ldeq.solvers.tally import SolverTally
 
 #: Plots of a run over videos, and its folders with a file a video, by what these end in.
 _PLOTS = ("nme_nmf.png", "frames.png")
 _SUFFIXES = {"predictions": "npy", "videos": "mp4", "frames": "png"}
+#: Columns of ``results.csv``: a video's figures, then the counts of its solves.
+_FIGURES = ("NME", "NMF", "n_frames")
+_COUNTS = tuple(field.name for field in dataclasses.fields(SolverTally))
+_COLUMNS = ("id", *_FIGURES, *_COUNTS)
 
 
 class VideoRun:
     """The results of a run over videos, on disk after every video.
 
-    ``run.json`` says what is being run and how the solver did, ``results.csv`` has a row for each video that is done,
-    and ``predictions/<id>.npy`` its landmarks (frames, 98, 2) float64 in frame pixels. :meth:`finish` adds
+    ``run.json`` says what is being run, ``results.csv`` has a row for each video that is done, with the counts of its
+    solves, and ``predictions/<id>.npy`` its landmarks (frames, 98, 2) float64 in frame pixels. :meth:`finish` adds
     ``results.json``.
+
+    A video's row is appended, so that its cost does not grow with the number of videos that are done; only
+    :meth:`begin` and :meth:`finish` write the table whole.
 
     Args:
         description: from :func:`ldeq.run_folder.describe_run`.
@@ -49,6 +57,7 @@ class VideoRun:
         drawn: bool,
     ) -> None:
         self.folder = folder
+        #: NME in percent, NMF and number of frames of each video that is done.
         self.rows: dict[str, dict[str, Any]] = {}
         self._tallies: dict[str, SolverTally] = {}
         self._description = dict(description)
@@ -56,11 +65,10 @@ class VideoRun:
         self._begun = False
         self._table, self._marker, self._finished = (folder / f for f in ("results.csv", "run.json", "results.json"))
         there = self._table.is_file()
-        if resume and there:
-            before = read_json_object(self._marker, "expected the settings of the run to resume")
-            self._check_identity(before)
-            self._read_rows(_tallies_of(before.get("solves")), lengths, drawn)
-            self._begun = True
+        self._resumed = resume and there
+        if self._resumed:
+            self._check_identity(read_json_object(self._marker, "expected the settings of the run to resume"))
+            self._read_rows(lengths, drawn)
         elif there and self._marker.is_file() and not self._finished.is_file():
             raise InputError(
                 f"{folder}: holds an unfinished run, expected --resume to go on from it or another --output_dir"
@@ -68,28 +76,51 @@ class VideoRun:
 
     @property
     def tally(self) -> SolverTally:
-        """Of the solves of all videos that are done."""
+        """The counts of the solves of all videos that are done."""
         total = SolverTally()
         for id in self.rows:
             total.merge(self._tallies[id])
         return total
 
-    def add(self, id: str, nme: float, nmf: float, landmarks: NDArray[np.float64], tally: SolverTally) -> None:
-        """Puts a finished video on disk."""
-        self.begin()
+    def begin(self) -> None:
+        """Writes ``run.json``, and the table with the rows that a resumed run goes on from; later calls do nothing.
+
+        It is called before the first video's files are written. Results of another run make way.
+        """
+        if self._begun:
+            return
+        if not self._resumed:
+            self._remove_earlier_run()
         self._finished.unlink(missing_ok=True)  # with more options a finished run may be resumed
-        self._tallies[id] = tally
-        self._write_marker()
+        if self.rows:
+            self._write_table()
+        else:
+            self._table.unlink(missing_ok=True)
+        write_json(self._marker, {"script": self._description["script"], **self._identity})
+        self._begun = True
+
+    def add(self, id: str, nme: float, nmf: float, landmarks: NDArray[np.float64], tally: SolverTally) -> None:
+        """Puts a finished video on disk.
+
+        Args:
+            nme: in percent.
+            landmarks: the predicted ones, (frames, 98, 2) in frame pixels.
+            tally: the counts of the video's solves.
+        """
+        self.begin()
         with written_whole(self.predictions_path(id)) as temporary:
             np.save(temporary, landmarks.astype(np.float64))
-        self.rows[id] = {"NME": nme, "NMF": nmf, "n_frames": len(landmarks)}
-        self._write_table()
+        header = [] if self.rows else [_COLUMNS]
+        self.rows[id] = {"NME": float(nme), "NMF": float(nmf), "n_frames": len(landmarks)}
+        self._tallies[id] = tally
+        append_text(self._table, csv_text([*header, self._cells(id)]))
 
     def predictions_path(self, id: str) -> Path:
+        """The file of a video's predicted landmarks, (frames, 98, 2) in frame pixels."""
         return self.folder / "predictions" / f"{id}.npy"
 
     def video_path(self, id: str) -> Path:
-        """Where the annotated video goes."""
+        """The file of the annotated video."""
         return self.folder / "videos" / f"{id}.mp4"
 
     def mean(self, figure: str) -> float:
@@ -112,29 +143,21 @@ class VideoRun:
         }
         write_json(self._finished, content)
 
-    def _write_table(self) -> None:
-        write_csv(self._table, [{"id": id, **row} for id, row in self.rows.items()])
+    def _cells(self, id: str) -> list[object]:
+        return [id, *self.rows[id].values(), *dataclasses.astuple(self._tallies[id])]
 
-    def begin(self) -> None:
-        """Before the first video's results: another run's make way, and ``run.json`` says what this one is."""
-        if self._begun:
-            return
+    def _write_table(self) -> None:
+        with written_whole(self._table) as temporary:
+            text = csv_text([_COLUMNS, *map(self._cells, self.rows)])
+            temporary.write_text(text, encoding="utf-8", newline="")
+
+    def _remove_earlier_run(self) -> None:
         # Only what its table names: the folder may hold other files, which are not ours to remove.
-        for id in self._earlier_ids() if self._marker.is_file() else ():
+        for id in filter(is_file_name, self._earlier_ids() if self._marker.is_file() else ()):
             for name, suffix in _SUFFIXES.items():
                 (self.folder / name / f"{id}.{suffix}").unlink(missing_ok=True)
-        for path in (self._finished, self._table, *(self.folder / plot for plot in _PLOTS)):
-            path.unlink(missing_ok=True)
-        self._write_marker()
-        self._begun = True
-
-    def _write_marker(self) -> None:
-        solves = {id: vars(tally) for id, tally in self._tallies.items()}
-        write_json(self._marker, {"script": self._description["script"], **self._identity, "solves": solves})
-
-    def _read_table(self) -> list[dict[str, str]]:
-        with self._table.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        for plot in _PLOTS:
+            (self.folder / plot).unlink(missing_ok=True)
 
     def _earlier_ids(self) -> list[str]:
         try:
@@ -142,38 +165,41 @@ class VideoRun:
         except (OSError, ValueError, KeyError, csv.Error):
             return []
 
+    def _read_table(self) -> list[dict[str, str]]:
+        """The rows of the table but for the last line where a killed process left it without its end."""
+        whole, line_end, _ = self._table.read_bytes().rpartition(b"\n")
+        return list(csv.DictReader(io.StringIO((whole + line_end).decode("utf-8"), newline="")))
+
     def _check_identity(self, before: Mapping[str, Any]) -> None:
         different = [key for key in self._identity if before.get(key) != self._identity[key]]
         if different:
             changes = ", ".join(f"{key} (then {before.get(key)!r}, now {self._identity[key]!r})" for key in different)
             raise InputError(f"{self._marker}: the run to resume differs in {changes}, expected the same settings")
 
-    def _read_rows(self, tallies: Mapping[str, SolverTally], lengths: Mapping[str, int], drawn: bool) -> None:
+    def _read_rows(self, lengths: Mapping[str, int], drawn: bool) -> None:
+        """Takes over the rows of videos that need not be made again."""
         try:
-            rows = {
-                row["id"]: {"NME": float(row["NME"]), "NMF": float(row["NMF"]), "n_frames": int(row["n_frames"])}
-                for row in self._read_table()
-            }
+            for cells in self._read_table():
+                id, tally = cells["id"], _tally_of(cells)
+                row = {"NME": float(cells["NME"]), "NMF": float(cells["NMF"]), "n_frames": int(cells["n_frames"])}
+                whole = row["n_frames"] == lengths.get(id) == self._predicted_frames(id)
+                finite = np.isfinite([row["NME"], row["NMF"]]).all()
+                if tally is not None and whole and finite and (not drawn or self.video_path(id).is_file()):
+                    self.rows[id], self._tallies[id] = row, tally
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
             reason = f"cannot be read ({error}), expected the rows of the run to resume"
             raise InputError(f"{self._table}: {reason}") from None
-        for id, row in rows.items():
-            whole = id in tallies and row["n_frames"] == lengths.get(id) == self._predicted_frames(id)
-            if whole and np.isfinite([row["NME"], row["NMF"]]).all() and (not drawn or self.video_path(id).is_file()):
-                self.rows[id], self._tallies[id] = row, tallies[id]
 
     def _predicted_frames(self, id: str) -> int | None:
         try:
-            return len(np.load(self.predictions_path(id), allow_pickle=False))
-        except (OSError, ValueError, EOFError, TypeError):
+            return len(read_array(self.predictions_path(id)))
+        except (InputError, TypeError):  # of no dimensions
             return None
 
 
-def _tallies_of(solves: object) -> dict[str, SolverTally]:
-    """How the solver did on each video, from ``run.json``; videos of which it does not say are made again."""
-    fields = {field.name for field in dataclasses.fields(SolverTally)}
-    return {
-        id: SolverTally(**counts)
-        for id, counts in (solves.items() if isinstance(solves, dict) else ())
-        if isinstance(counts, dict) and set(counts) == fields and all(type(n) is int for n in counts.values())
-    }
+def _tally_of(cells: Mapping[str, str]) -> SolverTally | None:
+    """The counts of a video's solves; None where its row has none, being of a version that kept them elsewhere."""
+    try:
+        return SolverTally(*(int(cells[name]) for name in _COUNTS))
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -1,1 +1,1 @@
-"""Bringing WFLW-V to disk as it is published: id lists, boxes, landmarks, and the videos, cut and checked."""
+"""The download of WFLW-V in its published layout: id lists, bboxes, landmarks, and the videos, cut and checked."""

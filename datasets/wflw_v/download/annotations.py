@@ -1,4 +1,4 @@
-"""Bboxes and landmarks: fetched as archives, unpacked, and what they say of a video before it is there."""
+"""Bboxes and landmarks: their download, and the requirements that they make of their video."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,36 +9,35 @@ import numpy as np
 from datasets.wflw_v import Clip
 from datasets.wflw_v.download.sources import Sources
 from ldeq import InputError
-from ldeq.fetch import Connection, Patience, fetch
+from ldeq.fetch import Connection, RetryPolicy, fetch
 from utils.download.failure import Failure, Kind
 from utils.download.unpack import unpack
 
-KINDS = ("bboxes", "landmarks")
-
-
-#: A frame may cut off so much of a face, in parts of the face's larger side; landmarks are annotated there as well.
+#: Folders of annotations, each with a ``<id>.npy`` a video.
+FOLDERS = ("bboxes", "landmarks")
+#: A frame may cut off so much of a face, in fractions of the face's larger side; landmarks are annotated there as well.
 _CUT_OFF = 0.25
 
 
 @dataclass(frozen=True)
 class Extent:
-    """What annotations demand of their video."""
+    """The number of frames and the region of the frame that a video's annotations take up."""
 
     n_frames: int
     #: Least and greatest x and y of all landmarks, in frame pixels.
     least: tuple[float, float]
     greatest: tuple[float, float]
     #: Pixels by which landmarks may lie outside the frame.
-    slack: float
+    tolerance: float
 
     @property
-    def reach(self) -> tuple[float, float]:
-        """The least width and height that a frame can have."""
-        return self.greatest[0] - self.slack, self.greatest[1] - self.slack
+    def min_size(self) -> tuple[float, float]:
+        """The least width and height of a frame, in pixels."""
+        return self.greatest[0] - self.tolerance, self.greatest[1] - self.tolerance
 
     def lies_in(self, width: int, height: int) -> bool:
-        """Whether all landmarks are inside the frame, but for what it cuts off of a face."""
-        return min(self.least) >= -self.slack and self.reach[0] <= width and self.reach[1] <= height
+        """True if all landmarks are within :attr:`tolerance` of a frame of this size in pixels."""
+        return min(self.least) >= -self.tolerance and self.min_size[0] <= width and self.min_size[1] <= height
 
 
 def read_extent(root: Path, id: str) -> Extent:
@@ -64,34 +63,42 @@ def read_extent(root: Path, id: str) -> Extent:
 
 
 def fetch_annotations(
-    root: Path, work: Path, ids: Collection[str], sources: Sources, connection: Connection, patience: Patience
+    root: Path, work: Path, ids: Collection[str], sources: Sources, connection: Connection, retry_policy: RetryPolicy
 ) -> None:
-    """Bboxes and landmarks of ``ids`` to ``root``; an archive is only fetched if some of its files are missing.
+    """Downloads the bboxes and landmarks of ``ids``. An archive is only fetched if some of its files are missing.
 
-    What an archive lacks stays missing, for the report to tell.
+    Files that an archive lacks stay missing, which is no error.
+
+    Args:
+        root: the data set's folder.
+        work: the folder that archives are downloaded to.
 
     Raises:
-        InputError: where an archive cannot be had or unpacked.
+        InputError: where an archive cannot be downloaded or unpacked.
     """
-    for kind, place in zip(KINDS, (sources.bboxes, sources.landmarks), strict=True):
-        missing = {id for id in ids if not (root / kind / f"{id}.npy").is_file()}
+    for folder, source in zip(FOLDERS, (sources.bboxes, sources.landmarks), strict=True):
+        missing = {id for id in ids if not (root / folder / f"{id}.npy").is_file()}
         if not missing:
             continue
-        archive = work / f"{kind}.archive"
-        fetch(place, archive, connection, patience)
+        archive = work / f"{folder}.archive"
+        fetch(source, archive, connection, retry_policy)
         try:
-            unpack(archive, lambda path, k=kind, m=missing: annotation_target(path, root, m, k), root)  # type: ignore[misc]
+            unpack(archive, lambda path, f=folder, m=missing: annotation_target(path, root, m, f), root)  # type: ignore[misc]
         finally:
             archive.unlink(missing_ok=True)
 
 
 def annotation_target(path: PurePosixPath, root: Path, ids: Collection[str], only: str | None = None) -> Path | None:
-    """Where ``<id>.npy`` of an archive goes: by the folder that it is in, or to ``only``; None for what else there is.
+    """The path that an archive's member is unpacked to; None for a member that is no annotation of ``ids``.
 
     Archives are made from folders of any name, and by some systems with hidden copies of each file (``._<id>.npy``).
+
+    Args:
+        path: of the member, in its archive.
+        only: the one of :data:`FOLDERS` that the archive is of, which its members need not say.
     """
-    kinds = [part for part in path.parts[:-1] if part in KINDS]
-    kind = kinds[-1] if kinds else only
-    if path.suffix != ".npy" or path.stem not in ids or kind is None or (only is not None and kind != only):
+    folders = [part for part in path.parts[:-1] if part in FOLDERS]
+    folder = folders[-1] if folders else only
+    if path.suffix != ".npy" or path.stem not in ids or folder is None or (only is not None and folder != only):
         return None
-    return root / kind / path.name
+    return root / folder / path.name

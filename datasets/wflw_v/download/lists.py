@@ -1,63 +1,59 @@
-"""The id lists and frame ranges: fetched, checked by their digest, and read."""
+"""The id lists and frame ranges: their download, checked by SHA-256, and their reading."""
 
-import hashlib
 import tempfile
 from pathlib import Path
 
 from datasets.wflw_v.download.sources import RANGES, ListSource, Sources
 from ldeq import InputError
-from ldeq.fetch import Connection, Patience, fetch
-from ldeq.files import written_whole
+from ldeq.fetch import Connection, RetryPolicy, fetch
+from ldeq.files import read_lines, sha256_of, sha256_of_bytes, written_whole
 
-Range = tuple[int, int]
+#: First and last frame, both included, from 0.
+FrameRange = tuple[int, int]
 
 
-def fetch_lists(root: Path, sources: Sources, connection: Connection, patience: Patience) -> None:
-    """Puts the lists into ``root``. Those that are there and right stay; others are fetched.
+def fetch_lists(root: Path, sources: Sources, connection: Connection, retry_policy: RetryPolicy) -> None:
+    """Downloads the lists that ``root`` does not have yet, or has with another content.
 
     Raises:
-        InputError: where one cannot be had, or is not what its SHA-256 says.
+        InputError: where a list cannot be downloaded, or has another SHA-256.
     """
     for name, source in sources.lists.items():
         path = root / name
-        if not (path.is_file() and _right_content(path, source) is not None):
-            _fetch_list(path, source, connection, patience)
+        if not (path.is_file() and _matching_content(path, source) is not None):
+            _fetch_list(path, source, connection, retry_policy)
 
 
-def _fetch_list(path: Path, source: ListSource, connection: Connection, patience: Patience) -> None:
+def _fetch_list(path: Path, source: ListSource, connection: Connection, retry_policy: RetryPolicy) -> None:
     with tempfile.TemporaryDirectory(prefix="ldeq-") as folder:
         fetched = Path(folder) / path.name
-        fetch(source.address, fetched, connection, patience)
-        content = _right_content(fetched, source)
+        fetch(source.address, fetched, connection, retry_policy)
+        content = _matching_content(fetched, source)
         if content is None:
-            digest = hashlib.sha256(fetched.read_bytes()).hexdigest()
-            raise InputError(f"{source.address}: has SHA-256 {digest}, expected {source.sha256} of {path.name}")
+            found = sha256_of(fetched)
+            raise InputError(f"{source.address}: has SHA-256 {found}, expected {source.sha256} of {path.name}")
     with written_whole(path) as temporary:
         temporary.write_bytes(content)
 
 
-def _right_content(path: Path, source: ListSource) -> bytes | None:
-    """The list's bytes if it is the right one. Line ends do not count: Git and mail change them."""
+def _matching_content(path: Path, source: ListSource) -> bytes | None:
+    """The list's bytes if they have the expected SHA-256. Line ends do not count: Git and mail change them."""
     content = path.read_bytes()
-    for form in (content, content.replace(b"\r\n", b"\n")):
-        if hashlib.sha256(form).hexdigest() == source.sha256:
-            return form
+    for candidate in (content, content.replace(b"\r\n", b"\n")):
+        if sha256_of_bytes(candidate) == source.sha256:
+            return candidate
     return None
 
 
-def read_ranges(root: Path) -> dict[str, Range]:
-    """First and last frame, both included, by id.
+def read_ranges(root: Path) -> dict[str, FrameRange]:
+    """The frame ranges of all videos by id.
 
     Raises:
         InputError: where a line is no id with two frame numbers, or contradicts another.
     """
     path = root / RANGES
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error}), expected a frame range a line") from None
-    ranges: dict[str, Range] = {}
-    for number, line in enumerate(lines, 1):
+    ranges: dict[str, FrameRange] = {}
+    for number, line in enumerate(read_lines(path, "expected a frame range a line"), 1):
         words = line.split()
         if not words:
             continue

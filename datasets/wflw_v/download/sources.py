@@ -1,4 +1,4 @@
-"""Where WFLW-V is published, and how to name other places that have it."""
+"""The addresses where WFLW-V is published, and a JSON file of other ones."""
 
 import string
 from collections.abc import Mapping
@@ -21,15 +21,16 @@ YOUTUBE = "https://www.youtube.com/watch?v={id}"
 
 @dataclass(frozen=True)
 class ListSource:
-    """A text file and what it must be."""
+    """The address of a text file, and the SHA-256 of its content."""
 
     address: str
+    #: In lower-case hexadecimal digits.
     sha256: str
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Addresses, ids of Google Drive files, or (but for videos) paths of files that were downloaded by hand."""
+    """Web addresses, ids of Google Drive files, or (but for videos) paths of files that were downloaded by hand."""
 
     lists: Mapping[str, ListSource] = field(
         default_factory=lambda: {name: ListSource(_LISTS + name, digest) for name, digest in _SHA256.items()}
@@ -37,14 +38,14 @@ class Sources:
     #: Archives of ``<id>.npy``.
     bboxes: str = "17r2w3abzUsPlsDfqYOsjGGkTp2nvHxds"
     landmarks: str = "1ITmlgXydTogFa5HkE0NvluKAxA4LCloj"
-    #: One archive of boxes, landmarks and videos.
+    #: One archive of bboxes, landmarks and videos.
     archive: str = "1YSJdgIb-vToJIAV04PGh_U7nX6dxVSjt"
-    #: With ``{id}`` in the place of a video's id.
+    #: A web address with ``{id}`` for a video's id.
     video: str = YOUTUBE
 
 
 def read_sources(path: str | Path) -> Sources:
-    """Sources from a JSON file; what it leaves out is where it is published.
+    """The sources in a JSON file; those that it leaves out are the published ones.
 
     ``{"lists": {"easy_video_IDs.txt": {"address": …, "sha256": …}, …}, "bboxes": …, "landmarks": …, "archive": …,
     "video": "https://…/{id}.mp4"}``
@@ -54,17 +55,19 @@ def read_sources(path: str | Path) -> Sources:
     """
     expected = "expected a JSON object with some of lists, bboxes, landmarks, archive and video"
     content = read_json_object(path, expected)
-    places = {key: value for key, value in content.items() if key != "lists"}
-    for key, value in places.items():
+    addresses = {key: value for key, value in content.items() if key != "lists"}
+    for key, value in addresses.items():
         if key not in ("bboxes", "landmarks", "archive", "video") or not isinstance(value, str):
             raise InputError(f"{path}: {key!r} is {value!r}, {expected}, each an address")
-    if not _has_id(places.get("video", YOUTUBE)):
-        raise InputError(f"{path}: 'video' is {places['video']!r}, expected an address with {{id}} in it, and no other")
+    if not _has_id(addresses.get("video", YOUTUBE)):
+        expected = "expected an address with {id} in it, and no other"
+        raise InputError(f"{path}: 'video' is {addresses['video']!r}, {expected}")
     lists = {**Sources().lists, **_read_lists(path, content.get("lists", {}))}
-    return Sources(lists=lists, **places)
+    return Sources(lists=lists, **addresses)
 
 
 def _has_id(address: str) -> bool:
+    """True if ``{id}`` is the only replacement field of an address."""
     try:
         return {name for _, name, _, _ in string.Formatter().parse(address) if name is not None} == {"id"}
     except ValueError:
