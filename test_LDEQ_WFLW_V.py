@@ -214,11 +214,11 @@ def evaluate(
 
 def save_plots(outcome: "VideoRun", dataset: WFLWVDataset, mode: str, note: str | None, every_video: bool) -> None:
     """NME against NMF over videos; error and flicker along the most, middle and least flickering (or every) one."""
-    from utils.visualization import plots
+    from utils.visualization.figures import save
+    from utils.visualization.videos import frame_curves, video_scatter
 
-    plots.save(
-        plots.video_scatter(outcome.rows, f"{dataset.split} videos, {mode}", note), outcome.folder / "nme_nmf.png"
-    )
+    folder = outcome.folder
+    save(video_scatter(outcome.rows, f"{dataset.split} videos, {mode}", note), folder / "nme_nmf.png")
     clips = {clip.id: clip for clip in dataset.clips if clip.id in outcome.rows}
 
     def landmarks(id: str) -> tuple[np.ndarray, np.ndarray]:
@@ -227,11 +227,9 @@ def save_plots(outcome: "VideoRun", dataset: WFLWVDataset, mode: str, note: str 
     steady = sorted(clips, key=lambda id: outcome.rows[id]["NMF"])
     chosen = dict.fromkeys((steady[-1], steady[len(steady) // 2], steady[0]))
     title = f"Error and flicker along the most, middle and least flickering video\n{mode}"
-    plots.save(plots.frame_curves({id: landmarks(id) for id in chosen}, title, note), outcome.folder / "frames.png")
+    save(frame_curves({id: landmarks(id) for id in chosen}, title, note), folder / "frames.png")
     for id in clips if every_video else ():
-        plots.save(
-            plots.frame_curves({id: landmarks(id)}, f"{id}, {mode}", note), outcome.folder / "frames" / f"{id}.png"
-        )
+        save(frame_curves({id: landmarks(id)}, f"{id}, {mode}", note), folder / "frames" / f"{id}.png")
 
 
 def print_tables(console: Console, outcome: "VideoRun", skipped: dict[str, str], split: str, mode: str) -> None:

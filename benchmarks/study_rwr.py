@@ -35,7 +35,7 @@ from ldeq.device import autocast, load_model, resolve_device
 from ldeq.files import read_json_object, remove_temporaries, sha256_of, write_csv, write_json, written_whole
 from ldeq.metrics import video_nme, video_nmf
 from utils.engine.evaluation import track_videos
-from utils.visualization import plots
+from utils.visualization.figures import save
 
 SCRIPT = "study_rwr"
 
@@ -311,8 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         truth = {clip.id: clip.landmarks for clip in clips if clip.id not in failures}
         rows += score_all(split, found, truth, fps)
     write_csv(folder / "study.csv", [row.cells() for row in rows])
-    with written_whole(folder / "study.png") as temporary:
-        plots.save(plot(rows, flags.splits), temporary)
+    save(plot(rows, flags.splits), folder / "study.png")
     out = terminal.console()
     out.print(describe_machine(device))
     for split in flags.splits:
