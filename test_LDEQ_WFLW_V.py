@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     outcome.finish(list(dataset.lengths), flags.WFLW_V_split, flags.rwr, skipped)
     save_plots(outcome, dataset, mode, note, flags.plot)
 
-    print_tables(console, outcome, skipped, flags.WFLW_V_split, mode)
+    print_tables(console, outcome, skipped, flags.WFLW_V_split)
     speed = f"{n_frames} frames in {seconds:.1f} s ({n_frames / seconds:.1f} a second)."
     terminal.print_lines(console, [note, unsound, f"{speed} Results are in {folder}"])
 
@@ -232,7 +232,8 @@ def save_plots(outcome: "VideoRun", dataset: WFLWVDataset, mode: str, note: str 
         save(frame_curves({id: landmarks(id)}, f"{id}, {mode}", note), folder / "frames" / f"{id}.png")
 
 
-def print_tables(console: Console, outcome: "VideoRun", skipped: dict[str, str], split: str, mode: str) -> None:
+def print_tables(console: Console, outcome: "VideoRun", skipped: dict[str, str], split: str) -> None:
+    """The videos that flicker most, those that were skipped, and the means over videos."""
     rows = sorted(outcome.rows.items(), key=lambda item: item[1]["NMF"], reverse=True)
     if len(rows) > LISTED:
         title = f"The {LISTED} of {len(rows)} videos that flicker most (all are in results.csv)"
@@ -240,11 +241,10 @@ def print_tables(console: Console, outcome: "VideoRun", skipped: dict[str, str],
         title = "Videos"
     listed = [(id, f"{row['NME']:.3f}", f"{row['NMF']:.3f}", row["n_frames"]) for id, row in rows[:LISTED]]
     console.print(terminal.table(title, ["video", "NME %", "NMF", "frames"], listed))
-    if skipped:
-        console.print(terminal.table("Skipped", ["video", "why"], list(skipped.items()), n_words=2))
-    mean = [split, mode, f"{outcome.mean('NME'):.3f}", f"{outcome.mean('NMF'):.3f}", len(rows), len(skipped)]
-    columns = ["split", "mode", "NME %", "NMF", "videos", "skipped"]
-    console.print(terminal.table("WFLW-V, mean over videos", columns, [mean], n_words=2))
+    terminal.print_lines(console, [f"skipped  {id}: {reason}" for id, reason in skipped.items()])
+    mean = [split, f"{outcome.mean('NME'):.3f}", f"{outcome.mean('NMF'):.3f}", len(rows), len(skipped)]
+    columns = ["split", "NME %", "NMF", "videos", "skipped"]
+    console.print(terminal.table("WFLW-V, mean over videos", columns, [mean]))
 
 
 if __name__ == "__main__":

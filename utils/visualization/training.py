@@ -22,7 +22,7 @@ class _Panel:
     logarithmic: bool = False
 
 
-class _PlainLabels(LogFormatter):  # type: ignore[misc]
+class _PlainLabels(LogFormatter):
     """Labels the ticks that a logarithmic axis has room to label, with 0.6 and not 6e-01."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
@@ -31,9 +31,9 @@ class _PlainLabels(LogFormatter):  # type: ignore[misc]
 
 _PANELS = (
     _Panel("loss", {name: name for name in PARTS}, logarithmic=True),
-    _Panel("NME of the validation, %", {"NME": "validation_NME"}, logarithmic=True),
-    _Panel("FR of the validation, %", {"FR": "validation_FR"}),
-    _Panel("AUC of the validation", {"AUC": "validation_AUC"}),
+    _Panel("validation NME, %", {"NME": "validation_NME"}, logarithmic=True),
+    _Panel("validation FR, %", {"FR": "validation_FR"}),
+    _Panel("validation AUC", {"AUC": "validation_AUC"}),
     _Panel("gradient norm", {"gradient norm": "gradient_norm"}, logarithmic=True),
     _Panel("learning rate", {"learning rate": "lr"}),
     _Panel(
