@@ -365,8 +365,8 @@ def verdict(rows: Sequence[Row]) -> list[str]:
     for name, others in (("filters", filters), ("causal filters", causal)):
         chance = chance_unbeaten(rwr[0], others)
         lines += [
-            f"Of RwR's settings on their front {count(front(rwr), others)} are beaten in both figures by {name}.",
-            f"  In {100 * chance:.1f} % of {N_DRAWS} draws of the videos none of them beats RwR, {rwr[0].setting}.",
+            f"Of RwR's front {count(front(rwr), others)} are beaten in both figures by {name}.",
+            f"  In {100 * chance:.1f} % of {N_DRAWS} draws of the videos none beats RwR's first setting.",
         ]
     lines += [
         f"Of the front of all filters {count(front(filters), both)} are beaten by RwR, filtered or not;",
