@@ -140,12 +140,15 @@ def landmark_map() -> Figure:
 
 
 def _label_direction(number: int, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Where a landmark's number stands, seen from it: a unit vector (2,), down the image being positive."""
+    """The direction from a landmark to where its number stands: a unit vector (2,), down the image being positive."""
     part = next(name for name, numbers in PARTS.items() if number in numbers)
     if part == "nose":
         direction = np.array([1.0, 0.0]) if number < 55 else np.array([0.0, 1.0])
     elif part == "pupils":
         direction = np.array([0.0, 1.0])
+    elif part.endswith("brow"):
+        # The first five are the upper edge.
+        direction = np.array([0.0, -1.0 if number < PARTS[part][5] else 1.0])
     else:
         members = points[list(PARTS[part])]
         centre = (members.min(axis=0) + members.max(axis=0)) / 2
