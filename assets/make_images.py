@@ -2,7 +2,7 @@
 
     python -m assets.make_images
 
-``rwr.gif``: a bundled clip solved frame by frame and, beside it, with recurrence without recurrence.
+``rwr.gif``: a bundled clip solved frame by frame, with recurrence without recurrence (RwR), and with RwR and a filter.
 ``landmarks98.png``: the 98 landmarks with their numbers, on the portrait.
 """
 
@@ -22,6 +22,7 @@ from ldeq.command_line import ArgumentParser, run
 from ldeq.drawing import PREDICTION_COLOUR, draw_caption, draw_landmarks
 from ldeq.files import written_whole
 from ldeq.landmarks98 import CURVES, IBUG68, PARTS
+from ldeq.smoothing import smooth
 from ldeq.video.media import read_image
 from ldeq.video.reading import VideoReader
 from utils import bundled
@@ -30,10 +31,10 @@ from utils.engine.evaluation import track_videos
 REPOSITORY = Path(__file__).resolve().parent.parent
 PORTRAIT = REPOSITORY / "assets" / "portrait" / "astronaut.png"
 
-#: The clip of the GIF, milliseconds a frame, and the side of either half in pixels.
-CLIP, MILLISECONDS, SIDE = "synthetic-hard-0", 50, 340
+#: The clip of the GIF, milliseconds a frame, and the side of each of its three parts in pixels.
+CLIP, MILLISECONDS, SIDE = "portrait-occluded", 50, 224
 #: The side of what is shown over the extent of the true landmarks, and colours of the GIF.
-_VIEW, _COLOURS = 1.35, 48
+_VIEW, _COLOURS = 1.3, 28
 #: Frames over which the view of the face is averaged.
 _STEADY = 9
 
@@ -54,16 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def comparison(id: str) -> list[NDArray[np.uint8]]:
-    """Frames (SIDE, 2 SIDE, 3) RGB of a bundled clip: the face with the bundled network's landmarks, frame by frame on
-    the left and with RwR on the right.
+    """Frames (SIDE, 3 SIDE, 3) RGB of a bundled clip: the face with the bundled network's landmarks, from left to right
+    frame by frame, with RwR, and with RwR and the recommended filter.
 
     The view follows the face by its true landmarks, so that only the predicted ones move in it.
     """
     clip = Clip(bundled.WFLW_V, id)
     model = LDEQ.from_pretrained("synthetic")
-    halves = {
-        title: _landmarks_of(RecurrentLDEQ(model, rwr=rwr), clip)
-        for title, rwr in (("frame by frame", False), ("RwR", True))
+    recurrent = _landmarks_of(RecurrentLDEQ(model), clip)
+    parts = {
+        "frame by frame": _landmarks_of(RecurrentLDEQ(model, rwr=False), clip),
+        "RwR": recurrent,
+        "RwR, smoothed": smooth(recurrent, fps=clip.read_fps()),
     }
     centres = (clip.landmarks.min(axis=1) + clip.landmarks.max(axis=1)) / 2
     extent = _VIEW * float(np.ptp(clip.landmarks, axis=1).max())
@@ -73,12 +76,14 @@ def comparison(id: str) -> list[NDArray[np.uint8]]:
         scale = SIDE / extent
         matrix = np.column_stack([scale * np.eye(2), SIDE / 2 - scale * centres[near].mean(axis=0)])
         view = cv2.warpAffine(frame, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        # In grey, which takes less space and from which the landmarks stand out.
+        grey = cv2.cvtColor(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         shown = []
-        for title, landmarks in halves.items():
-            half = np.asarray(view, dtype=np.uint8).copy()
-            draw_landmarks(half, landmarks[index] @ matrix[:, :2].T + matrix[:, 2], PREDICTION_COLOUR)
-            draw_caption(half, [(title, (255, 255, 255))])
-            shown.append(half)
+        for title, landmarks in parts.items():
+            part = np.asarray(grey, dtype=np.uint8).copy()
+            draw_landmarks(part, landmarks[index] @ matrix[:, :2].T + matrix[:, 2], PREDICTION_COLOUR)
+            draw_caption(part, [(title, (255, 255, 255))])
+            shown.append(part)
         images.append(np.concatenate(shown, axis=1))
     return images
 
