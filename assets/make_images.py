@@ -125,12 +125,13 @@ def landmark_map() -> Figure:
                 line = points[[*range(first, last + 1), *([first] * closed)]]
                 axes.plot(line[:, 0], line[:, 1], color=colour, linewidth=1)
         for number in numbers:
+            dx, dy = 11 * _label_direction(number, points)
             face = colour if number in IBUG68 else "white"
             axes.plot(*points[number], "o", markersize=5, color=colour, markerfacecolor=face)
             axes.annotate(
                 str(number),
                 points[number],
-                xytext=11 * _label_direction(number, points) * (1, -1),
+                xytext=(dx, -dy),
                 textcoords="offset points",
                 ha="center",
                 va="center",
