@@ -16,10 +16,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def plot(finished: predict.Finished) -> None:
     """Writes ``plot.png``: jitter and mean uncertainty of each face over time."""
-    from utils.visualization import plots
+    from utils.visualization.faces import face_curves_plot
+    from utils.visualization.figures import save
 
-    figure = plots.face_curves_plot(finished.modes, finished.title, finished.note)
-    plots.save(figure, finished.folder / "plot.png")
+    figure = face_curves_plot(finished.modes, finished.title, finished.note)
+    save(figure, finished.folder / "plot.png")
 
 
 if __name__ == "__main__":

@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from ldeq.model.summary import print_summary
     from ldeq.solvers.tally import SolverTally
     from utils.cli.tables import wflw_table
-    from utils.visualization import plots
+    from utils.visualization.figures import save
+    from utils.visualization.images import cumulative_error_plot
 
     device = resolve_device(flags.device)
     model, weights = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for split in earlier_splits(folder):
         gallery_path(folder, split).unlink(missing_ok=True)
     write_results(folder, model, weights, datasets, predictions, nmes, figures, flags, tally)
-    plots.save(plots.cumulative_error_plot(nmes, note), folder / "cumulative_error.png")
+    save(cumulative_error_plot(nmes, note), folder / "cumulative_error.png")
     for split in datasets:
         save_gallery(folder, datasets[split], predictions[split], nmes[split], note)
 
@@ -185,18 +186,20 @@ def write_results(
 def save_gallery(
     folder: Path, dataset: WFLWDataset, predictions: "Predictions", nmes: np.ndarray, note: str | None
 ) -> None:
-    from utils.visualization import plots
+    from utils.visualization.figures import save
+    from utils.visualization.images import gallery
 
     worst = [int(index) for index in np.argsort(nmes)[::-1][:GALLERY_SIZE]]
-    figure = plots.gallery(
+    figure = gallery(
         [dataset[index][0] for index in worst],
         predictions.predicted[worst],
         predictions.truth[worst],
-        [f"{dataset.name(index)}: NME {100 * nmes[index]:.2f} %" for index in worst],
-        f"{dataset.split}: the {len(worst)} faces with the largest error",
+        [dataset.name(index) for index in worst],
+        nmes[worst],
+        f"{dataset.split}: the largest errors, {len(worst)} of {len(nmes)} images",
         note,
     )
-    plots.save(figure, gallery_path(folder, dataset.split))
+    save(figure, gallery_path(folder, dataset.split))
 
 
 def earlier_splits(folder: Path) -> list[str]:

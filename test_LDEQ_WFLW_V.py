@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     outcome.finish(list(dataset.lengths), flags.WFLW_V_split, flags.rwr, skipped)
     save_plots(outcome, dataset, mode, note, flags.plot)
 
-    print_tables(console, outcome, skipped, flags.WFLW_V_split, mode)
+    print_tables(console, outcome, skipped, flags.WFLW_V_split)
     speed = f"{n_frames} frames in {seconds:.1f} s ({n_frames / seconds:.1f} a second)."
     terminal.print_lines(console, [note, unsound, f"{speed} Results are in {folder}"])
 
@@ -214,11 +214,11 @@ def evaluate(
 
 def save_plots(outcome: "VideoRun", dataset: WFLWVDataset, mode: str, note: str | None, every_video: bool) -> None:
     """NME against NMF over videos; error and flicker along the most, middle and least flickering (or every) one."""
-    from utils.visualization import plots
+    from utils.visualization.figures import save
+    from utils.visualization.videos import frame_curves, video_scatter
 
-    plots.save(
-        plots.video_scatter(outcome.rows, f"{dataset.split} videos, {mode}", note), outcome.folder / "nme_nmf.png"
-    )
+    folder = outcome.folder
+    save(video_scatter(outcome.rows, f"{dataset.split} videos, {mode}", note), folder / "nme_nmf.png")
     clips = {clip.id: clip for clip in dataset.clips if clip.id in outcome.rows}
 
     def landmarks(id: str) -> tuple[np.ndarray, np.ndarray]:
@@ -227,14 +227,13 @@ def save_plots(outcome: "VideoRun", dataset: WFLWVDataset, mode: str, note: str 
     steady = sorted(clips, key=lambda id: outcome.rows[id]["NMF"])
     chosen = dict.fromkeys((steady[-1], steady[len(steady) // 2], steady[0]))
     title = f"Error and flicker along the most, middle and least flickering video\n{mode}"
-    plots.save(plots.frame_curves({id: landmarks(id) for id in chosen}, title, note), outcome.folder / "frames.png")
+    save(frame_curves({id: landmarks(id) for id in chosen}, title, note), folder / "frames.png")
     for id in clips if every_video else ():
-        plots.save(
-            plots.frame_curves({id: landmarks(id)}, f"{id}, {mode}", note), outcome.folder / "frames" / f"{id}.png"
-        )
+        save(frame_curves({id: landmarks(id)}, f"{id}, {mode}", note), folder / "frames" / f"{id}.png")
 
 
-def print_tables(console: Console, outcome: "VideoRun", skipped: dict[str, str], split: str, mode: str) -> None:
+def print_tables(console: Console, outcome: "VideoRun", skipped: dict[str, str], split: str) -> None:
+    """The videos that flicker most, those that were skipped, and the means over videos."""
     rows = sorted(outcome.rows.items(), key=lambda item: item[1]["NMF"], reverse=True)
     if len(rows) > LISTED:
         title = f"The {LISTED} of {len(rows)} videos that flicker most (all are in results.csv)"
@@ -242,11 +241,10 @@ def print_tables(console: Console, outcome: "VideoRun", skipped: dict[str, str],
         title = "Videos"
     listed = [(id, f"{row['NME']:.3f}", f"{row['NMF']:.3f}", row["n_frames"]) for id, row in rows[:LISTED]]
     console.print(terminal.table(title, ["video", "NME %", "NMF", "frames"], listed))
-    if skipped:
-        console.print(terminal.table("Skipped", ["video", "why"], list(skipped.items()), n_words=2))
-    mean = [split, mode, f"{outcome.mean('NME'):.3f}", f"{outcome.mean('NMF'):.3f}", len(rows), len(skipped)]
-    columns = ["split", "mode", "NME %", "NMF", "videos", "skipped"]
-    console.print(terminal.table("WFLW-V, mean over videos", columns, [mean], n_words=2))
+    terminal.print_lines(console, [f"skipped  {id}: {reason}" for id, reason in skipped.items()])
+    mean = [split, f"{outcome.mean('NME'):.3f}", f"{outcome.mean('NMF'):.3f}", len(rows), len(skipped)]
+    columns = ["split", "NME %", "NMF", "videos", "skipped"]
+    console.print(terminal.table("WFLW-V, mean over videos", columns, [mean]))
 
 
 if __name__ == "__main__":

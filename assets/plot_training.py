@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ldeq.command_line import ArgumentParser, run
-from utils.visualization import plots
+from utils.visualization.figures import save
 
 LOGS = Path(__file__).parent / "weights" / "training"
 #: Faces a step of each stage, in their order; names end in the side of the crops in pixels.
@@ -43,11 +43,14 @@ def draw() -> Figure:
         named.add(side)
         x, y = [(start + seen) / 1000 for seen, _ in points], [nme for _, nme in points]
         axes.plot(x, y, "o-", markersize=4, color=f"C{(64, 128, 256).index(side)}", label=label)
-        axes.annotate(stage[0], (x[-1], y[-1]), textcoords="offset points", xytext=(0, 7), ha="center", fontsize=8)
+        axes.annotate(
+            stage[0], (x[-1], y[-1]), textcoords="offset points", xytext=(0, -7), ha="center", va="top", fontsize=8
+        )
         ends[stage] = start + points[-1][0]
         last = stage
     axes.set(xlabel="synthetic faces seen, thousands", ylabel="NME of held-out crops, %", yscale="log")
-    axes.set_yticks([5, 6, 8, 10, 15, 20], labels=["5", "6", "8", "10", "15", "20"])
+    axes.set_yticks([4, 5, 6, 8, 10, 15, 20], labels=["4", "5", "6", "8", "10", "15", "20"])
+    axes.set_ylim(bottom=3.8)  # room for the last stage's name
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend()
@@ -56,7 +59,7 @@ def draw() -> Figure:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     ArgumentParser(__doc__.splitlines()[0]).parse(arguments)
-    plots.save(draw(), LOGS / "curves.png")
+    save(draw(), LOGS / "curves.png")
 
 
 if __name__ == "__main__":

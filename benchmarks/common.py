@@ -1,8 +1,10 @@
 """What the benchmarks share."""
 
 import os
+import platform
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -28,6 +30,14 @@ def synchronise(device: torch.device) -> None:
     """Waits until an accelerator has done what was asked of it."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
+
+
+def processor_name() -> str:
+    """The processor's name as the system has it; its architecture where the system does not say."""
+    cpuinfo = Path("/proc/cpuinfo")  # Linux
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def describe_machine(device: torch.device) -> str:

@@ -20,14 +20,14 @@ Filter = Callable[[Array, float], Array]
 class Family:
     """Filters of one kind."""
 
-    #: Whether a frame's landmarks wait for later frames.
-    looks_ahead: bool
+    #: Whether a frame's landmarks depend on no later frame.
+    is_causal: bool
     #: By their parameters, from hardly any smoothing to far too much.
     settings: Mapping[str, Filter]
 
 
 def filter_families() -> Mapping[str, Family]:
-    """What RwR is compared with, by name."""
+    """The filters that RwR is compared with, by the name of their family."""
 
     def in_frames(smooth: Callable[[Array], Array]) -> Filter:
         return lambda points, fps: smooth(points)
@@ -36,7 +36,7 @@ def filter_families() -> Mapping[str, Family]:
         f"alpha {alpha:.2f}": in_frames(partial(exponential_average, alpha=alpha))
         for alpha in (0.99, 0.97, *np.linspace(0.95, 0.2, 16))
     }
-    # At 25 frames a second 64 Hz at rest is a share of 0.94.
+    # At 25 frames a second 64 Hz at rest is an alpha of 0.94.
     cutoffs = (0.3, 0.6, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
     betas, derivative_cutoffs = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0), (1.0, 5.0)
     euros = {
@@ -52,13 +52,13 @@ def filter_families() -> Mapping[str, Family]:
     }
     medians = {f"window {window}": in_frames(partial(median, window=window)) for window in (3, 5, 7, 9, 11)}
     kalmans = {
-        f"process noise {ratio:g}": in_frames(partial(kalman, process_noise_ratio=ratio))
+        f"process-noise ratio {ratio:g}": in_frames(partial(kalman, process_noise_ratio=ratio))
         for ratio in (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 100.0)
     }
     return {
-        "exponential average": Family(False, averages),
-        "One Euro": Family(False, euros),
-        "Kalman": Family(False, kalmans),
-        "Savitzky–Golay": Family(True, polynomials),
-        "median": Family(True, medians),
+        "exponential average": Family(True, averages),
+        "One Euro": Family(True, euros),
+        "Kalman": Family(True, kalmans),
+        "Savitzky–Golay": Family(False, polynomials),
+        "median": Family(False, medians),
     }

@@ -43,10 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ratios = (f"{reference[0] / stem:.2f}", f"{reference[1] / cell:.2f}")
             figures = [f"{1e3 * stem / batch_size:.1f}", ratios[0], f"{1e3 * cell / batch_size:.1f}", ratios[1]]
             rows.append([batch_size, precision, layout, *figures])
-    columns = ["batch", "precision", "layout", "stem ms/image", "speed-up", "cell ms/image", "speed-up"]
+    columns = ["batch", "precision", "layout", "stem", "speed-up", "cell", "speed-up"]
     out = console()
     out.print(describe_machine(device))
-    out.print(table("One evaluation, medians", columns, rows, n_words=3))
+    out.print(table("One evaluation, medians, milliseconds an image", columns, rows, n_words=3))
 
 
 def _model(layout: str, device: torch.device) -> LDEQ:

@@ -31,6 +31,9 @@ from ldeq.video.reading import VideoReader
 from utils import bundled
 from utils.engine.evaluation import track_videos
 
+#: Rows of the table.
+PARTS = ("decoding", "cropping", "network", "the rest", "whole evaluation", "frames a second")
+
 
 @dataclass(frozen=True, eq=False)
 class Copy:
@@ -68,12 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     out = console()
     out.print(describe_machine(device))
-    rows = []
     for precision in flags.precisions:
         model = prepare(deepcopy(network), device, precision)  # each has its own memory format
         note = slow_precision_note(device, precision)
         if note:
             out.print(note)
+        measured: dict[str, list[str]] = {}
         for rwr in (True, False):
             with autocast(device, precision):
                 _warm_up(model, flags.batch_size, device)
@@ -82,10 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             n_frames = sum(copy.n_frames for copy in copies)
             milliseconds = [1e3 * seconds / n_frames for seconds in (*parts, whole)]
             mode = "RwR, 1 iteration" if rwr else f"frame by frame, {flags.max_iters} iterations"
-            rows.append([precision, mode, *(f"{value:.2f}" for value in milliseconds), f"{n_frames / whole:.2f}"])
-    columns = ["precision", "mode", "decoding", "cropping", "network", "the rest", "whole evaluation", "frames/s"]
-    title = f"{flags.solver}, {flags.batch_size} videos at a time, {flags.frames} frames each: milliseconds a frame"
-    out.print(table(title, columns, rows, n_words=2))
+            measured[mode] = [f"{value:.2f}" for value in (*milliseconds, n_frames / whole)]
+        title = f"{precision}, {flags.solver}, {flags.batch_size} videos of {flags.frames} frames: milliseconds a frame"
+        rows = list(zip(PARTS, *measured.values(), strict=True))
+        out.print(table(title, ["", *measured], rows))
 
 
 def _warm_up(model: LDEQ, batch_size: int, device: torch.device) -> None:

@@ -7,9 +7,9 @@ command goes on where it was interrupted. Filters then run over the frame-by-fra
 parameters, on the very videos that they are scored on: their front is one that tuning on other videos could not better.
 They also run over RwR's landmarks, where what the two are worth together shows.
 
-RwR does not look ahead. Some filters do, and give a frame's landmarks some frames late. So the verdict says how RwR
-fares against all filters, against those that do not look ahead either, and filtered as they are; and, since means over
-some tens of videos hang on a few of them, in what share of draws of the videos with replacement (a bootstrap).
+RwR is causal. Some filters are not, and give a frame's landmarks some frames late. So the verdict says how RwR fares
+against all filters, against the causal ones, and with filters over its own landmarks; and, since means over some tens
+of videos hang on a few of them, in what fraction of draws of the videos with replacement (a bootstrap).
 """
 
 import copy
@@ -35,7 +35,7 @@ from ldeq.device import autocast, load_model, resolve_device
 from ldeq.files import read_json_object, remove_temporaries, sha256_of, write_csv, write_json, written_whole
 from ldeq.metrics import video_nme, video_nmf
 from utils.engine.evaluation import track_videos
-from utils.visualization import plots
+from utils.visualization.figures import add_legend, save
 
 SCRIPT = "study_rwr"
 
@@ -222,7 +222,7 @@ def front(rows: Sequence[Row]) -> list[Row]:
 
 
 def chance_unbeaten(row: Row, others: Sequence[Row], seed: int = 0) -> float:
-    """Share of draws of the videos, with replacement, in which none of the others beats a row in both figures.
+    """The fraction of draws of the videos, with replacement, in which none of the others beats a row in both figures.
 
     The others stand for one that is tuned anew on each draw.
     """
@@ -243,12 +243,12 @@ def _points(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
 
 def plot(rows: Sequence[Row], splits: Sequence[str]) -> Figure:
     """Error against flicker, a panel a split."""
-    figure = Figure(figsize=(6.5 * len(splits), 5.5), layout="constrained")
+    figure = Figure(figsize=(5.5 * len(splits) + 2.5, 5.5), layout="constrained")
     for axes, split in zip(np.atleast_1d(figure.subplots(1, len(splits))), splits, strict=True):
         here = [row for row in rows if row.split == split]
         for index, (name, family) in enumerate(filter_families().items()):
-            label = f"{name}, tuned" + " (looks ahead)" * family.looks_ahead
-            look = {"color": f"C{index + 1}", "marker": "D" if family.looks_ahead else ".", "markersize": 5}
+            label = f"{name}, tuned" + " (non-causal)" * (not family.is_causal)
+            look = {"color": f"C{index + 1}", "marker": "." if family.is_causal else "D", "markersize": 5}
             members = [row for row in here if row.method == name]
             axes.plot(*_points(front(members)), "-", label=label, **look)
             members = [row for row in here if row.method == AFTER_RWR + name]
@@ -259,7 +259,7 @@ def plot(rows: Sequence[Row], splits: Sequence[str]) -> Figure:
             axes.plot(*_points(members), style, color="C0", label=f"RwR, {word} the last step")
             for row in members:
                 n_iters = row.setting.split()[0]
-                axes.annotate(n_iters, (row.NMF, row.NME), textcoords="offset points", xytext=(5, 4), fontsize=8)
+                axes.annotate(n_iters, (row.NMF, row.NME), textcoords="offset points", xytext=(5, -11), fontsize=8)
         base, *early = (row for row in here if row.method == FRAME_BY_FRAME)
         axes.plot(*_points([base]), "*", color="k", markersize=14, label="frame by frame, full solve")
         axes.plot(*_points(early), "x", color="k", label="frame by frame, stopped early")
@@ -272,7 +272,7 @@ def plot(rows: Sequence[Row], splits: Sequence[str]) -> Figure:
         axes.set_xlim(min(flickers) - margin, max(flickers) + margin)
         axes.set(xlabel="NMF", ylabel="NME, %", title=f"{split} videos")
         axes.grid(alpha=0.3)
-    figure.axes[0].legend(fontsize=8)
+    add_legend(figure, figure.axes[0])
     return figure
 
 
@@ -311,8 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         truth = {clip.id: clip.landmarks for clip in clips if clip.id not in failures}
         rows += score_all(split, found, truth, fps)
     write_csv(folder / "study.csv", [row.cells() for row in rows])
-    with written_whole(folder / "study.png") as temporary:
-        plots.save(plot(rows, flags.splits), temporary)
+    save(plot(rows, flags.splits), folder / "study.png")
     out = terminal.console()
     out.print(describe_machine(device))
     for split in flags.splits:
@@ -336,22 +335,26 @@ def print_split(split: str, rows: Sequence[Row]) -> None:
 
     def cells(row: Row) -> list[str]:
         change, change_nmf = 100 * (row.NME / base.NME - 1), 100 * (row.NMF / base.NMF - 1)
-        name = f"{row.method}, {row.setting}" if row.setting else row.method
-        return [name, f"{row.NME:.3f}", f"{change:+.1f} %", f"{row.NMF:.3f}", f"{change_nmf:+.1f} %"]
+        # All filters over RwR's landmarks are over those of its first setting.
+        setting = row.setting.rpartition("; ")[2] if row.method.startswith(AFTER_RWR) else row.setting
+        name = f"{row.method}, {setting}" if setting else row.method
+        return [name, f"{row.NME:.3f}", f"{change:+.1f} %", f"{row.NMF:.1f}", f"{change_nmf:+.1f} %"]
 
     out = terminal.console()
-    out.print(terminal.table(f"{split} videos", ["method", "NME %", "", "NMF", ""], [cells(row) for row in shown]))
+    out.print(
+        terminal.table(f"{split} videos", ["method", "NME %", "change", "NMF", "change"], [cells(row) for row in shown])
+    )
     terminal.print_lines(out, verdict(rows))
 
 
 def verdict(rows: Sequence[Row]) -> list[str]:
-    """Sentences on whether filters beat RwR in both figures: all of them, those that do not look ahead either, and all
-    of them where RwR's landmarks are filtered as well.
+    """Sentences on whether filters beat RwR in both figures: all of them, the causal ones, and all of them where RwR's
+    landmarks are filtered as well.
     """
     families = filter_families()
     rwr = [row for row in rows if row.method == "RwR"]
     filters = [row for row in rows if row.method in families]
-    causal = [row for row in filters if not families[row.method].looks_ahead]
+    causal = [row for row in filters if families[row.method].is_causal]
     filtered = [row for row in rows if row.method.startswith(AFTER_RWR)]
 
     def count(kept: Sequence[Row], others: Sequence[Row]) -> str:
@@ -359,11 +362,11 @@ def verdict(rows: Sequence[Row]) -> list[str]:
 
     both = [*rwr, *filtered]
     lines = []
-    for name, others in (("filters", filters), ("filters that do not look ahead", causal)):
+    for name, others in (("filters", filters), ("causal filters", causal)):
         chance = chance_unbeaten(rwr[0], others)
         lines += [
-            f"Of RwR's settings on their front {count(front(rwr), others)} are beaten in both figures by {name}.",
-            f"  In {100 * chance:.1f} % of {N_DRAWS} draws of the videos none of them beats RwR, {rwr[0].setting}.",
+            f"Of RwR's front {count(front(rwr), others)} are beaten in both figures by {name}.",
+            f"  In {100 * chance:.1f} % of {N_DRAWS} draws of the videos none beats RwR's first setting.",
         ]
     lines += [
         f"Of the front of all filters {count(front(filters), both)} are beaten by RwR, filtered or not;",

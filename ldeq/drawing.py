@@ -30,8 +30,10 @@ def draw_landmarks(frame: NDArray[np.uint8], landmarks: NDArray[np.floating], co
 
 
 def draw_caption(frame: NDArray[np.uint8], words: list[tuple[str, tuple[int, int, int]]]) -> None:
-    """Writes words, each in its colour, on a dark strip along the upper edge, in place."""
+    """Writes words, each in its colour, on a dark strip along the upper edge, in place; smaller in a narrow frame."""
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, max(frame.shape[0] / 800, 0.4)
+    needed = sum(cv2.getTextSize(word, font, 1.0, 1)[0][0] + 16 for word, _ in words) + 16
+    scale = min(scale, frame.shape[1] / needed)
     gap, height = round(16 * scale), round(44 * scale)
     frame[:height] = frame[:height] // 4
     x = gap

@@ -602,7 +602,7 @@ def print_faces(console: "Console", modes: Mapping[str, Mapping[str, Mapping[str
         for id in sorted(listed, key=int):
             face = faces[id]
             jitter = "" if face["jitter"] is None else f"{face['jitter']:.2f}"
-            seen = f"{face['first']:.2f} – {face['last']:.2f}"
+            seen = f"{face['first']:.1f} – {face['last']:.1f}"
             rows.append([id, mode, seen, face["n_frames"], f"{100 * face['uncertainty']:.2f}", jitter])
     if rows:
         n_faces = len(next(iter(modes.values())))

@@ -11,14 +11,14 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Table
 from rich.text import Text
 
-#: Columns of a table that goes to a file; narrower ones are not folded.
-FILE_WIDTH = 140
+#: Columns of a table that goes to a file: those of a usual terminal.
+FILE_WIDTH = 80
 #: Seconds between a progress bar's lines where stderr is no terminal.
 SECONDS_A_LINE = 30.0
 
 
 def console() -> Console:
-    """stdout, wide enough not to fold a table that goes to a file. Paths and ids are printed as they are."""
+    """stdout. Paths and ids are printed as they are, without rich's markup, colours of numbers and emoji."""
     return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
 
 
@@ -29,10 +29,13 @@ def print_lines(out: Console, lines: Iterable[str | None]) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], n_words: int = 1) -> Table:
-    """A table whose first ``n_words`` columns are words and the rest figures."""
+    """A table whose first ``n_words`` columns are words, which are folded where there is no room, and the rest
+    figures, which are not.
+    """
     made = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        made.add_column(column, justify="left" if index < n_words else "right", overflow="fold")
+        is_figure = index >= n_words
+        made.add_column(column, justify="right" if is_figure else "left", overflow="fold", no_wrap=is_figure)
     for row in rows:
         made.add_row(*[Text(str(cell)) for cell in row])
     return made

@@ -35,7 +35,7 @@ from utils.engine.distribution import World, collective_backend
 from utils.engine.losses import PARTS, LossConfig, face_weights, heatmap_divergence, training_loss
 from utils.engine.training import Trainer, TrainingConfig
 from utils.runs.training import COLUMNS
-from utils.visualization import plots
+from utils.visualization.training import training_curves
 
 ROOT = Path(__file__).parent.parent
 
@@ -403,7 +403,7 @@ def test_a_step_that_is_skipped_leaves_nothing():
 
 def test_every_part_of_the_loss_is_drawn():
     columns = {name: ([1, 2], [0.5, 0.25]) for name in COLUMNS}
-    labels = {line.get_label() for axes in plots.training_curves(columns).axes for line in axes.get_lines()}
+    labels = {line.get_label() for axes in training_curves(columns).axes for line in axes.get_lines()}
     assert set(PARTS) <= labels
 
 

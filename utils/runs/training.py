@@ -20,7 +20,8 @@ from ldeq import LDEQ, InputError, save_checkpoint
 from ldeq.errors import reason_of
 from ldeq.files import cannot_be_written, read_json_object, write_json, written_whole
 from utils.engine.losses import PARTS
-from utils.visualization import plots
+from utils.visualization.figures import save
+from utils.visualization.training import training_curves
 
 _EXPECTED = "expected the folder of a training run to --resume (--output_dir) with its settings"
 COLUMNS = (
@@ -150,7 +151,7 @@ class TrainingRun:
                     steps.append(int(row["step"]))
                     values.append(float(row[name]))
         if columns:
-            plots.save(plots.training_curves(columns), self.folder / "curves.png")
+            save(training_curves(columns), self.folder / "curves.png")
 
     def __enter__(self) -> "TrainingRun":
         return self
