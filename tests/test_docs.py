@@ -220,22 +220,23 @@ def test_the_two_commands():
 
 
 def check_shapes(block: Block, namespace: dict[str, object]) -> None:
-    """Shapes that comments say: ``value  # (10, 98, 2)``, a letter standing for any number."""
+    """Shapes that comments say: ``value  # (10, 98, 2)``, a letter standing for any number; of several values one each,
+    or the same of all.
+    """
     for line in block.text.splitlines():
-        said = re.match(r"\s*(.+?)\s+# \(([\w, ]+)\)", line)
-        if said is None:
+        code, _, comment = line.strip().partition("  # ")
+        said = re.findall(r"\(([\w, ]+)\)", comment) if comment.strip().startswith("(") else []
+        if not said:
             continue
-        statement = ast.parse(said[1]).body[0]
+        statement = ast.parse(code.strip()).body[0]
         value = statement.targets[0] if isinstance(statement, ast.Assign) else statement.value
-        if isinstance(statement, ast.Assign) and not isinstance(value, ast.Name):
-            continue
-        found = eval(compile(ast.Expression(value), "<comment>", "eval"), namespace)
-        shape = tuple(getattr(found, "shape", found))
-        sizes = [word.strip() for word in said[2].split(",") if word.strip()]
-        for one in shape if shape and hasattr(shape[0], "shape") else [shape]:
-            one = tuple(getattr(one, "shape", one))
-            assert len(one) == len(sizes), line
-            assert all(not size.isdigit() or int(size) == n for size, n in zip(sizes, one, strict=True)), line
+        found = eval(ast.unparse(value), namespace)
+        several = found if isinstance(value, ast.Tuple) else [found]
+        for one, words in zip(several, said * len(several) if len(said) == 1 else said, strict=False):
+            shape = tuple(getattr(one, "shape", one))
+            sizes = [word.strip() for word in words.split(",") if word.strip()]
+            assert len(shape) == len(sizes), line
+            assert all(not size.isdigit() or int(size) == n for size, n in zip(sizes, shape, strict=True)), line
 
 
 @pytest.mark.slow
