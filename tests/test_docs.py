@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,40 +84,32 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def make_programs(folder: Path, script_of) -> str:
-    """A PATH on which the documents' programs are, and no others."""
-    folder.mkdir()
-    for program in PROGRAMS:
-        (folder / program).write_text(f"#!/bin/sh\n{script_of(program)}\n")
-        (folder / program).chmod(0o755)
-    return str(folder)
-
-
-def shell(text: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    bash = shutil.which("bash")
-    assert bash is not None
-    return subprocess.run(
-        [bash, "-e", "-o", "pipefail", "-c", text], capture_output=True, text=True, env={**os.environ, **environment}
-    )
-
-
 # -- commands ---------------------------------------------------------------------------------------------------------
 
 
 def commands_of(text: str, folder: Path) -> list[list[str]]:
-    """The words of each command that a shell would run in the current folder; none of them is run.
+    """The words of each command that a shell would run in the current folder, in order; none of them is run.
 
     A shell reads the text, so that loops, variables and patterns are what they are.
+
+    Args:
+        folder: an empty one, for programs that do nothing but write down their words.
     """
-    calls = folder / "calls"
-    calls.mkdir()
-    path = make_programs(folder / "programs", lambda name: f'printf \'%s\\0\' {name} "$@" > "{calls}/$$"')
+    bash, calls = shutil.which("bash"), folder / "calls"
+    assert bash is not None
+    calls.touch()
+    for name in PROGRAMS:
+        words = f"printf '%s\\0' {name} \"$@\"; printf '\\0'"
+        (folder / name).write_text(f"#!/bin/sh\n{{ {words}; }} >> '{calls}'\n")
+        (folder / name).chmod(0o755)
     environment = Path(".venv/bin")  # what `python3 -m venv .venv` would have made
     environment.mkdir(parents=True, exist_ok=True)
     (environment / "activate").touch()
-    done = shell(text, PATH=path)
+    done = subprocess.run(
+        [bash, "-e", "-c", text], capture_output=True, text=True, env={**os.environ, "PATH": str(folder)}
+    )
     assert done.returncode == 0, f"{text}\n{done.stderr}"
-    return [call.read_text().split("\0")[:-1] for call in calls.iterdir()]
+    return [call.split("\0") for call in calls.read_text().split("\0\0")[:-1]]
 
 
 def module_of(words: list[str]) -> tuple[str, list[str]] | None:
@@ -247,8 +238,6 @@ def check_shapes(block: Block, namespace: dict[str, object]) -> None:
 )
 def test_snippets_and_commands_run(page, clone, tmp_path_factory):
     """From top to bottom: the snippets in one namespace, the commands in the folder that it works in."""
-    ours = {"ldeq-video": f'exec {sys.executable} -m ldeq.predict "$@"', "python": f'exec {sys.executable} "$@"'}
-    path = make_programs(tmp_path_factory.mktemp("bin") / "programs", lambda name: ours.get(name, "exit 127"))
     namespace: dict[str, object] = {"__name__": "snippets"}
     for block in blocks_of(page):
         if block.language == "python":
@@ -256,8 +245,9 @@ def test_snippets_and_commands_run(page, clone, tmp_path_factory):
             exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), namespace)
             check_shapes(block, namespace)
         elif block.runs:
-            done = shell(block.text, PATH=path)
-            assert done.returncode == 0, f"{name_of(page)}, line {block.line}\n{done.stdout}{done.stderr}"
+            for words in commands_of(block.text, tmp_path_factory.mktemp("shell")):
+                name, arguments = module_of(words)
+                importlib.import_module(name).main(arguments)
 
 
 @pytest.mark.slow
