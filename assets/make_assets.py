@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from datasets.synthetic import FacePicture, SyntheticFaces, SyntheticVideo
 from datasets.synthetic.writing import write_jpeg
-from datasets.training.faces import HELD_OUT
 from datasets.wflw.precropped import ATTRIBUTES, write_list
 from datasets.wflw_v.clips import write_clip, write_ids
 from ldeq.command_line import ArgumentParser, at_least, run
 from ldeq.landmarks98 import CROP_SIZE
 from utils import bundled
+from utils.engine.settings import HELD_OUT
 
 Image = NDArray[np.uint8]
 Points = NDArray[np.float64]
