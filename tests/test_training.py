@@ -587,7 +587,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(faces, tmp_path, run_sc
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(faces, tmp_path):
-    options = ["--steps", 5, "--validate_every", 5, "--head_scale", 0.01, "--clip_norm", 0]
+    options = ["--steps", 5, "--validate_every", 5, "--head_scale", 0.01, "--clip_norm", 0, "--accumulate", 2]
     options += [
         "--clip_length",
         3,

@@ -1,14 +1,15 @@
 """Processes that train one network, as ``torchrun`` starts them; one process alone needs nothing of it."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ldeq import InputError
 from ldeq.device import resolve_device
@@ -42,16 +43,12 @@ class World:
             values /= self.size
         return values
 
-    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Each process's gradients become the mean over processes."""
-        if self.size == 1:
-            return
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        mean = self.mean(torch.cat([gradient.flatten() for gradient in gradients]))
-        for gradient, part in zip(
-            gradients, torch.split(mean, [gradient.numel() for gradient in gradients]), strict=True
-        ):
-            gradient.copy_(part.view_as(gradient))
+    def replica(self, model: nn.Module) -> nn.Module:
+        """A module with ``model``'s weights whose backward passes leave means over processes as gradients.
+
+        The weights become the main process's. A process that is alone has ``model`` itself.
+        """
+        return model if self.size == 1 else DistributedDataParallel(model, gradient_as_bucket_view=True)
 
     def gather(self, value: Any) -> list[Any]:
         """The value of each process (anything that can be pickled), by rank, on all of them."""
@@ -160,6 +157,13 @@ def init_distributed(device_name: str) -> Iterator[World]:
         yield World(dist.get_rank(), dist.get_world_size(), device)
     finally:
         dist.destroy_process_group()
+
+
+def without_exchange(replica: nn.Module) -> AbstractContextManager[None]:
+    """Within the block, backward passes through a replica add to its own process's gradients; the next one outside it
+    exchanges the sums.
+    """
+    return replica.no_sync() if isinstance(replica, DistributedDataParallel) else nullcontext()
 
 
 class _SumOverProcesses(torch.autograd.Function):

@@ -17,7 +17,7 @@ from ldeq.device import autocast, prepare
 from ldeq.errors import reason_of
 from ldeq.model.normalisation import normalise
 from utils.engine.averaging import averaged
-from utils.engine.distribution import World, share_batch_norm
+from utils.engine.distribution import World, share_batch_norm, without_exchange
 from utils.engine.losses import training_loss
 from utils.engine.settings import LossConfig, Settings, TrainingConfig
 
@@ -52,6 +52,7 @@ class Trainer:
         self._clip_gradient = self._gradient
         if config.clip_gradient != "same":
             self._clip_gradient = dataclasses.replace(self._gradient, gradient=config.clip_gradient)
+        self._replica = world.replica(model)
         self.average = averaged(model, config.ema_decay)
         self._optimiser = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.lr)
         self._scaler = torch.amp.GradScaler(world.device.type, enabled=config.precision == "fp16")
@@ -84,8 +85,9 @@ class Trainer:
         self._optimiser.zero_grad(set_to_none=True)
         torch.manual_seed(hash((self.config.seed, self.step, self.world.rank)) % 2**63)
         statistics = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        figures = [self._backward(batch, 1 / len(parts)) for batch in parts]
-        self.world.average_gradients(self.model.parameters())
+        with without_exchange(self._replica):
+            figures = [self._backward(batch, 1 / len(parts)) for batch in parts[:-1]]
+        figures.append(self._backward(parts[-1], 1 / len(parts)))
         self._scaler.unscale_(self._optimiser)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm or math.inf)
         finite = bool(torch.isfinite(norm))
@@ -128,7 +130,7 @@ class Trainer:
         losses: list[dict[str, Tensor]] = []
         for frame in range(-n_trained, 0):
             with autocast(device, self.config.precision):
-                output: LDEQOutput = self.model(normalise(frames[:, frame], device), z, config, gradient=gradient)
+                output: LDEQOutput = self._replica(normalise(frames[:, frame], device), z, config, gradient=gradient)
                 losses.append(training_loss(self.model, output, truth[:, frame], self._loss, errors))
             outputs.append(output)
             z, errors = output.z_star, output.keypoints - truth[:, frame]
