@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic import FacePicture, SyntheticFaces, SyntheticVideo
+from datasets.motion import jittered_bbox, smooth_path
+from datasets.synthetic import FaceImage, SyntheticFaces, SyntheticVideo
 from datasets.synthetic.writing import write_jpeg
 from datasets.wflw.precropped import ATTRIBUTES, write_list
 from datasets.wflw_v.clips import write_clip, write_ids
 from ldeq.command_line import ArgumentParser, at_least, run
+from ldeq.face.boxes import tight_bbox
 from ldeq.landmarks98 import CROP_SIZE
 from utils import bundled
 from utils.engine.settings import HELD_OUT
@@ -29,9 +31,9 @@ FRAME_SIZE = (480, 360)
 N_FRAMES = 60
 FPS = 25
 #: Synthetic images of ``test`` and of each subset, synthetic clips of each kind, and their seed.
-N_PICTURES, N_SUBSET, N_CLIPS = 12, 2, 3
+N_IMAGES, N_SUBSET, N_CLIPS = 12, 2, 3
 SEED = HELD_OUT + 5_000_000
-#: How much of WFLW's crops the face takes.
+#: Share of the side of WFLW's crops that the face takes.
 FACE_SHARE = 1 / 1.2
 #: JPEG quality of the images.
 QUALITY = 92
@@ -39,7 +41,7 @@ QUALITY = 92
 
 @dataclass(frozen=True)
 class View:
-    """Where the portrait's face is in an image."""
+    """Place, size and pose of the portrait's face in an image."""
 
     #: Centre of the face in pixels of the image.
     centre: tuple[float, float]
@@ -59,7 +61,7 @@ class Portrait:
         assert bgr is not None, f"{folder} lacks astronaut.png"
         self.image: Image = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]
         self.landmarks: Points = np.load(folder / "astronaut_landmarks98.npy")
-        low, high = self.landmarks.min(axis=0), self.landmarks.max(axis=0)
+        low, high = np.split(tight_bbox(self.landmarks), 2)
         self.centre = (low + high) / 2
         self.size = float((high - low).max())
 
@@ -87,7 +89,7 @@ class Portrait:
         return matrix
 
 
-# -- what makes an image hard -----------------------------------------------------------------------------------------
+# -- degradations and occlusion --------------------------------------------------------------------------------------
 
 
 def dim(image: Image, level: float, rng: np.random.Generator) -> Image:
@@ -102,8 +104,12 @@ def side_light(image: Image, strength: float) -> Image:
     return (image * gains).clip(0, 255).astype(np.uint8)
 
 
-def smear(image: Image, length: float, angle: float) -> Image:
-    """A moving camera's blur: ``length`` pixels in direction ``angle`` (degrees)."""
+def motion_blur(image: Image, length: float, angle: float) -> Image:
+    """Motion blur of a camera: ``length`` pixels in direction ``angle`` (degrees).
+
+    Its kernel changes smoothly with the length, as a clip's does over its frames; that of
+    :func:`datasets.degradations.motion_blur_kernel` changes by steps.
+    """
     side = 2 * int(np.ceil(length / 2)) + 1
     kernel = np.zeros((side, side), dtype=np.float32)
     kernel[side // 2] = np.clip(length / 2 + 0.5 - np.abs(np.arange(side) - side // 2), 0, 1)
@@ -114,21 +120,21 @@ def smear(image: Image, length: float, angle: float) -> Image:
 
 
 def bar(image: Image, start: tuple[float, float], end: tuple[float, float], thickness: float) -> Image:
-    """Something long in front of the face."""
+    """Occlusion by a bar in front of the face."""
     covered = image.copy()
     points = [tuple(round(value) for value in point) for point in (start, end)]
     cv2.line(covered, points[0], points[1], (96, 74, 60), round(thickness), cv2.LINE_AA)
     return covered
 
 
-def redden(image: Image, landmarks: Points) -> Image:
+def make_up(image: Image, landmarks: Points) -> Image:
     """Make-up: lips and lids in another colour."""
     mask = np.zeros(image.shape[:2], dtype=np.float32)
     for first, last in ((76, 87), (60, 67), (68, 75)):
         cv2.fillPoly(mask, [landmarks[first : last + 1].round().astype(np.int32)], 1.0)
     mask = cv2.GaussianBlur(mask, (0, 0), 3)[..., None]  # type: ignore[assignment]
-    painted = image * (1 - 0.5 * mask) + np.array([170, 20, 70]) * 0.5 * mask
-    return painted.clip(0, 255).astype(np.uint8)
+    made_up = image * (1 - 0.5 * mask) + np.array([170, 20, 70]) * 0.5 * mask
+    return made_up.clip(0, 255).astype(np.uint8)
 
 
 # -- WFLW --------------------------------------------------------------------------------------------------------------
@@ -161,12 +167,12 @@ def make_wflw(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
             (upright(roll=-6), lambda image, _: side_light(image, 0.75)),
             (upright(roll=9, zoom=0.9), lambda image, _: dim(image, 0.3, rng)),
         ],
-        "test_makeup": [(upright(roll=3, zoom=0.95), redden)],
+        "test_makeup": [(upright(roll=3, zoom=0.95), make_up)],
         "test_occlusion": [
             (upright(roll=-4), lambda image, _: bar(image, (20, 120), (236, 92), 34)),
             (upright(roll=10, zoom=0.92), lambda image, _: bar(image, (180, 30), (120, 250), 44)),
         ],
-        "test_blur": [(upright(roll=6, zoom=0.95), lambda image, _: smear(image, 15, 30))],
+        "test_blur": [(upright(roll=6, zoom=0.95), lambda image, _: motion_blur(image, 15, 30))],
     }
     synthetic = synthetic_images()
     for split, views in faces.items():
@@ -185,12 +191,12 @@ def make_wflw(portrait: Portrait, root: Path, rng: np.random.Generator) -> None:
         write_list(root / f"{split}.txt", names, annotations, digits=6)
 
 
-def synthetic_images() -> dict[str, dict[int, FacePicture]]:
+def synthetic_images() -> dict[str, dict[int, FaceImage]]:
     """Held-out synthetic faces of each split: the first for ``test``, the next that have its attribute for a subset."""
     faces = SyntheticFaces(SEED)
-    drawn = {"test": {index: faces.draw(index) for index in range(N_PICTURES)}}
+    drawn = {"test": {index: faces.draw(index) for index in range(N_IMAGES)}}
     drawn |= {f"test_{attribute}": {} for attribute in ATTRIBUTES}
-    index = N_PICTURES
+    index = N_IMAGES
     while any(len(subset) < N_SUBSET for subset in drawn.values()):
         face = faces.draw(index)
         wanting = [attribute for attribute in ATTRIBUTES if attribute in face.attributes]
@@ -209,11 +215,7 @@ def handheld(rng: np.random.Generator, n_frames: int = N_FRAMES, shake: float = 
     seconds = np.arange(n_frames) / FPS
 
     def path(sweep: float, tremor: float) -> NDArray[np.float64]:
-        value = np.zeros(n_frames)
-        for amplitude, slowest, fastest in ((sweep, 0.15, 0.5), (sweep / 2, 0.5, 1.0), (tremor * shake, 2.0, 5.0)):
-            frequency, phase = rng.uniform(slowest, fastest), rng.uniform(0, 2 * np.pi)
-            value += amplitude * np.sin(2 * np.pi * frequency * seconds + phase)
-        return value
+        return smooth_path(rng, seconds, ((sweep, 0.15, 0.5), (sweep / 2, 0.5, 1.0), (tremor * shake, 2.0, 5.0)))
 
     width, height = FRAME_SIZE
     x, y = width / 2 + path(28, 1.2), height / 2 + path(12, 1.2)
@@ -236,7 +238,7 @@ def make_wflw_v(portrait: Portrait, root: Path, rng: np.random.Generator) -> Non
 
     def blurred(frame: Image, t: int) -> Image:
         burst = max(0.0, np.sin(2 * np.pi * t / 25))
-        return smear(frame, 1 + 22 * burst, 25 + 3 * t)
+        return motion_blur(frame, 1 + 22 * burst, 25 + 3 * t)
 
     def dark(frame: Image, t: int) -> Image:
         return dim(frame, 0.2 + 0.1 * np.sin(2 * np.pi * t / 40), rng)
@@ -250,7 +252,7 @@ def make_wflw_v(portrait: Portrait, root: Path, rng: np.random.Generator) -> Non
             write_clip(root, id, portrait_frames(portrait, change, rng), fps=FPS, crf=25)
         people = {f"synthetic-{split}-{number}": number for number in range(N_CLIPS)}
         for id, number in people.items():
-            video = SyntheticVideo(SEED, number, N_FRAMES, hardness=float(split == "hard"))
+            video = SyntheticVideo(SEED, number, N_FRAMES, difficulty=float(split == "hard"))
             write_clip(root, id, video, fps=FPS, crf=22)
         write_ids(root, split, [*changes, *people])
 
@@ -258,17 +260,14 @@ def make_wflw_v(portrait: Portrait, root: Path, rng: np.random.Generator) -> Non
 def portrait_frames(
     portrait: Portrait, change: Callable[[Image, int], Image], rng: np.random.Generator
 ) -> Iterator[tuple[Image, Points, Points]]:
-    """Image, landmarks and box of each frame of a clip of the portrait."""
+    """Image, landmarks and bounding box of each frame of a clip of the portrait."""
     for t, view in enumerate(handheld(rng)):
         frame, points = portrait.show(view, FRAME_SIZE)
-        # A detector's box: the face's extent, a percent of it off.
-        size = np.ptp(points, axis=0).max()
-        extent = np.concatenate([points.min(axis=0), points.max(axis=0)])
-        yield change(frame, t), points, np.array([*(extent + rng.normal(0, 0.01 * size, 4)), 0.99])
+        yield change(frame, t), points, jittered_bbox(points, rng, 0.01)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Makes everything."""
+    """Makes both samples."""
     parser = ArgumentParser(__doc__.splitlines()[0])
     parser.add_argument("--output_dir", type=Path, default=bundled.ASSETS, help="where WFLW/ and WFLW_V/ go")
     parser.add_argument("--seed", type=at_least(0), default=0, help="of the portrait's clips and images")

@@ -1,5 +1,6 @@
-"""Small smooth motions of a face, such as lie between two frames of a video."""
+"""Motions of a face over the frames of a video, and the jitter of a detector's bounding boxes for it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -7,13 +8,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ldeq.face.boxes import tight_bbox
+
 Points = NDArray[np.float64]
 PixelT = TypeVar("PixelT", bound=np.generic)
 
 #: Typical shift, as a fraction of the image's side, zoom and turn (radians).
 _SHIFT, _ZOOM, _TURN = 0.01, 0.015, 0.01
-#: How far off a detector has the sides of a face's box, in good moments and in the worst, as fractions of the side.
-_SIDE_OFF, _SIDE_OFF_AT_WORST = 0.01, 0.03
+#: Standard deviation of the sides of a detector's bounding box, at severity 0 and 1, as fractions of the image's side.
+_JITTER, _JITTER_AT_WORST = 0.01, 0.03
 #: Smooth displacement as of an expression or a turning head: waves, their size, and the most of them across an image.
 _N_WAVES, _WAVE, _HIGHEST = 3, 0.004, 3.0
 #: Points of the grid, in each direction, on which a displacement is computed for an image.
@@ -33,14 +36,14 @@ class Motion:
     phases: Points
 
     def displacement(self, points: Points) -> Points:
-        """Of points (N, 2), fractions of the side: (N, 2)."""
+        """The displacement (N, 2) of points (N, 2), both in fractions of the side."""
         waves = np.cos(2 * np.pi * points @ self.cycles.T + self.phases) @ self.sizes
         moved: Points = self.shift + (points - 0.5) @ self.linear.T + waves
         return moved
 
 
 def random_motion(rng: np.random.Generator) -> Motion:
-    """From hardly any to a fast one."""
+    """A motion from one frame to the next, from hardly any to a fast one."""
     pace = float(np.exp(rng.normal(0, 0.6)))
     zoom, turn = rng.normal(0, pace * _ZOOM), rng.normal(0, pace * _TURN)
     angles = rng.uniform(0, 2 * np.pi, _N_WAVES)
@@ -53,13 +56,13 @@ def random_motion(rng: np.random.Generator) -> Motion:
     )
 
 
-def random_jitter(rng: np.random.Generator, badness: float) -> Motion:
-    """What a face in a crop moves by when the detector's box for it is a little off: no moment's is another's.
+def random_jitter(rng: np.random.Generator, severity: float) -> Motion:
+    """The displacement of a face in its crop by the jitter of the detector's bounding box, which every frame has anew.
 
     Args:
-        badness: of the moment, 0 to 1.
+        severity: how bad the frame is, 0 to 1.
     """
-    left, top, right, bottom = rng.normal(0, _SIDE_OFF + badness * (_SIDE_OFF_AT_WORST - _SIDE_OFF), 4)
+    left, top, right, bottom = rng.normal(0, _JITTER + severity * (_JITTER_AT_WORST - _JITTER), 4)
     zoom = (left - right + top - bottom) / 2
     no_waves = np.zeros((0, 2))
     return Motion(-np.array([left + right, top + bottom]) / 2, zoom * np.eye(2), no_waves, no_waves, np.zeros(0))
@@ -72,7 +75,7 @@ def move_points(points: NDArray[np.floating], motions: list[Motion]) -> Points:
 
 
 def move_image(image: NDArray[PixelT], motions: list[Motion]) -> NDArray[PixelT]:
-    """A square image (S, S, 3) displaced by all of the motions; what comes in from outside is mirrored."""
+    """A square image (S, S, 3) displaced by all of the motions; beyond its borders it is mirrored."""
     side = len(image)
     ticks = (np.arange(_GRID) + 0.5) / _GRID
     grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
@@ -85,3 +88,37 @@ def move_image(image: NDArray[PixelT], motions: list[Motion]) -> NDArray[PixelT]
     field += np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).astype(np.float32)
     moved = cv2.remap(image, field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)  # type: ignore[call-overload]
     return np.asarray(moved, dtype=image.dtype)
+
+
+def smooth_path(
+    rng: np.random.Generator,
+    seconds: NDArray[np.float64],
+    waves: Iterable[tuple[float, float, float]],
+    speed: float = 1.0,
+) -> NDArray[np.float64]:
+    """A quantity that varies smoothly around 0: a sum of sine waves of random frequencies and phases.
+
+    Args:
+        seconds: (T,), the time of each frame.
+        waves: of each wave its amplitude, and the bounds of its frequency in hertz.
+        speed: factor of all frequencies.
+
+    Returns:
+        (T,), in the amplitudes' unit.
+    """
+    value = np.zeros(len(seconds))
+    for amplitude, slowest, fastest in waves:
+        frequency, phase = rng.uniform(slowest, fastest) * speed, rng.uniform(0, 2 * np.pi)
+        value += amplitude * np.sin(2 * np.pi * frequency * seconds + phase)
+    return value
+
+
+def jittered_bbox(points: Points, rng: np.random.Generator, deviation: float) -> NDArray[np.float64]:
+    """A bounding box of a face as a detector gives it: (5,), x1 y1 x2 y2 in the points' unit, and a score.
+
+    Args:
+        points: (98, 2), the landmarks.
+        deviation: standard deviation of each side, as a fraction of the longer side.
+    """
+    error = rng.normal(0, deviation * float(np.ptp(points, axis=0).max()), 4)
+    return np.array([*(tight_bbox(points) + error), 0.99])

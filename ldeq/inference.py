@@ -12,7 +12,7 @@ from ldeq.errors import InputError
 from ldeq.landmark_table import UNSMOOTHED, make_row, row_type, write_csv_table, write_npz_table
 from ldeq.landmarks98 import IBUG68
 
-#: What may run the network.
+#: Runtimes by name.
 RUNTIMES = ("auto", "torch")
 
 
@@ -38,7 +38,7 @@ class LandmarkResult:
     n_frames: int = 0
     #: Nominal frames a second.
     fps: float = 25.0
-    #: What was not as it should be, a sentence each.
+    #: Things that were not as they should be, a sentence each.
     warnings: list[str] = field(default_factory=list)
     _rows: NDArray[Any] = field(repr=False, default_factory=lambda: np.zeros(0, row_type()))
     _preview: NDArray[np.uint8] | None = field(repr=False, default=None)
@@ -48,7 +48,8 @@ class LandmarkResult:
 
     def __repr__(self) -> str:
         n_faces = len(np.unique(self.face_id))
-        return f"LandmarkResult({len(self)} rows: {n_faces} faces in {self.n_frames} frames)"
+        counts = [f"{n} {word}{'s' * (n != 1)}" for n, word in ((n_faces, "face"), (self.n_frames, "frame"))]
+        return f"LandmarkResult({' in '.join(counts)}: landmarks {self.landmarks.shape})"
 
     @property
     def landmarks68(self) -> NDArray[np.float64]:
@@ -87,7 +88,7 @@ class LandmarkResult:
         return draw_faces(self._preview, {int(self.face_id[row]): self.landmarks[row] for row in rows})
 
     def _repr_png_(self) -> bytes | None:
-        """What a notebook shows."""
+        """The preview as PNG, for a notebook."""
         import cv2
 
         image = self.preview()
@@ -119,7 +120,7 @@ def landmarks(
 
     Args:
         source: the path of a video, an image, or a folder of images (the frames of a video); an array, uint8 RGB, of
-            an image (H, W, 3) or of frames (T, H, W, 3); or an iterable of images.
+            an image (H, W, 3) or of frames (T, H, W, 3); or an iterable of images or of their paths.
         weights: a network's name (``synthetic``, ``wflw``, ``wflw_v``) or a checkpoint's path.
         runtime: ``torch``, or ``auto``, which is the same.
         device: ``auto`` (CUDA, else MPS, else CPU), or as PyTorch names it.

@@ -61,7 +61,7 @@ def check_points(points: int) -> None:
 
 
 def chosen_points(values: NDArray[Any], points: int) -> NDArray[Any]:
-    """Of values (N, 98, …), those of so many landmarks: (N, ``points``, …)."""
+    """The part of values (N, 98, …) that belongs to so many landmarks: (N, ``points``, …)."""
     return values if points == N_LANDMARKS else values[:, list(IBUG68)]
 
 

@@ -19,7 +19,7 @@ PARTS = {
     "pupils": range(96, 98),
 }
 
-#: Which landmarks are drawn as one line: (first, last, closed), both ends included.
+#: Lines to draw through the landmarks: (first, last, closed), both ends included.
 CURVES = (
     (0, 32, False),  # outline, from ear level over the chin
     (33, 41, True),  # left brow
@@ -32,7 +32,7 @@ CURVES = (
     (88, 95, True),  # lips, inner
 )
 
-#: Which of the 98 stands for each of iBUG's 68 landmarks (300-W), in their order. An approximation: iBUG has fewer
+#: The one of the 98 that stands for each of iBUG's 68 landmarks (300-W), in their order. An approximation: iBUG has fewer
 #: points on outline and lids, at other places along them, and no lower edges of the brows, so only corners and the
 #: nose coincide.
 IBUG68 = (
@@ -74,5 +74,5 @@ _MIRRORED_PAIRS = (
 )
 _PARTNER = {one: other for pair in _MIRRORED_PAIRS for one, other in (pair, pair[::-1])}
 
-#: Which landmark each one is in the face's mirror image; those on the middle line stay.
+#: The landmark that each one becomes in the face's mirror image; those on the middle line stay.
 MIRRORED = tuple(_PARTNER.get(index, index) for index in range(N_LANDMARKS))

@@ -47,7 +47,7 @@ SCRIPT = "predict_video"
 DEFAULTS = TrackingSettings()
 #: Up to so many faces are listed on the terminal.
 LISTED = 12
-#: What a run may write into a folder.
+#: Files that a run may write into a folder.
 WRITTEN = ("video.mp4", "image.png", "landmarks.csv", "landmarks.npz", "plot.png", "run.json")
 #: How a run is said to have ended after Ctrl-C.
 INTERRUPTED = "interrupted"
@@ -57,12 +57,12 @@ Draw = Callable[["NDArray[np.uint8]", "Mapping[int, Any]", "Mapping[int, Any]"],
 
 @dataclass(frozen=True)
 class Finished:
-    """What is known of an input at its end."""
+    """The findings of an input at its end."""
 
     folder: Path
     #: In words: the input, and how its frames were solved.
     title: str
-    #: What to say of figures that the bundled weights gave.
+    #: A remark on figures that the bundled weights gave.
     note: str | None
     #: The curves of each face, by its id, by the name of the solution.
     modes: "Mapping[str, Mapping[int, FaceCurve]]"
@@ -376,7 +376,8 @@ class Prediction:
             drawing.close(done.seconds + 1 / source.fps if done.stopped or damage else math.inf)
             self._write(folder, source, rows, faces, drawing, done, damage, smooths)
             none = self._nothing_found(source, rows, faces)
-        speed = f"{done.n_frames} frames in {seconds:.1f} s ({done.n_frames / seconds:.1f} a second)."
+        counted = f"{done.n_frames} frame{'s' * (done.n_frames != 1)}"
+        speed = f"{counted} in {seconds:.1f} s ({done.n_frames / seconds:.1f} a second)."
         lines = [none, self.note, faces.landmarker.tally.check(), f"{speed} Results are in {folder}"]
         terminal.print_lines(self.console, lines)
         if interrupt.requested:
@@ -522,7 +523,7 @@ class Prediction:
     def _warnings(
         self, source: "FrameSource", video: "VideoWriter | None", done: Progress, damage: str | None
     ) -> Iterator[str | None]:
-        """What was not as it should be, a sentence each."""
+        """Things that were not as they should be, a sentence each."""
         from ldeq.video.sound import has_sound
         from ldeq.video.sources import ImageFolder
 

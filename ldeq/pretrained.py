@@ -11,7 +11,7 @@ from ldeq.files import written_whole
 
 #: The network that comes with the package.
 BUNDLED = "synthetic"
-#: What each was trained for.
+#: The names, and what each network was trained for.
 NAMES = {
     BUNDLED: "a small network that has seen synthetic faces alone; it comes with the package",
     "wflw": "published: WFLW, solved by Anderson acceleration",
@@ -20,7 +20,7 @@ NAMES = {
 #: Google Drive folders of the published ones, a checkpoint each.
 FOLDERS = {"wflw": "1r0NJBXtAW2mIT30bPw83ZgDuPgIUdN9K", "wflw_v": "1Jo4BCSSZTBM4Ms3Q9L7dyN4QktbpEM5e"}
 
-#: What a report says of figures that come from the bundled network.
+#: A report's remark on figures that come from the bundled network.
 BUNDLED_NOTE = "These are the bundled weights: a small network that has seen synthetic faces alone."
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -64,7 +64,7 @@ def resolve(weights: str | Path, check: Callable[[Path], object]) -> Path:
 
 
 def note_on(weights: str | Path) -> str | None:
-    """What to say of figures that the checkpoint of this path gave."""
+    """A report's remark on figures that the checkpoint of this path gave, if there is one."""
     return BUNDLED_NOTE if Path(weights).resolve() == path_of(BUNDLED) else None
 
 

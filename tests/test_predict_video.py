@@ -26,7 +26,9 @@ import test_LDEQ_WFLW_V
 from ldeq import InputError
 from ldeq import predict as prediction
 from ldeq.face.detectors import DlibDetector, YuNetDetector, fetch_yunet
+from ldeq.landmarks98 import IBUG68
 from ldeq.metrics import frame_jitter
+from ldeq.smoothing import smooth
 from ldeq.solvers.tally import SolverTally
 from ldeq.video.reading import VideoReader
 from ldeq.video.sources import natural_key, open_source
@@ -444,6 +446,120 @@ def test_boxes_that_are_none(predict, tmp_path):
         assert_refused(predict(video, f"--bboxes={other}"), other)
     boxes_for(path, 5)
     assert "has boxes for 5 frames, and the video has 3" in predict(video, f"--bboxes={path}")[1]
+
+
+# -- several inputs, images, smoothing, layouts ------------------------------------------------------------------------
+
+
+def test_several_inputs_in_a_folder_each(run_script, tmp_path):
+    first = make_video(tmp_path / "clip.mp4", 3)
+    (tmp_path / "other").mkdir()
+    second = make_video(tmp_path / "other" / "clip.mp4", 2)
+    out = tmp_path / "out"
+    status, shown, err = run_script(predict_video.main, first, second, f"--output_dir={out}")
+    assert (status, err) == (0, "")
+    assert shown.count("weights  ") == 1, "one network for all"
+    assert sorted(path.name for path in out.iterdir()) == ["clip", "clip.2"]
+    for name, n_frames in (("clip", 3), ("clip.2", 2)):
+        assert len(frames_of(out / name / "video.mp4")[0]) == n_frames
+        assert json.loads((out / name / "run.json").read_text())["n_frames"] == n_frames
+
+
+def test_an_input_that_cannot_be_used_takes_nothing_from_the_others(run_script, tmp_path):
+    video = make_video(tmp_path / "clip.mp4", 3)
+    (tmp_path / "broken.mp4").write_text("no video")
+    out = tmp_path / "out"
+    inputs = (tmp_path / "broken.mp4", tmp_path / "nowhere.mp4", video)
+    status, shown, err = run_script(predict_video.main, *inputs, f"--output_dir={out}")
+    assert status == 2
+    assert "Traceback" not in err
+    for name in ("broken.mp4", "nowhere.mp4"):
+        assert name in err
+    assert "1 of 3 inputs are done" in shown
+    assert (out / "clip" / "run.json").is_file()
+    assert not (out / "broken").exists()
+
+
+def test_patterns_that_the_shell_has_left(run_script, tmp_path):
+    for name in ("b 2.mp4", "a 1.mp4"):
+        make_video(tmp_path / name, 2)
+    assert run_script(predict_video.main, tmp_path / "*.mp4", f"--output_dir={tmp_path / 'out'}")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a 1", "b 2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], "there is no input"),
+        (["https://example.org/watch?v=1"], "download it first"),
+        (["http://example.org/a.mp4"], "download it first"),
+        (["a.mp4", "b.mp4", "--bboxes=b.npy"], "--bboxes"),
+        (["a.mp4", "--format=openface"], "--points 68"),
+        (["a.mp4", "--points=5"], "--points"),
+        (["a.mp4", "--smooth=sand"], "--smooth"),
+    ],
+)
+def test_flags_that_cannot_be_used(arguments, named, run_script):
+    assert_refused(run_script(predict_video.main, *arguments), named)
+
+
+def test_a_single_image(predict, tmp_path):
+    with VideoReader(PAN) as video:
+        image = next(iter(video))
+    Image.fromarray(image).save(tmp_path / "face.png")
+    status, _, err = predict(tmp_path / "face.png", "--smooth")
+    assert (status, err) == (0, "")
+    folder = tmp_path / "out"
+    written = ["image.png", "landmarks.csv", "landmarks.npz", "plot.png", "run.json"]
+    assert sorted(path.name for path in folder.iterdir()) == written
+    drawn = np.asarray(Image.open(folder / "image.png"))
+    assert drawn.shape == image.shape
+    assert 100 < (drawn != image).any(axis=-1).sum() < image[..., 0].size / 10
+    truth = np.load(bundled.WFLW_V / "landmarks" / "portrait-pan.npy")[0]
+    assert np.abs(landmarks(folder)["landmarks"][0] - truth).mean() < 5
+
+
+def test_68_points_and_openfaces_columns(predict, tmp_path):
+    video = make_video(tmp_path / "clip.mp4", 3)
+    boxes = boxes_for(tmp_path / "b.npy", 3)
+    assert predict(video, boxes, out="98")[0] == 0
+    status, out, _ = predict(video, boxes, "--points=68", "--format=openface", out="68")
+    assert status == 0
+    assert "approximate" in out
+    chosen = landmarks(tmp_path / "98")["landmarks"][:, list(IBUG68)]
+    assert np.array_equal(landmarks(tmp_path / "68")["landmarks"], chosen)
+    with open(tmp_path / "68" / "landmarks.csv", newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert list(rows[0])[:6] == ["frame", "face_id", "timestamp", "confidence", "success", "x_0"]
+    assert [float(rows[1][f"y_{k}"]) for k in range(68)] == pytest.approx(chosen[1, :, 1], abs=5.1e-4)
+    assert json.loads((tmp_path / "68" / "run.json").read_text())["points_are_approximate"] is True
+
+
+@pytest.mark.parametrize("more", [[], ["--side_by_side"]])
+def test_smoothing_finished_tracks(more, predict, tmp_path):
+    video = make_video(tmp_path / "clip.mp4", 12, sound="aac")
+    boxes = boxes_for(tmp_path / "b.npy", 12)
+    array = np.load(tmp_path / "b.npy")
+    array[6] = np.nan  # a gap: two tracks
+    array[:, :2] += np.random.default_rng(0).integers(0, 4, (12, 2))
+    np.save(tmp_path / "b.npy", array)
+    assert predict(video, boxes, *more, out="plain")[0] == 0
+    assert predict(video, boxes, "--smooth", *more, out="smooth")[0] == 0
+    plain, smoothed = landmarks(tmp_path / "plain"), landmarks(tmp_path / "smooth")
+    assert np.array_equal(smoothed["landmarks_unsmoothed"], plain["landmarks"])
+    for part in (slice(0, 6), slice(6, 11)):
+        assert np.array_equal(smoothed["landmarks"][part], smooth(plain["landmarks"][part]))
+    assert not np.array_equal(smoothed["landmarks"], plain["landmarks"])
+    times, images = frames_of(tmp_path / "smooth" / "video.mp4")
+    assert times == pytest.approx(np.arange(12) / 25, abs=1e-3)
+    assert images[0].shape[1] == SMALL[0] * (1 + len(more))
+    with av.open(str(tmp_path / "smooth" / "video.mp4")) as container:
+        assert len(container.streams.audio) == 1
+    faces = json.loads((tmp_path / "smooth" / "run.json").read_text())["faces"]
+    assert list(faces)[:2] == ["RwR, savitzky-golay", "RwR"]
+    assert faces["RwR, savitzky-golay"]["1"]["jitter"] < faces["RwR"]["1"]["jitter"]
+    drawn, _ = frames_of(tmp_path / "plain" / "video.mp4")
+    assert drawn == pytest.approx(times)
 
 
 # -- detectors ---------------------------------------------------------------------------------------------------------

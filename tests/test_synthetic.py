@@ -1,5 +1,6 @@
-"""Synthetic faces: landmarks that are where the picture shows them, the same from a seed, and data sets of them."""
+"""Synthetic faces: landmarks that are where the image shows them, the same from a seed, and data sets of them."""
 
+import ast
 import contextlib
 import itertools
 import os
@@ -13,14 +14,17 @@ import cv2
 import numpy as np
 import pytest
 
+from datasets.degradations import motion_blur_kernel
 from datasets.synthetic import SyntheticFaces, SyntheticVideo, writing
 from datasets.synthetic import __main__ as writer
-from datasets.synthetic.brows import Brow
-from datasets.synthetic.head import PHENOTYPES, Sphere, load_head
-from datasets.synthetic.landmarks import LandmarkModel, Projection, pupil
-from datasets.synthetic.raster import rasterise
+from datasets.synthetic.people.brows import Brow
+from datasets.synthetic.people.head import PHENOTYPES, Sphere, load_head
+from datasets.synthetic.people.landmarks import LandmarkModel, pupil
+from datasets.synthetic.renderer.camera import Projection
+from datasets.synthetic.renderer.raster import rasterise
 from datasets.wflw import SPLITS, WFLWDataset
 from datasets.wflw_v import WFLWVDataset
+from ldeq.face.boxes import tight_bbox
 from ldeq.landmarks98 import MIRRORED
 
 ROOT = Path(__file__).parent.parent
@@ -50,7 +54,7 @@ def turned(points, yaw):
 def look_at(head, model, yaw=0.0, actions=None):
     """Landmarks of the template with an expression, and the vertices that the camera sees."""
     vertices = turned(head.express(head.template, actions or {}), yaw)
-    brows = tuple(Brow(side, 0.155, 0.6, -0.155, 0.045, 0.6, 0.025, 0.055, 1.0).anchors(head) for side in (1, -1))
+    brows = tuple(Brow(side, 0.155, 0.6, -0.155, 0.045, 0.6, 0.025, 0.055, 1.0).outline(head) for side in (1, -1))
     gaze = np.float32([0, 0, -1])
     pupils = [turned(pupil(Sphere(eye.centre, eye.radius), gaze)[None], yaw)[0] for eye in head.eyes(head.template)]
     return model.locate(vertices, PROJECT, brows, np.stack(pupils[::-1]), 0.0), vertices
@@ -111,7 +115,7 @@ def test_the_outline_is_where_the_face_ends(head, model, yaw):
         assert steps.max() < 1.15 * steps.min()
 
 
-def test_pictures_depend_on_seed_and_index_alone():
+def test_images_depend_on_seed_and_index_alone():
     faces, again = SyntheticFaces(5, size=64), SyntheticFaces(5, size=64)
     in_order = [faces.draw(index) for index in (0, 1, 2, 130)]
     for expected, index in ((in_order[3], 130), (in_order[1], 1)):
@@ -119,12 +123,12 @@ def test_pictures_depend_on_seed_and_index_alone():
         assert np.array_equal(found.image, expected.image)
         assert np.array_equal(found.landmarks, expected.landmarks)
         assert found.attributes == expected.attributes
-    assert len({picture.image.tobytes() for picture in in_order}) == 4
+    assert len({face.image.tobytes() for face in in_order}) == 4
     other = SyntheticFaces(6, size=64).draw(0)
     assert not np.array_equal(other.landmarks, in_order[0].landmarks)
 
 
-def test_pictures_are_bytes_with_landmarks_in_the_crop():
+def test_images_are_bytes_with_landmarks_in_the_crop():
     faces = SyntheticFaces(7, size=96, crop_jitter=0.0)
     for index in range(12):
         image, landmarks, _ = faces.draw(index)
@@ -137,24 +141,24 @@ def test_pictures_are_bytes_with_landmarks_in_the_crop():
         assert np.allclose((landmarks.min(0) + landmarks.max(0)) / 2, 0.5 - 0.5 / 256, atol=1e-3)
 
 
-def test_the_same_person_in_several_pictures():
-    faces = SyntheticFaces(8, size=64, pictures_per_person=2)
+def test_the_same_person_in_several_images():
+    faces = SyntheticFaces(8, size=64, images_per_person=2)
     first, second, third = (faces._person(index // 2) for index in range(3))
     assert first is second
     assert not np.array_equal(third.neutral, first.neutral)
     assert not np.array_equal(faces.draw(0).landmarks, faces.draw(1).landmarks)
 
 
-def test_views_of_a_face_lead_to_its_picture():
+def test_a_clip_of_a_face_leads_to_its_image():
     faces = SyntheticFaces(1, 96, hard=0.5)
     for index in range(3):
-        picture = faces.draw(index)
-        views = faces.draw_views(index, 3)
-        assert np.array_equal(views[-1].image, picture.image)
-        assert np.array_equal(views[-1].landmarks, picture.landmarks)
-        moved = [np.abs(a.landmarks - b.landmarks).mean() for a, b in itertools.pairwise(views)]
+        face = faces.draw(index)
+        clip = faces.draw_clip(index, 3)
+        assert np.array_equal(clip[-1].image, face.image)
+        assert np.array_equal(clip[-1].landmarks, face.landmarks)
+        moved = [np.abs(a.landmarks - b.landmarks).mean() for a, b in itertools.pairwise(clip)]
         assert 0 < max(moved) < 0.1
-        assert not np.array_equal(views[0].image, views[1].image)
+        assert not np.array_equal(clip[0].image, clip[1].image)
 
 
 def test_a_share_of_heads_is_turned_aside():
@@ -180,18 +184,54 @@ def test_people_differ(head):
 
 
 def test_videos_are_smooth_and_repeat():
-    easy = list(SyntheticVideo(3, 0, n_frames=4, hardness=0.0))
-    again = list(SyntheticVideo(3, 0, n_frames=4, hardness=0.0))
+    easy = list(SyntheticVideo(3, 0, n_frames=4, difficulty=0.0))
+    again = list(SyntheticVideo(3, 0, n_frames=4, difficulty=0.0))
     for frame, same in zip(easy, again, strict=True):
         assert np.array_equal(frame.image, same.image)
         assert np.array_equal(frame.landmarks, same.landmarks)
         assert np.array_equal(frame.bbox, same.bbox)
-        extent = np.concatenate([frame.landmarks.min(0), frame.landmarks.max(0)])
-        assert np.abs(frame.bbox[:4] - extent).max() < 0.06 * np.ptp(frame.landmarks, axis=0).max()
+        assert np.abs(frame.bbox[:4] - tight_bbox(frame.landmarks)).max() < 0.06 * np.ptp(frame.landmarks, axis=0).max()
     steps = [np.abs(b.landmarks - a.landmarks).max() for a, b in itertools.pairwise(easy)]
     assert 0 < max(steps) < 8
-    hard = next(iter(SyntheticVideo(3, 0, n_frames=4, hardness=1.0)))
+    hard = next(iter(SyntheticVideo(3, 0, n_frames=4, difficulty=1.0)))
     assert not np.array_equal(hard.landmarks, easy[0].landmarks)
+
+
+def test_imports_run_one_way():
+    rooms = {
+        "renderer": ("people", "images", "videos", "writing"),
+        "people": ("images", "videos", "writing"),
+        "images.py": ("videos", "writing"),
+        "videos.py": ("images", "writing"),
+    }
+    package = Path(writing.__file__).parent
+    for room, later in rooms.items():
+        paths = sorted((package / room).glob("*.py")) or [package / room]
+        imported = {
+            node.module
+            for path in paths
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom) and node.module
+        }
+        assert not {
+            name for name in imported if name.startswith(tuple(f"datasets.synthetic.{other}" for other in later))
+        }
+
+
+@pytest.mark.parametrize("fraction_bits", [0, 4])
+@pytest.mark.parametrize("length", [3, 7.3, 15])
+def test_motion_blur_is_along_its_direction_and_moves_nothing(length, fraction_bits):
+    for direction in np.linspace(0, np.pi, 9):
+        kernel = motion_blur_kernel(length, direction, fraction_bits)
+        side = len(kernel)
+        assert kernel.shape == (side, side)
+        assert side % 2 == 1
+        assert length <= side < length + 2
+        assert kernel.sum() == pytest.approx(1)
+        at = np.stack(np.mgrid[:side, :side][::-1]).astype(float) - side // 2
+        assert np.abs((kernel * at).sum((1, 2))).max() < 0.35  # pixels: its ends are rounded
+        across = at[0] * np.sin(direction) - at[1] * np.cos(direction)
+        assert np.abs(across[kernel > 0]).max() < 1.1
 
 
 def test_data_sets_are_read_as_the_real_ones(tmp_path, run_script):
@@ -200,7 +240,7 @@ def test_data_sets_are_read_as_the_real_ones(tmp_path, run_script):
     assert run_script(writer.main, *arguments)[0] == 0
     train = WFLWDataset(tmp_path / "WFLW", "train")
     assert len(train) == 18
-    faces = SyntheticFaces(0, crop_jitter=1.0, pictures_per_person=4)
+    faces = SyntheticFaces(0, crop_jitter=1.0, images_per_person=4)
     for index in (6, 17):  # each of another process
         expected = faces.draw(index)
         difference = train[index][0].astype(float) - expected.image
@@ -212,7 +252,7 @@ def test_data_sets_are_read_as_the_real_ones(tmp_path, run_script):
         subset = WFLWDataset(tmp_path / "WFLW", split)
         shared = [i for i in range(len(subset)) if subset.name(i) in names]
         assert all(np.array_equal(subset[i][1], names[subset.name(i)]) for i in shared)
-        # One that none of the pictures belongs to has one of its own.
+        # One that none of the images belongs to has one of its own.
         assert len(shared) == len(subset) or len(subset) == 1
     videos = WFLWVDataset(tmp_path / "WFLW_V", "hard")
     assert [clip.check_annotations() for clip in videos.clips] == [5]
@@ -244,30 +284,30 @@ def test_an_interrupted_data_set_goes_on_and_never_mixes_two(tmp_path, monkeypat
     monkeypatch.setattr(writing, "_CHUNK", 2)
 
     def write(seed):
-        return writing.write_pictures(tmp_path, "train", seed, 4)
+        return writing.write_images(tmp_path, "train", seed, 4)
 
     def begin(seed):
         work = write(seed)
         next(work)
         work.close()
 
-    picture = tmp_path / "train" / "000000.jpg"
+    image = tmp_path / "train" / "000000.jpg"
     begin(3)
-    drawn = picture.stat().st_mtime_ns
+    drawn = image.stat().st_mtime_ns
     assert sum(write(3)) == 4
-    assert picture.stat().st_mtime_ns == drawn
+    assert image.stat().st_mtime_ns == drawn
     assert len(WFLWDataset(tmp_path, "train")) == 4
     assert sum(write(3)) == 4
-    assert picture.stat().st_mtime_ns == drawn  # what is finished stays
+    assert image.stat().st_mtime_ns == drawn  # what is finished stays
     assert (tmp_path / "train.txt").is_file()
     begin(4)
-    picture.unlink()  # of a part that is done
+    image.unlink()  # of a part that is done
     begin(4)
-    assert picture.is_file()
+    assert image.is_file()
     assert not (tmp_path / "train.txt").exists()
-    drawn = picture.stat().st_mtime_ns
+    drawn = image.stat().st_mtime_ns
     assert sum(write(3)) == 4
-    assert picture.stat().st_mtime_ns > drawn
+    assert image.stat().st_mtime_ns > drawn
 
 
 def test_an_interrupt_ends_all_processes_at_once(tmp_path):
@@ -307,14 +347,14 @@ def test_data_sets_of_others_are_kept(name, tmp_path, run_script):
     assert theirs.read_text() == "0kE1T3Wm0Nk\n"
 
 
-def test_pictures_of_others_are_kept(tmp_path, run_script):
+def test_images_of_others_are_kept(tmp_path, run_script):
     theirs = tmp_path / "WFLW" / "train" / "000000.jpg"
     theirs.parent.mkdir(parents=True)
-    theirs.write_bytes(b"a picture")
+    theirs.write_bytes(b"an image")
     status, _, err = run_script(writer.main, "--output_dir", tmp_path, "--train", 1, "--workers", 1)
     assert status == 2
     assert f"{theirs.parent}: holds other files" in err
-    assert theirs.read_bytes() == b"a picture"
+    assert theirs.read_bytes() == b"an image"
 
 
 def test_nothing_to_write_is_refused(tmp_path, run_script):

@@ -21,7 +21,7 @@ import torch
 import test_LDEQ_WFLW
 import train_LDEQ
 from datasets.motion import move_image, move_points, random_jitter, random_motion
-from datasets.synthetic import FacePicture
+from datasets.synthetic import FaceImage
 from datasets.training.augmentation import augment
 from datasets.training.faces import TrainingSet, training_batches
 from ldeq import GradientConfig, InputError, LDEQOutput, RecurrentLDEQ, load_checkpoint, save_checkpoint
@@ -210,10 +210,10 @@ def test_synthetic_faces_are_mixed_in_by_their_share(faces, monkeypatch):
 
         def draw(self, index):
             image = np.full((256, 256, 3), 7, dtype=np.uint8)
-            return FacePicture(image, np.full((98, 2), index / 1000, dtype=np.float32), frozenset())
+            return FaceImage(image, np.full((98, 2), index / 1000, dtype=np.float32), frozenset())
 
-        def draw_views(self, index, count):
-            return [self.draw(index)] * count
+        def draw_clip(self, index, clip_length):
+            return [self.draw(index)] * clip_length
 
     monkeypatch.setitem(sys.modules, "datasets.synthetic", types.SimpleNamespace(SyntheticFaces=Plain))
     data = DataConfig(dataset_path=str(faces), synthetic=True, synthetic_share=0.25)
@@ -249,7 +249,7 @@ def test_landmarks_follow_a_motion():
     points = rng.uniform(0.3, 0.7, (4, 2))
     for seed in range(6):
         motions = [random_motion(np.random.default_rng([seed, step])) for step in range(2)]
-        motions.append(random_jitter(np.random.default_rng(seed), badness=1.0))
+        motions.append(random_jitter(np.random.default_rng(seed), severity=1.0))
         moved = move_points(points, motions)
         assert 0 < np.linalg.norm(moved - points, axis=1).mean() < 0.2
         for before, after in zip(points, moved, strict=True):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from datasets.synthetic.writing import check_pictures, check_videos, write_pictures, write_videos
+from datasets.synthetic.writing import check_images, check_videos, write_images, write_videos
 from ldeq import InputError, terminal
 from ldeq.command_line import ArgumentParser, at_least, run
 from utils.engine.settings import HELD_OUT
@@ -12,9 +12,9 @@ from utils.engine.settings import HELD_OUT
 def make_parser() -> ArgumentParser:
     parser = ArgumentParser(__doc__)
     parser.add_argument("--output_dir", required=True, metavar="DIR", help="where the folders WFLW and WFLW_V go")
-    parser.add_argument("--train", type=at_least(0), default=0, metavar="N", help="pictures of WFLW's train split")
+    parser.add_argument("--train", type=at_least(0), default=0, metavar="N", help="images of WFLW's train split")
     parser.add_argument(
-        "--test", type=at_least(0), default=0, metavar="N", help="held-out pictures of its test split and subsets"
+        "--test", type=at_least(0), default=0, metavar="N", help="held-out images of its test split and subsets"
     )
     parser.add_argument("--easy", type=at_least(0), default=0, metavar="N", help="calm videos in good light, held out")
     parser.add_argument(
@@ -22,7 +22,7 @@ def make_parser() -> ArgumentParser:
     )
     parser.add_argument("--frames", type=at_least(2), default=120, metavar="N", help="frames of a video")
     parser.add_argument(
-        "--pictures_per_person", type=at_least(1), default=4, metavar="N", help="of the train split; more are faster"
+        "--images_per_person", type=at_least(1), default=4, metavar="N", help="of the train split; more are faster"
     )
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="other seeds have other people")
     parser.add_argument("--workers", type=at_least(1), default=2, metavar="N", help="processes that draw")
@@ -38,30 +38,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(
             f"--train with --seed {flags.seed}, expected less than {HELD_OUT}: from there on people are held out"
         )
-    pictures, videos = Path(flags.output_dir) / "WFLW", Path(flags.output_dir) / "WFLW_V"
+    images, videos = Path(flags.output_dir) / "WFLW", Path(flags.output_dir) / "WFLW_V"
     for split in ("train", "test", "easy", "hard"):
         if getattr(flags, split):
-            check, root = (check_pictures, pictures) if split in ("train", "test") else (check_videos, videos)
+            check, root = (check_images, images) if split in ("train", "test") else (check_videos, videos)
             check(root, split)
     seed, workers = flags.seed, flags.workers
     if flags.train:
-        train = write_pictures(
-            pictures,
+        train = write_images(
+            images,
             "train",
             seed,
             flags.train,
             crop_jitter=1.0,
-            pictures_per_person=flags.pictures_per_person,
+            images_per_person=flags.images_per_person,
             workers=workers,
         )
-        _follow(train, flags.train, "face", f"{pictures / 'train'}")
+        _follow(train, flags.train, "face", f"{images / 'train'}")
     if flags.test:
-        test = write_pictures(pictures, "test", HELD_OUT + seed, flags.test, workers=workers)
-        _follow(test, flags.test, "face", f"{pictures / 'test'}")
-    for split, count, hardness in (("easy", flags.easy, 0.0), ("hard", flags.hard, 1.0)):
+        test = write_images(images, "test", HELD_OUT + seed, flags.test, workers=workers)
+        _follow(test, flags.test, "face", f"{images / 'test'}")
+    for split, count, difficulty in (("easy", flags.easy, 0.0), ("hard", flags.hard, 1.0)):
         if count:
             written = write_videos(
-                videos, split, HELD_OUT + seed, count, n_frames=flags.frames, hardness=hardness, workers=workers
+                videos, split, HELD_OUT + seed, count, n_frames=flags.frames, difficulty=difficulty, workers=workers
             )
             _follow(written, count, "video", f"{videos}, {split}")
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic.pictures import FacePicture, SyntheticFaces
+from datasets.synthetic.images import FaceImage, SyntheticFaces
 from datasets.synthetic.videos import FPS, SyntheticVideo
 from datasets.wflw.precropped import ATTRIBUTES, listed_names, write_list
 from datasets.wflw_v.clips import Clip, ids_path, read_ids, write_clip, write_ids
@@ -20,29 +20,29 @@ from ldeq import InputError
 from ldeq.files import read_json_object, remove_temporaries, write_json, written_whole
 from utils.engine.workers import Done, Workers
 
-#: Pictures that a worker makes before it reports.
+#: Images that a worker makes before it reports.
 _CHUNK = 16
-#: What ids of videos begin with.
+#: Beginning of the videos' ids.
 _ID = "synthetic-"
 
 
-def check_pictures(root: Path, split: str) -> None:
-    """Whether :func:`write_pictures` may write here.
+def check_images(root: Path, split: str) -> None:
+    """Checks that :func:`write_images` may write here.
 
     Raises:
-        InputError: where there are pictures or a list of the split that it did not write.
+        InputError: where there are images or a list of the split that it did not write.
     """
     folder, parts, finished = _places(root, split)
     ours = finished.exists() or parts.exists()
     for path in _lists(root, split):
         if path.exists() and not (ours and all(re.fullmatch(r"\d{6,}\.jpg", name) for name in listed_names(path))):
-            raise InputError(f"{path}: is no list of synthetic pictures, expected another --output_dir")
+            raise InputError(f"{path}: is no list of synthetic images, expected another --output_dir")
     if not ours and folder.is_dir() and any(folder.iterdir()):
-        raise InputError(f"{folder}: holds other files than synthetic pictures, expected another --output_dir")
+        raise InputError(f"{folder}: holds other files than synthetic images, expected another --output_dir")
 
 
 def check_videos(root: Path, split: str) -> None:
-    """Whether :func:`write_videos` may write here.
+    """Checks that :func:`write_videos` may write here.
 
     Raises:
         InputError: where there is a list of the split that it did not write.
@@ -53,7 +53,7 @@ def check_videos(root: Path, split: str) -> None:
 
 
 def _places(root: Path, split: str) -> tuple[Path, Path, Path]:
-    """The pictures of a split, what is known of them while they are drawn, and their settings once they all are."""
+    """The images of a split, what is known of them while they are drawn, and their settings once they all are."""
     return root / split, root / f".{split}.unfinished", root / split / "settings.json"
 
 
@@ -63,46 +63,46 @@ def _lists(root: Path, split: str) -> list[Path]:
     return [root / f"{name}.txt" for name in (split, *subsets)]
 
 
-def write_pictures(
+def write_images(
     root: Path,
     split: str,
     seed: int,
     count: int,
     *,
     crop_jitter: float = 0.0,
-    pictures_per_person: int = 1,
+    images_per_person: int = 1,
     quality: int = 95,
     workers: int = 1,
 ) -> Iterator[int]:
     """Writes ``<root>/<split>.txt`` and ``<root>/<split>/<number>.jpg``; of a split ``test`` also WFLW's six subsets.
 
     An interrupted call goes on where it was when it is made again, and one that was finished changes nothing; lists are
-    written last. A subset that none of the pictures belongs to has the next one that would.
+    written last. A subset that none of the images belongs to has the next one that would.
 
     Args:
         root: folder of the data set.
         split: name of the list.
         seed: of the faces. People of different seeds differ, so splits need different ones.
-        count: how many pictures.
-        crop_jitter, pictures_per_person: see :class:`datasets.synthetic.SyntheticFaces`.
+        count: how many images.
+        crop_jitter, images_per_person: see :class:`datasets.synthetic.SyntheticFaces`.
         quality: of the JPEG files, 1 to 100.
         workers: processes that draw.
 
     Yields:
-        How many pictures were finished since the last time.
+        How many images were finished since the last time.
 
     Raises:
-        InputError: as :func:`check_pictures`.
+        InputError: as :func:`check_images`.
     """
-    check_pictures(root, split)
+    check_images(root, split)
     folder, parts, finished = _places(root, split)
     lists = _lists(root, split)
     folder.mkdir(parents=True, exist_ok=True)
     remove_temporaries(folder)
-    arguments = {"seed": seed, "crop_jitter": crop_jitter, "pictures_per_person": pictures_per_person}
+    arguments = {"seed": seed, "crop_jitter": crop_jitter, "images_per_person": images_per_person}
     settings = {**arguments, "quality": quality, "count": count}
     names = [_name(index) for index in range(count)]
-    known = read_json_object(finished, "expected the settings of these pictures") if finished.is_file() else {}
+    known = read_json_object(finished, "expected the settings of these images") if finished.is_file() else {}
     if known == settings and _are_whole(lists):
         yield count
         return
@@ -112,11 +112,11 @@ def write_pictures(
         if other != parts:
             shutil.rmtree(other)
     parts.mkdir(parents=True, exist_ok=True)
-    # They would have the landmarks of the pictures that are overwritten from here on.
+    # They would have the landmarks of the images that are overwritten from here on.
     for path in (finished, *lists):
         path.unlink(missing_ok=True)
     chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
-    draw = functools.partial(_draw_pictures, folder=folder, parts=parts, arguments=arguments, quality=quality)
+    draw = functools.partial(_draw_images, folder=folder, parts=parts, arguments=arguments, quality=quality)
     for chunk in _in_processes(draw, chunks, workers):
         yield len(chunk)
     saved = [np.load(parts / f"{chunk.start}.npz") for chunk in chunks]
@@ -131,9 +131,9 @@ def write_pictures(
                     shutil.copyfile(folder / names[index], temporary)
             names_of, landmarks_of = [names[index] for index in chosen], landmarks[chosen]
             if not chosen:
-                index, picture = _next_with(attribute, count, arguments)
-                write_jpeg(subset / _name(index), picture.image, quality)
-                names_of, landmarks_of = [_name(index)], picture.landmarks[None]
+                index, face = _next_with(attribute, count, arguments)
+                write_jpeg(subset / _name(index), face.image, quality)
+                names_of, landmarks_of = [_name(index)], face.landmarks[None]
             write_list(root / f"{split}_{attribute}.txt", names_of, landmarks_of)
     write_list(root / f"{split}.txt", names, landmarks)
     write_json(finished, settings)
@@ -141,9 +141,9 @@ def write_pictures(
 
 
 def write_videos(
-    root: Path, split: str, seed: int, count: int, *, n_frames: int, hardness: float, workers: int = 1, crf: int = 18
+    root: Path, split: str, seed: int, count: int, *, n_frames: int, difficulty: float, workers: int = 1, crf: int = 18
 ) -> Iterator[int]:
-    """Writes ``<root>/<split>_video_IDs.txt`` and videos, landmarks and boxes under their ids.
+    """Writes ``<root>/<split>_video_IDs.txt`` and videos, landmarks and bounding boxes under their ids.
 
     Videos that are complete, and as long, are kept; the list is written last.
 
@@ -153,7 +153,7 @@ def write_videos(
         seed: of the people.
         count: how many videos.
         n_frames: frames of each.
-        hardness: see :class:`datasets.synthetic.SyntheticVideo`.
+        difficulty: see :class:`datasets.synthetic.SyntheticVideo`.
         workers: processes that draw.
         crf: quality of the H.264 files, 0 (lossless) to 51.
 
@@ -172,17 +172,17 @@ def write_videos(
         # It would be of videos that are replaced from here on.
         ids_path(root, split).unlink(missing_ok=True)
     write = functools.partial(
-        _write_video, root=root, split=split, seed=seed, n_frames=n_frames, hardness=hardness, crf=crf
+        _write_video, root=root, split=split, seed=seed, n_frames=n_frames, difficulty=difficulty, crf=crf
     )
     for _ in _in_processes(write, numbers, workers):
         yield 1
     write_ids(root, split, (_id(split, seed, number) for number in numbers))
 
 
-def write_jpeg(path: Path, picture: NDArray[np.uint8], quality: int) -> None:
-    """A picture (H, W, 3) RGB; ``quality`` is 1 to 100."""
+def write_jpeg(path: Path, image: NDArray[np.uint8], quality: int) -> None:
+    """Writes an image (H, W, 3) RGB; ``quality`` is 1 to 100."""
     with written_whole(path) as temporary:
-        _, coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+        _, coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
         temporary.write_bytes(coded.tobytes())
 
 
@@ -199,9 +199,7 @@ def _in_processes(work: Callable[[Any], None], items: Sequence[Any], workers: in
         for event in processes:
             if isinstance(event, Done):
                 if event.result is not None:
-                    raise InputError(
-                        f"a synthetic picture or video was not made ({event.result}), expected to write it"
-                    )
+                    raise InputError(f"a synthetic image or video was not made ({event.result}), expected to write it")
                 yield event.job
 
 
@@ -219,37 +217,37 @@ def _id(split: str, seed: int, number: int) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _faces(seed: int, crop_jitter: float, pictures_per_person: int) -> SyntheticFaces:
-    return SyntheticFaces(seed, crop_jitter=crop_jitter, pictures_per_person=pictures_per_person)
+def _faces(seed: int, crop_jitter: float, images_per_person: int) -> SyntheticFaces:
+    return SyntheticFaces(seed, crop_jitter=crop_jitter, images_per_person=images_per_person)
 
 
 def _are_whole(lists: Sequence[Path]) -> bool:
-    """Whether the lists are there, with all pictures that they name."""
+    """True where the lists are there, with all images that they name."""
     return all(
         path.is_file() and all((path.with_suffix("") / name).is_file() for name in listed_names(path)) for path in lists
     )
 
 
-def _draw_pictures(indices: range, *, folder: Path, parts: Path, arguments: dict[str, Any], quality: int) -> None:
+def _draw_images(indices: range, *, folder: Path, parts: Path, arguments: dict[str, Any], quality: int) -> None:
     done = parts / f"{indices.start}.npz"
     if done.exists() and all((folder / _name(index)).is_file() for index in indices):
         return
     faces = _faces(**arguments)
     landmarks, attributes = [], []
     for index in indices:
-        picture = faces.draw(index)
-        write_jpeg(folder / _name(index), picture.image, quality)
-        landmarks.append(picture.landmarks)
-        attributes.append([name in picture.attributes for name in ATTRIBUTES])
+        face = faces.draw(index)
+        write_jpeg(folder / _name(index), face.image, quality)
+        landmarks.append(face.landmarks)
+        attributes.append([name in face.attributes for name in ATTRIBUTES])
     with written_whole(done) as temporary:
         np.savez(temporary, landmarks=np.array(landmarks), attributes=np.array(attributes))
 
 
-def _next_with(attribute: str, start: int, arguments: dict[str, Any]) -> tuple[int, FacePicture]:
-    """The first picture from number ``start`` on that has an attribute, and its number."""
+def _next_with(attribute: str, start: int, arguments: dict[str, Any]) -> tuple[int, FaceImage]:
+    """The first image from number ``start`` on that has an attribute, and its number."""
     for index in itertools.count(start):
-        if attribute in (picture := _faces(**arguments).draw(index)).attributes:
-            return index, picture
+        if attribute in (face := _faces(**arguments).draw(index)).attributes:
+            return index, face
     raise AssertionError("unreachable: numbers do not end")
 
 
@@ -260,7 +258,7 @@ def _is_complete(clip: Clip, n_frames: int) -> bool:
         return False
 
 
-def _write_video(number: int, *, root: Path, split: str, seed: int, n_frames: int, hardness: float, crf: int) -> None:
+def _write_video(number: int, *, root: Path, split: str, seed: int, n_frames: int, difficulty: float, crf: int) -> None:
     id = _id(split, seed, number)
     if not _is_complete(Clip(root, id), n_frames):
-        write_clip(root, id, SyntheticVideo(seed, number, n_frames, hardness), fps=FPS, crf=crf)
+        write_clip(root, id, SyntheticVideo(seed, number, n_frames, difficulty), fps=FPS, crf=crf)

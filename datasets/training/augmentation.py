@@ -1,4 +1,4 @@
-"""Random changes of a face crop and its landmarks, so that a network meets more than the images that there are.
+"""Augmentation: random changes of a face crop and its landmarks.
 
 All of them are drawn from one generator: a crop, its landmarks and a generator's state determine the result.
 """
@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.degradations import jpeg_compressed, motion_blur_kernel
 from datasets.motion import move_image, move_points, random_jitter, random_motion
 from ldeq.landmarks98 import MIRRORED
 from utils.engine.settings import AugmentationConfig
@@ -29,28 +30,28 @@ def augment(
     Returns:
         Both in the same units. Landmarks that leave the crop are clipped to it.
     """
-    return augment_views(image, landmarks, config, rng, 1)[0]
+    return augment_clip(image, landmarks, config, rng, 1)[0]
 
 
-def augment_views(
-    image: Image, landmarks: Points, config: AugmentationConfig, rng: np.random.Generator, count: int
+def augment_clip(
+    image: Image, landmarks: Points, config: AugmentationConfig, rng: np.random.Generator, clip_length: int
 ) -> list[tuple[Image, Points]]:
-    """As :func:`augment`, ``count`` moments in a row: the face moves a little, the crop jitters, other things spoil it.
+    """As :func:`augment`, but a clip of ``clip_length`` frames, the last of which is what :func:`augment` gives.
 
-    The last one is what :func:`augment` gives.
+    From one frame to the next the face moves a little; the crop's jitter and the degradations are others in each.
     """
-    moved = _move(image, landmarks, config, rng) if config.augment else (image, landmarks)
-    views = [(_spoil(moved[0], config, rng), moved[1])]
+    warped = _warp(image, landmarks, config, rng) if config.augment else (image, landmarks)
+    frames = [(_degrade(warped[0], config, rng), warped[1])]
     motions = []
-    for _ in range(count - 1):
+    for _ in range(clip_length - 1):
         motions.append(random_motion(rng))
         jittered = [*motions, random_jitter(rng, rng.random())]
-        points = move_points(moved[1], jittered).clip(0, 1).astype(np.float32)
-        views.append((_spoil(move_image(moved[0], jittered), config, rng), points))
-    return views[::-1]
+        points = move_points(warped[1], jittered).clip(0, 1).astype(np.float32)
+        frames.append((_degrade(move_image(warped[0], jittered), config, rng), points))
+    return frames[::-1]
 
 
-def _spoil(image: Image, config: AugmentationConfig, rng: np.random.Generator) -> Image:
+def _degrade(image: Image, config: AugmentationConfig, rng: np.random.Generator) -> Image:
     if not config.augment:
         return image
     image = image.copy()
@@ -66,11 +67,12 @@ def _spoil(image: Image, config: AugmentationConfig, rng: np.random.Generator) -
     if rng.random() < config.noise:
         image = _noise(image, rng)
     if rng.random() < config.jpeg:
-        image = _compress(image, rng)
+        # The codec takes it for BGR, which changes no more than where the artefacts are strongest.
+        image = jpeg_compressed(image, int(rng.integers(8, 60)))
     return image
 
 
-def _move(
+def _warp(
     image: Image, landmarks: Points, config: AugmentationConfig, rng: np.random.Generator
 ) -> tuple[Image, Points]:
     """Turn, size, stretch, shift and mirror image in one warp."""
@@ -145,14 +147,9 @@ def _blur(image: Image, rng: np.random.Generator) -> Image:
     if kind < 0.4:
         return np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 3.0) * side / 256), dtype=np.uint8)
     if kind < 0.7:
-        # Odd, as a kernel of even length would move the image by half a pixel under its landmarks.
         length = max(3, round(rng.uniform(3, 17) * side / 256) | 1)
-        kernel = np.zeros((length, length), dtype=np.float32)
-        middle, angle = (length - 1) / 2, rng.uniform(0, math.pi)
-        along = middle * np.array([math.cos(angle), math.sin(angle)])
-        (x0, y0), (x1, y1) = np.round([middle - along, middle + along]).astype(int).tolist()
-        cv2.line(kernel, (x0, y0), (x1, y1), 1.0)
-        return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), dtype=np.uint8)
+        kernel = motion_blur_kernel(length, rng.uniform(0, math.pi), fraction_bits=0)
+        return np.asarray(cv2.filter2D(image, -1, kernel), dtype=np.uint8)
     small = max(16, round(side * rng.uniform(0.15, 0.6)))
     reduced = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(reduced, (side, side), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
@@ -163,9 +160,3 @@ def _noise(image: Image, rng: np.random.Generator) -> Image:
     shape = image.shape if rng.random() < 0.5 else (*image.shape[:2], 1)
     noise = rng.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
     return np.clip(image + noise, 0, 255).astype(np.uint8)
-
-
-def _compress(image: Image, rng: np.random.Generator) -> Image:
-    quality = int(rng.integers(8, 60))
-    _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), dtype=np.uint8)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from datasets.training.augmentation import augment_views
+from datasets.training.augmentation import augment_clip
 from datasets.wflw import WFLWDataset
 from ldeq import InputError
 from ldeq.landmarks98 import CROP_SIZE
@@ -55,7 +55,7 @@ class _Synthetic:
                 self._faces = SyntheticFaces(self._seed, self._im_size, **self._options)
             except ImportError as error:
                 raise InputError(f"--synthetic: {error}, expected the packages of requirements.txt") from None
-        return [(view.image, view.landmarks) for view in self._faces.draw_views(index, clip_length)]
+        return [(frame.image, frame.landmarks) for frame in self._faces.draw_clip(index, clip_length)]
 
 
 class _WFLW:
@@ -73,7 +73,7 @@ class _WFLW:
             self._order = epoch, np.random.default_rng([self._seed, 1, epoch]).permutation(len(self._dataset))
         image, landmarks = self._dataset[int(self._order[1][position])]
         rng = np.random.default_rng([self._seed, 2, index])
-        return augment_views(image, landmarks, self._config, rng, clip_length)
+        return augment_clip(image, landmarks, self._config, rng, clip_length)
 
 
 class TrainingSet(Dataset[Clip | InputError]):
@@ -90,7 +90,7 @@ class TrainingSet(Dataset[Clip | InputError]):
             seed,
             im_size,
             crop_jitter=data.crop_jitter,
-            pictures_per_person=data.images_per_person,
+            images_per_person=data.images_per_person,
             hard=data.hard_images,
             turned=data.turned_heads,
         )

@@ -14,7 +14,7 @@ FARTHEST = 1e5
 
 
 def are_boxes(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which of (..., 4) boxes can be cropped around: finite, in frame pixels, and of at least a pixel once rounded."""
+    """Tells of (..., 4) bounding boxes which can be cropped around: finite, in frame pixels, at least a pixel rounded."""
     x1, y1, x2, y2 = np.moveaxis(_rounded(np.where(np.abs(boxes) < FARTHEST, boxes, np.nan)), -1, 0)
     # NaN goes on into the larger side, and is not at least anything.
     return np.asarray(np.maximum(x2 - x1, y2 - y1) >= 1)

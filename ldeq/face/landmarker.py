@@ -1,4 +1,4 @@
-"""What finds the landmarks of face crops, and what is known of a face in a frame."""
+"""A face in a frame, and the protocol of networks that find the landmarks of face crops."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ class Face:
     uncertainty: NDArray[np.float64]
     #: (4,), x1 y1 x2 y2 in frame pixels: the bounding box that the crop was made around.
     bbox: NDArray[np.float64]
-    #: Whether this frame's solve started from nothing: a new face, one that was lost, a new shot.
+    #: True where this frame's solve started from nothing: a new face, one that was lost, a new shot.
     restarted: bool
-    #: What the network saw.
+    #: The crop that the network saw.
     crop: FaceCrop
 
 

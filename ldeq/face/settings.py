@@ -13,7 +13,7 @@ class TrackingSettings:
     search_every: int = 3
     #: Most faces at a time; the largest are taken.
     max_faces: int = 10
-    #: What is detected with a higher median uncertainty over its points is no face, and a face that has one in
+    #: A detection with a higher median uncertainty over its points is no face, and a face that has one in
     #: ``unsure_frames`` frames in a row, or ``far_above`` times it in one, is lost. As a fraction of the crop's side.
     max_uncertainty: float = 0.065
     unsure_frames: int = 3

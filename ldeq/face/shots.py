@@ -32,7 +32,7 @@ class ShotDetector:
         self._before: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
     def is_cut(self, image: NDArray[np.uint8]) -> bool:
-        """Whether this frame (H, W, 3) RGB begins another shot than the frame before; the first frame does not."""
+        """True where this frame (H, W, 3) RGB begins another shot than the frame before; the first frame does not."""
         small = cv2.resize(image, self.SIZE, interpolation=cv2.INTER_AREA)
         pattern = small.astype(np.float32)
         pattern -= pattern.mean(axis=(0, 1))

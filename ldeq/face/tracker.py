@@ -36,7 +36,7 @@ class _Track:
     id: int | None = None
     #: The tight box of the last landmarks, None before the first.
     extent: Box | None = None
-    #: Of the centre, in pixels a frame.
+    #: Velocity of the centre, in pixels a frame.
     velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     #: Where the face was when its motion was last known, and how many frames ago.
     anchor: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
@@ -250,7 +250,7 @@ class FaceTracker:
         return faces, lost
 
     def _is_sure(self, track: _Track, uncertainty: NDArray[np.float64]) -> bool:
-        """Whether the network is: by the median over points, since parts of a face may be hidden."""
+        """True where the network is sure of a face: by the median over points, since parts may be hidden."""
         settings = self._settings
         median = float(np.median(uncertainty))
         track.unsure = track.unsure + 1 if median > settings.max_uncertainty else 0
@@ -259,7 +259,7 @@ class FaceTracker:
         return track.unsure < settings.unsure_frames and median <= settings.far_above * settings.max_uncertainty
 
     def _is_plausible(self, track: _Track, extent: Box, image: NDArray[np.uint8]) -> bool:
-        """Whether a face can be of this size and there."""
+        """True where a face can have this size and be there."""
         settings = self._settings
         size = _size(extent)
         if size < settings.min_size:

@@ -30,7 +30,7 @@ class Block(nn.Module):
         return self.activate(self.conv(x))
 
     def activate(self, x: Tensor) -> Tensor:
-        """What follows the convolution."""
+        """The activation and the norm that follow the convolution."""
         out: Tensor = self.norm(F.leaky_relu(x, NEGATIVE_SLOPE))
         return out
 

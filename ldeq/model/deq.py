@@ -16,7 +16,7 @@ from ldeq.solvers.fixed_point import EPS
 
 @dataclass(frozen=True)
 class Equilibrium:
-    """What the layer gives."""
+    """The layer's output for B samples."""
 
     #: z*, (B, z_width, S, S), the evaluation that follows the solver included.
     z: Tensor
@@ -24,7 +24,7 @@ class Equilibrium:
     stats: SolverStats | None
     #: z0 and then one (B, z_width, S, S) an iteration, where asked for.
     trajectory: list[Tensor] | None
-    #: What a loss can use beside z*; None where no gradient was wanted.
+    #: Further terms for a loss; None where no gradient was wanted.
     aux: GradientAux | None = None
 
 
@@ -139,9 +139,9 @@ class _Settings:
     """How B samples are solved."""
 
     config: SolverConfig
-    #: Of each sample.
+    #: Iterations of each sample at most.
     max_iters: list[int]
-    #: Whether one more evaluation of the cell follows the solver, of each sample.
+    #: True where one more evaluation of the cell follows the solver, of each sample.
     last_step: list[bool]
 
     @classmethod

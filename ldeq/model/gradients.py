@@ -31,7 +31,7 @@ class BackwardSolve:
 
 @dataclass(frozen=True)
 class GradientAux:
-    """What comes with an equilibrium that has a gradient: further terms of a loss, and how the backward solve went."""
+    """Terms of a loss that come with an equilibrium that has a gradient, and how its backward solve went."""
 
     #: Estimates on the way, each (B, z_width, S, S) with a gradient of its own.
     corrections: list[Tensor] = field(default_factory=list)

@@ -19,7 +19,7 @@ from ldeq.solvers import SolverStats
 
 @dataclass(frozen=True)
 class LDEQOutput:
-    """What the network gives for B face crops."""
+    """The network's output for B face crops."""
 
     #: (B, n_keypoints, 2), order (x, y), in [0, 1): times ``im_size`` they are crop pixels.
     keypoints: Tensor
@@ -44,7 +44,7 @@ class LDEQOutput:
 
     @property
     def aux(self) -> GradientAux | None:
-        """What a loss can use beside the above; None where no gradient was wanted."""
+        """Further terms for a loss; None where no gradient was wanted."""
         return self.equilibrium.aux
 
     def finite_keypoints(self) -> NDArray[np.float32]:

@@ -1,1 +1,1 @@
-"""What computes landmarks from crops."""
+"""Runtimes: the libraries that compute landmarks from crops."""

@@ -22,7 +22,7 @@ Function = Callable[[Tensor], Tensor]
 
 
 class StopReason(IntEnum):
-    """Why a sample's iteration ended."""
+    """The reason why a sample's iteration ended."""
 
     CONVERGED = 0
     MAX_ITERS = 1
@@ -34,7 +34,7 @@ class StopReason(IntEnum):
 
 @dataclass(frozen=True)
 class Iterate:
-    """What one step proposes, for the B samples that are still iterating."""
+    """The proposal of one step, for the B samples that are still iterating."""
 
     #: (B, D), the candidate for the solution.
     z: Tensor
@@ -49,7 +49,7 @@ class Iterate:
 class Solver(Protocol):
     """An update rule. ``State`` is a dataclass whose tensors all have the samples as their first dimension."""
 
-    #: Whether the solution is the iterate of lowest error (else the last one).
+    #: True where the solution is the iterate of lowest error (else the last one).
     keeps_best: ClassVar[bool]
     #: Evaluations of f that ``init`` makes; each ``step`` makes one.
     init_evaluations: ClassVar[int]
@@ -84,7 +84,7 @@ class SolverStats:
 
 @dataclass(frozen=True)
 class Solution:
-    """What :func:`solve` gives."""
+    """The result of :func:`solve`."""
 
     #: (B, D)
     z: Tensor

@@ -51,7 +51,7 @@ class VideoReader:
 
     @property
     def n_frames_declared(self) -> int:
-        """What the file says of itself; the frames that can be decoded may be fewer."""
+        """Number of frames that the file says it has; those that can be decoded may be fewer."""
         return int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:

@@ -30,7 +30,7 @@ class Sound:
         self.copied = self.codec in COPIED_CODECS and not (
             self.codec == "mp3" and stream.codec_context.sample_rate < LOWEST_MP3_RATE
         )
-        #: Why the sound ends before the images do, where the file is damaged.
+        #: The reason why the sound ends before the frames do, where the file is damaged.
         self.failure: str | None = None
         if self.copied:
             self._target = container.add_stream_from_template(stream)
@@ -123,7 +123,7 @@ class Sound:
 
 
 def has_sound(path: str | Path) -> bool:
-    """Whether a media file says that it has sound, be it damaged."""
+    """True where a media file says that it has sound, be it damaged."""
     import av
 
     try:
@@ -134,7 +134,7 @@ def has_sound(path: str | Path) -> bool:
 
 
 def _is_known(codec: Any) -> bool:
-    """Whether the headers say what the samples are; a damaged stream has no rate or no channels."""
+    """True where the headers tell of samples; a damaged stream has no rate or no channels."""
     return bool(codec.sample_rate > 0 and codec.layout.nb_channels > 0)
 
 

@@ -41,7 +41,7 @@ class Frame:
 
 
 class FrameSource(ABC):
-    """What all sources have in common. They are context managers, and are iterated over once."""
+    """The common part of all sources. They are context managers, and are iterated over once."""
 
     name: str
     #: Nominal frames per second.
@@ -52,9 +52,9 @@ class FrameSource(ABC):
     sound: Path | None = None
     #: Width of a pixel divided by its height.
     pixel_aspect = Fraction(1)
-    #: Whether it is one image and no video.
+    #: True for one image, which is no video.
     is_image = False
-    #: Whether it can be opened again, and gives the same frames.
+    #: True where it can be opened again, and gives the same frames.
     is_repeatable = True
 
     @abstractmethod
@@ -163,10 +163,7 @@ class ImageFile(FrameSource):
         self.n_frames = 1
 
     def __iter__(self) -> Iterator[Frame]:
-        image = read_image(self.name)
-        if image is None:
-            raise InputError(f"{self.name}: cannot be decoded, expected an image or a video")
-        yield Frame(0, 0.0, image)
+        yield Frame(0, 0.0, _read(self.name))
 
     def check(self) -> str | None:
         """See :class:`FrameSource`."""
@@ -177,7 +174,8 @@ class Arrays(FrameSource):
     """Frames that are in memory, or are made one by one.
 
     Args:
-        frames: an image (H, W, 3), frames (T, H, W, 3), or an iterable of images; uint8 RGB.
+        frames: an image (H, W, 3), frames (T, H, W, 3), or an iterable of images, which may also be paths of images;
+            uint8 RGB.
         fps: frames a second.
 
     Raises:
@@ -188,14 +186,14 @@ class Arrays(FrameSource):
 
     def __init__(self, frames: Any, fps: float = DEFAULT_FPS) -> None:
         self.fps = fps
-        if hasattr(frames, "__array__"):
+        if hasattr(frames, "__array__") or hasattr(frames, "__array_interface__"):
             array = np.asarray(frames)
             if array.ndim not in (3, 4):
                 raise InputError(f"an array of shape {array.shape}, expected an image (H, W, 3) or frames (T, H, W, 3)")
             self.is_image = array.ndim == 3
             frames = array[None] if self.is_image else array
             self.n_frames = len(frames)
-        elif not isinstance(frames, Iterable):
+        elif not isinstance(frames, Iterable) or isinstance(frames, (bytes, bytearray)):
             raise InputError(f"a {type(frames).__name__}, expected a path, an array, or an iterable of frames")
         self.name = "an image" if self.is_image else "an array" if hasattr(frames, "shape") else "frames"
         self._frames = frames
@@ -203,7 +201,7 @@ class Arrays(FrameSource):
     def __iter__(self) -> Iterator[Frame]:
         index = -1
         for index, frame in enumerate(self._frames):
-            image = np.asarray(frame)
+            image = _read(frame) if isinstance(frame, (str, Path)) else np.asarray(frame)
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
                 found = f"{image.dtype} of shape {image.shape}"
                 raise InputError(f"frame {index} is {found}, expected uint8 of shape (H, W, 3), RGB")
@@ -279,6 +277,15 @@ def open_source(source: Any, fps: float = DEFAULT_FPS) -> FrameSource:
     if Path(name).is_dir():
         return ImageFolder(name, fps)
     return ImageFile(name) if Path(name).is_file() and _is_image(Path(name)) else VideoFile(name)
+
+
+def _read(path: str | Path) -> NDArray[np.uint8]:
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file, expected an image")
+    image = read_image(path)
+    if image is None:
+        raise InputError(f"{path}: cannot be decoded, expected an image or a video")
+    return image
 
 
 def _is_image(path: Path) -> bool:

@@ -70,7 +70,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """How far, and how often, WFLW's crops are changed in training; synthetic faces are drawn with such changes.
+    """Sizes and probabilities of the changes of WFLW's crops in training; synthetic faces come changed as they are.
 
     Raises:
         InputError: where a field has the wrong type or value; the message names the field.

@@ -1,18 +1,16 @@
-"""Eyebrows: their shapes, painted on the skin, and their landmarks."""
+"""Eyebrows: their shapes, their hair in the skin's texture, and their landmarks."""
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from datasets.synthetic.colour import Floats
-from datasets.synthetic.head import Anchors, Head, plane_to_texels
+from datasets.synthetic.people.head import Head, SurfacePoints, plane_to_texels
+from datasets.synthetic.renderer.arrays import Doubles, Floats
+from datasets.synthetic.renderer.compositing import coverage
 
 #: Distance of the template's outer eye corners in centimetres, the unit of a brow's proportions.
 _EYES = 8.9
-
-Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -47,15 +45,15 @@ class Brow:
         )
         return left, right
 
-    def anchors(self, head: Head) -> Anchors:
+    def outline(self, head: Head) -> SurfacePoints:
         """Its nine landmarks: along the upper edge from the inner to the outer end, and back along the lower."""
         forth, back = np.array([0.0, 0.33, 0.62, 0.84, 1.0]), np.array([0.82, 0.60, 0.33, 0.02])
         across = np.concatenate([np.zeros(4), [0.5], np.ones(4)])
         x, y = self._place(np.concatenate([forth, back]), across)
         return head.at_front(x, y)
 
-    def paint(self, rng: np.random.Generator, height: int, width: int) -> Floats:
-        """Opacity of the hair on the painted skin, (height, width)."""
+    def opacity(self, rng: np.random.Generator, height: int, width: int) -> Floats:
+        """Opacity in [0, 1] of its hair in the skin's texture, (height, width)."""
         t = np.linspace(0, 1, 25)
         upper, lower = (np.stack(plane_to_texels(*self._place(t, edge)), 1) for edge in (0 * t, 1 + 0 * t))
         outline = (np.concatenate([upper, lower[::-1]]) * 16).round().astype(np.int32)
@@ -73,8 +71,7 @@ class Brow:
         lines = (np.stack([starts, ends], 1) * 16).round().astype(int).tolist()
         for (start, end), value in zip(lines, values.astype(int).tolist(), strict=True):
             cv2.line(mask, start, end, value, 1, cv2.LINE_AA, 4)
-        opacity: Floats = mask.astype(np.float32) / np.float32(255)
-        return opacity
+        return coverage(mask)
 
     def _place(self, along: Doubles, across: Doubles) -> tuple[Doubles, Doubles]:
         """x and y in centimetres of points in the brow: along from its inner end, across from its upper edge."""

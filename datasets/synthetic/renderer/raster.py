@@ -2,10 +2,8 @@
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int32]
+from datasets.synthetic.renderer.arrays import Floats, Ints
 
 
 def rasterise(points: Floats, triangles: Ints, height: int, width: int) -> tuple[Ints, Floats, Floats]:

