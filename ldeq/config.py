@@ -18,7 +18,7 @@ SOLVERS = ("fpi", "anderson", "broyden")
 STOP_MODES = ("rel", "abs")
 STOP_CRITERIA = ("sample", "batch")
 GRADIENTS = ("implicit", "jfb", "unrolled")
-#: Of the network's convolutions.
+#: Precisions of the network's convolutions.
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 #: Stride of the stem: images of ``im_size`` give heatmaps of ``im_size / STEM_STRIDE``.
@@ -126,7 +126,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class SolverConfig:
-    """How an equilibrium is solved for.
+    """Solver of the equilibrium, and its stop criterion.
 
     Raises:
         InputError: where a field has the wrong type or value; the message names the field.
@@ -183,7 +183,7 @@ class SolverConfig:
 
 @dataclass(frozen=True)
 class GradientConfig:
-    """How gradients reach the weights through an equilibrium. In explicit mode only ``n_corrections`` has an effect.
+    """Gradients of the weights through an equilibrium. In explicit mode only ``n_corrections`` has an effect.
 
     Raises:
         InputError: where a field has the wrong type or value; the message names the field.

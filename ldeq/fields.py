@@ -21,7 +21,7 @@ _EXPECTED = {
 
 @dataclass(frozen=True)
 class Setting:
-    """What a field of a configuration dataclass says of itself beside its type and default."""
+    """Description of a configuration dataclass's field, beside its type and default."""
 
     #: Plain words, as ``--help`` shows them.
     help: str
@@ -29,7 +29,7 @@ class Setting:
     choices: tuple[str, ...] = ()
     #: False for a field that no flag of a command sets.
     is_flag: bool = True
-    #: Whether the short ``--help`` lists its flag.
+    #: True for a flag that the short ``--help`` lists.
     is_common: bool = False
 
 

@@ -606,9 +606,9 @@ def test_two_processes_train_as_one(faces, tmp_path):
     alone = train(faces, one, *options)
     _, err = alone.communicate(timeout=600)
     assert alone.returncode == 0, err
-    together = train(faces, two, *options, launcher=TWO_PROCESSES)
-    _, err = together.communicate(timeout=600)
-    assert together.returncode == 0, err
+    pair = train(faces, two, *options, launcher=TWO_PROCESSES)
+    _, err = pair.communicate(timeout=600)
+    assert pair.returncode == 0, err
     for name in ("loss", "keypoint", "heatmap", "lr", "validation_NME"):
         np.testing.assert_allclose(column(two, name), column(one, name), rtol=1e-4, err_msg=name)
 
@@ -619,9 +619,9 @@ def test_a_image_that_one_process_cannot_read_ends_them_all(faces, tmp_path):
     damaged = sorted((root / "train").glob("*.jpg"))[-1]
     damaged.write_bytes(damaged.read_bytes()[:100])
     out = tmp_path / "run"
-    together = train(root, out, "--steps", 40, "--save_every", 1, launcher=TWO_PROCESSES)
-    _, err = together.communicate(timeout=600)
-    assert together.returncode != 0
+    pair = train(root, out, "--steps", 40, "--save_every", 1, launcher=TWO_PROCESSES)
+    _, err = pair.communicate(timeout=600)
+    assert pair.returncode != 0
     assert str(damaged) in err
     assert "RuntimeError" not in err, "the other process lost its connection"
     assert (out / "last.pth.tar").is_file()

@@ -20,7 +20,7 @@ CLIP_GRADIENTS = ("same", *GRADIENTS)
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What a network is trained and validated on.
+    """Data that a network is trained and validated on.
 
     Raises:
         InputError: where a field has the wrong type or value, or there is nothing to train on.
@@ -101,7 +101,7 @@ class AugmentationConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How weights are optimised.
+    """Optimisation of the weights: batches, schedule, clips, and what is written when.
 
     Raises:
         InputError: where a field has the wrong type or value; the message names the field.
