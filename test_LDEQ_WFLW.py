@@ -26,21 +26,22 @@ GALLERY_SIZE = 12
 
 def make_parser() -> ArgumentParser:
     parser = ArgumentParser(__doc__)
-    parser.add_argument(
+    data = parser.group("data")
+    data.add_argument(
         "--dataset_path",
         default=str(bundled.WFLW),
         metavar="DIR",
         help="pre-cropped WFLW: <split>.txt and <split>/<file name>; a small bundled sample if not given",
     )
-    parser.add_argument(
+    data.add_argument(
         "--split",
         nargs="+",
         action="extend",
         metavar="SPLIT",
         help=f"one or more splits; if not given, {', '.join(SPLITS)}",
     )
-    parser.add_argument("--batch_size", type=at_least(1), default=32, help="images at a time")
-    parser.add_argument("--workers", type=at_least(0), default=4, help="threads that decode images")
+    data.add_argument("--batch_size", type=at_least(1), default=32, metavar="N", help="images at a time")
+    data.add_argument("--workers", type=at_least(0), default=4, metavar="N", help="threads that decode images")
     add_common_flags(parser, SCRIPT)
     return parser
 

@@ -26,32 +26,36 @@ LISTED = 12
 
 def make_parser() -> ArgumentParser:
     parser = ArgumentParser(__doc__, ids_flag="--videos")
-    add_boolean(
-        parser, "--rwr", "recurrence without recurrence: each frame's solve starts from the last frame's equilibrium"
-    )
-    parser.add_argument(
-        "--rwr_max_iters", type=at_least(1), default=1, help="with --rwr, solver iterations on every frame"
-    )
-    add_boolean(
-        parser,
-        "--rwr_take_one_less_inference_step",
-        "with --rwr, leave out the evaluation that follows the solver",
-    )
-    parser.add_argument("--WFLW_V_split", choices=(*SPLITS, "all"), default="hard", help="which id list")
-    parser.add_argument(
+    data = parser.group("data")
+    data.add_argument(
         "--WFLW_V_dataset_path",
         default=str(bundled.WFLW_V),
         metavar="DIR",
         help="WFLW-V: <split>_video_IDs.txt, bboxes/, landmarks/ and videos/; a small bundled sample if not given",
     )
-    parser.add_argument("--WFLW_V_batch_size", type=at_least(1), default=5, help="videos at a time")
-    parser.add_argument("--WFLW_V_workers", type=at_least(0), default=8, help="threads that decode videos")
-    parser.add_argument("--videos", action="append", metavar="ID ...", help="only these videos of the split")
-    add_boolean(parser, "--plot", "write annotated MP4s and curves of every video")
-    add_boolean(parser, "--show", "show frames in a live window as they are done (q ends the run)")
-    add_boolean(parser, "--resume", "go on with an interrupted run, in --output_dir or else in the latest folder")
-    add_boolean(parser, "--strict", "a video that cannot be used is an error")
+    data.add_argument("--WFLW_V_split", choices=(*SPLITS, "all"), default="hard", help="which id list")
+    data.add_argument("--videos", action="append", metavar="ID ...", help="only these videos of the split")
+    data.add_argument("--WFLW_V_batch_size", type=at_least(1), default=5, metavar="N", help="videos at a time")
+    data.add_argument("--WFLW_V_workers", type=at_least(0), default=8, metavar="N", help="threads that decode videos")
+    add_boolean(data, "--strict", "a video that cannot be used is an error")
     add_common_flags(parser, SCRIPT)
+    solver = parser.group("solver")
+    add_boolean(
+        solver, "--rwr", "recurrence without recurrence: each frame's solve starts from the last frame's equilibrium"
+    )
+    solver.add_argument(
+        "--rwr_max_iters", type=at_least(1), default=1, metavar="N", help="with --rwr, solver iterations on every frame"
+    )
+    add_boolean(
+        solver,
+        "--rwr_take_one_less_inference_step",
+        "with --rwr, leave out the evaluation that follows the solver",
+    )
+    output = parser.group("output")
+    add_boolean(output, "--plot", "write annotated MP4s and curves of every video")
+    add_boolean(output, "--show", "show frames in a live window as they are done (q ends the run)")
+    add_boolean(output, "--resume", "go on with an interrupted run, in --output_dir or else in the latest folder")
+    parser.leave_to_full_help("--rwr_take_one_less_inference_step")
     return parser
 
 

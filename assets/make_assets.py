@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from datasets.motion import jittered_bbox, smooth_path
 from datasets.synthetic import FaceImage, SyntheticFaces, SyntheticVideo
 from datasets.synthetic.writing import write_jpeg
-from datasets.training.faces import HELD_OUT
 from datasets.wflw.precropped import write_list
 from datasets.wflw.splits import ATTRIBUTES
 from datasets.wflw_v.clips import write_clip, write_ids
@@ -23,6 +22,7 @@ from ldeq.command_line import ArgumentParser, at_least, run
 from ldeq.face.bbox import tight_bbox
 from ldeq.landmarks98 import CROP_SIZE
 from utils import bundled
+from utils.engine.settings import HELD_OUT
 
 Image = NDArray[np.uint8]
 Points = NDArray[np.float64]

@@ -18,7 +18,8 @@ from ldeq.command_line import ArgumentParser, at_least, run
 from ldeq.config import GRADIENTS
 from ldeq.device import resolve_device
 from ldeq.terminal import console, table
-from utils.engine.losses import LossConfig, training_loss
+from utils.engine.losses import training_loss
+from utils.engine.settings import LossConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

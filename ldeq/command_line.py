@@ -1,4 +1,4 @@
-"""What the scripts share on the command line: flags, and how a run ends when something is wrong."""
+"""The scripts' command line: flags that they share, short and full help, and how a run ends when something is wrong."""
 
 import argparse
 import io
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ldeq import pretrained
 from ldeq.config import PRECISIONS, STOP_CRITERIA
@@ -18,22 +18,79 @@ from ldeq.errors import InputError
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows each flag's default, where it has one."""
+    """Shows each flag's default, where it has one, in the spelling of the command line."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
+        if action.default is None or action.help is None:
+            return action.help
+        if isinstance(action.default, bool):
+            return f"{action.help} (default: {str(action.default).lower()})"
+        return super()._get_help_string(action)
+
+
+class _FullHelp(argparse.Action):
+    """``--help_all``."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        assert isinstance(parser, ArgumentParser)
+        print(parser.format_help(full=True), end="")
+        parser.exit()
 
 
 class ArgumentParser(argparse.ArgumentParser):
     """Says what is wrong in one sentence. Flags are not abbreviated.
+
+    ``--help`` lists the flags that most users need, ``--help_all`` those of :meth:`leave_to_full_help` too.
 
     Args:
         ids_flag: a flag (``append``) of ids, which may begin with '-': what follows it are ids up to the next flag.
     """
 
     def __init__(self, description: str, ids_flag: str | None = None, prog: str | None = None) -> None:
-        super().__init__(prog=prog, description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
+        super().__init__(
+            prog=prog, description=description, formatter_class=_HelpFormatter, allow_abbrev=False, add_help=False
+        )
         self._ids_flag = ids_flag
+        self._groups: dict[str, argparse._ArgumentGroup] = {}
+        self._left_to_full_help: set[argparse.Action] = set()
+        self.add_argument("-h", "--help", action="help", help="show help and exit")
+        self._full_help = self.add_argument(
+            "--help_all", action=_FullHelp, nargs=0, default=argparse.SUPPRESS, help="show help on all flags and exit"
+        )
+
+    def group(self, title: str, description: str | None = None) -> "argparse._ArgumentGroup":
+        """The group of flags with this title, which is made where there is none yet."""
+        if title not in self._groups:
+            self._groups[title] = self.add_argument_group(title, description)
+        return self._groups[title]
+
+    def leave_to_full_help(self, *flags: str) -> None:
+        """``--help`` does not list these flags; ``--help_all`` does."""
+        self._left_to_full_help |= {self._option_string_actions[flag] for flag in flags}
+
+    def format_help(self, full: bool = False) -> str:
+        """The text of ``--help``, or of ``--help_all``."""
+        unlisted = set() if full else self._left_to_full_help or {self._full_help}
+        formatter = self.formatter_class(prog=f"{self.prog} [options]")
+        formatter.add_usage(None, [action for action in self._actions if _must_be_given(action)], [])
+        formatter.add_text(self.description)
+        for group in self._action_groups:
+            listed = [action for action in group._group_actions if action not in unlisted]
+            if listed:
+                formatter.start_section(group.title)
+                formatter.add_text(group.description)
+                formatter.add_arguments(listed)
+                formatter.end_section()
+        formatter.add_text(self.epilog)
+        if not full and self._left_to_full_help:
+            formatter.add_text(f"{len(unlisted)} further flags are for rarer needs: see --help_all.")
+        return formatter.format_help()
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
@@ -107,34 +164,50 @@ def add_boolean(parser: "argparse._ActionsContainer", flag: str, help: str, defa
     parser.add_argument(flag, type=boolean, nargs="?", const=True, default=default, metavar="{true,false}", help=help)
 
 
-def add_network_flags(parser: argparse.ArgumentParser, script: str) -> None:
-    """Which network runs where, and where results go."""
-    parser.add_argument(
+def add_network_flags(parser: ArgumentParser, script: str) -> None:
+    """Adds the flags for which network runs where, and for where results go."""
+    network = parser.group("network")
+    network.add_argument(
         "--landmark_model_weights",
         default=pretrained.BUNDLED,
         metavar="FILE|NAME",
         help="checkpoint in the published format (final.pth.tar), or the name of a network: "
         + "; ".join(f"{name} ({what})" for name, what in pretrained.NAMES.items()),
     )
-    parser.add_argument("--device", default="auto", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the network's convolutions")
-    parser.add_argument("--output_dir", metavar="DIR", help=f"where results go; if not given, results/{script}/<time>")
+    add_device_flag(network)
+    network.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the network's convolutions")
     add_boolean(
-        parser, "--trust_pickle", "load checkpoints that hold other classes than tensors; their code can run anything"
+        network, "--trust_pickle", "load checkpoints that hold other classes than tensors; their code can run anything"
+    )
+    add_output_flag(parser.group("output"), script)
+    parser.leave_to_full_help("--trust_pickle")
+
+
+def add_device_flag(parser: "argparse._ActionsContainer") -> None:
+    """Adds ``--device``."""
+    parser.add_argument(
+        "--device", default="auto", metavar="NAME", help="auto (CUDA, else MPS, else CPU), cpu, cuda, cuda:1, mps"
     )
 
 
-def add_common_flags(parser: argparse.ArgumentParser, script: str) -> None:
-    """The flags that both evaluation scripts have."""
+def add_output_flag(parser: "argparse._ActionsContainer", script: str) -> None:
+    """Adds ``--output_dir``."""
+    parser.add_argument("--output_dir", metavar="DIR", help=f"where results go; if not given, results/{script}/<time>")
+
+
+def add_common_flags(parser: ArgumentParser, script: str) -> None:
+    """Adds the flags that the evaluation scripts and the prediction share."""
     add_network_flags(parser, script)
-    parser.add_argument(
+    solver = parser.group("solver")
+    solver.add_argument(
         "--stop_criterion",
         choices=STOP_CRITERIA,
         default="sample",
         help="sample: each sample stops by its own error; batch: by the batch's mean, as the published code does",
     )
-    add_boolean(parser, "--verbose_solver", "print how the solver did on each batch")
-    add_boolean(parser, "--summary", "print the network's layers, parameters and operations")
+    add_boolean(solver, "--verbose_solver", "print how the solver did on each batch")
+    add_boolean(parser.group("network"), "--summary", "print the network's layers, parameters and operations")
+    parser.leave_to_full_help("--stop_criterion", "--verbose_solver", "--summary")
 
 
 def run(script: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> NoReturn:
@@ -167,7 +240,7 @@ def run(script: Callable[[Sequence[str] | None], None], arguments: Sequence[str]
 
 
 class Interrupt:
-    """Whether the user asked for the end."""
+    """A user's request to end the run."""
 
     requested = False
 
@@ -202,6 +275,11 @@ def deferred_interrupt(patience: float = 0.0) -> Iterator[Interrupt]:
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
+
+
+def _must_be_given(action: argparse.Action) -> bool:
+    """True for required flags, and for arguments without a flag, which the usage spells out."""
+    return action.required or not action.option_strings
 
 
 def _leave(status: int, sentence: str) -> NoReturn:

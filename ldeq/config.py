@@ -1,4 +1,4 @@
-"""What a network, its solver and its gradient are: frozen dataclasses, the first two read from a checkpoint's ``args``.
+"""Settings of a network, its solver and its gradient, as frozen dataclasses; checkpoints' ``args`` give the first two.
 
 Their fields are named as in the published checkpoints' ``args`` (an :class:`argparse.Namespace`).
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from ldeq.errors import InputError
-from ldeq.fields import check, check_choice, check_types, convert, kind
+from ldeq.fields import check, coerce_fields, convert, kind, setting
 
 MODEL_MODES = ("implicit", "explicit")
 CELL_NORMS = ("softargmax", "linear", "None")
@@ -18,7 +18,7 @@ SOLVERS = ("fpi", "anderson", "broyden")
 STOP_MODES = ("rel", "abs")
 STOP_CRITERIA = ("sample", "batch")
 GRADIENTS = ("implicit", "jfb", "unrolled")
-#: Of the network's convolutions.
+#: Precisions of the network's convolutions.
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 #: Stride of the stem: images of ``im_size`` give heatmaps of ``im_size / STEM_STRIDE``.
@@ -35,42 +35,32 @@ class ModelConfig:
         InputError: where a field has the wrong type or a value that cannot be built; the message names the field.
     """
 
-    #: ``implicit`` (the output is an equilibrium that a solver finds) or ``explicit`` (the cell is unrolled).
-    model_mode: str = "implicit"
-    #: Number of cell applications in explicit mode.
-    explicit_depth: int = 1
-    #: I, channels of the injection x that the stem gives.
-    injection_width: int = 224
-    #: W, channels of the hourglass at its finest level.
-    cell_base_width: int = 224
-    #: i, channels that each of the four coarser levels adds.
-    cell_width_increment: int = 24
-    #: Groups of every GroupNorm in the cell.
-    cell_gn_groups: int = 8
-    #: In explicit mode, BatchNorm instead of GroupNorm in the cell. Implicit mode always has GroupNorm.
-    cell_use_bn_for_explicit: bool = False
-    #: Normalisation of the heatmaps in the cell: ``softargmax``, ``linear`` or ``None`` (the string).
-    cell_norm: str = "softargmax"
-    #: Sharpness of the softargmax normalisation.
-    cell_softargmax_beta: float = 1.0
-    #: Whether the cell's sharpness is softplus(``cell_softargmax_beta``).
-    cell_learn_softargmax_beta: bool = False
-    #: Landmarks of a face.
-    n_keypoints: int = 98
-    #: Channels of the equilibrium z; those past ``n_keypoints`` are latent.
-    z_width: int = 98
-    #: Side of the heatmaps in pixels.
-    heatmap_size: int = 64
-    #: Side of the input images in pixels.
-    im_size: int = 256
-    #: How z starts where nothing is handed on: ``zeros`` is the only mode.
-    z0_mode: str = "zeros"
+    model_mode: str = setting(
+        "implicit",
+        "implicit: the output is an equilibrium that a solver finds; explicit: the cell is unrolled",
+        choices=MODEL_MODES,
+    )
+    explicit_depth: int = setting(1, "number of cell applications in explicit mode")
+    injection_width: int = setting(224, "I, channels of the injection x that the stem gives")
+    cell_base_width: int = setting(224, "W, channels of the hourglass at its finest level")
+    cell_width_increment: int = setting(24, "i, channels that each of the four coarser levels adds")
+    cell_gn_groups: int = setting(8, "groups of every GroupNorm in the cell")
+    cell_use_bn_for_explicit: bool = setting(
+        False, "in explicit mode, BatchNorm instead of GroupNorm in the cell; implicit mode always has GroupNorm"
+    )
+    cell_norm: str = setting("softargmax", "normalisation of the heatmaps in the cell", choices=CELL_NORMS)
+    cell_softargmax_beta: float = setting(1.0, "sharpness of the softargmax normalisation")
+    cell_learn_softargmax_beta: bool = setting(False, "take softplus(cell_softargmax_beta) as the cell's sharpness")
+    n_keypoints: int = setting(98, "landmarks of a face", is_flag=False)
+    z_width: int = setting(98, "channels of the equilibrium z; those past n_keypoints are latent")
+    heatmap_size: int = setting(64, "side of the heatmaps in pixels")
+    im_size: int = setting(256, "side of the input images in pixels")
+    z0_mode: str = setting(
+        "zeros", "where z starts if nothing is handed on; zeros is the only mode", choices=("zeros",), is_flag=False
+    )
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_choice(self, "model_mode", MODEL_MODES)
-        check_choice(self, "cell_norm", CELL_NORMS)
-        check_choice(self, "z0_mode", ("zeros",))
+        coerce_fields(self)
         positive = ("injection_width", "cell_base_width", "cell_gn_groups", "n_keypoints", "heatmap_size", "im_size")
         for name in positive + (("explicit_depth",) if self.model_mode == "explicit" else ()):
             check(self, name, getattr(self, name) >= 1, "at least 1")
@@ -136,38 +126,31 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class SolverConfig:
-    """How an equilibrium is solved for.
+    """Solver of the equilibrium, and its stop criterion.
 
     Raises:
         InputError: where a field has the wrong type or value; the message names the field.
     """
 
-    #: ``fpi`` (fixed-point iteration), ``anderson`` or ``broyden``.
-    solver: str = "anderson"
-    #: Iterations at most.
-    max_iters: int = 30
-    #: Which error ends the iteration: ``rel`` (against ``rel_diff_target``) or ``abs`` (``abs_diff_target``).
-    stop_mode: str = "rel"
-    #: Relative error below which a sample has converged.
-    rel_diff_target: float = 1e-3
-    #: Absolute error below which a sample has converged.
-    abs_diff_target: float = 5e-3
-    #: m, number of iterates that Anderson acceleration mixes.
-    anderson_m: int = 5
-    #: Tikhonov term of Anderson's least squares.
-    anderson_lam: float = 1e-4
-    #: Anderson's mixing: 1 takes the mixed values, 0 the mixed iterates.
-    anderson_beta: float = 1.0
-    #: If false, one more evaluation of the cell follows the solver.
-    take_one_less_inference_step: bool = False
-    #: ``sample``: every sample stops by its own error. ``batch``: the published system's batch means.
-    stop_criterion: str = "sample"
+    solver: str = setting("anderson", "fpi (fixed-point iteration), anderson or broyden", choices=SOLVERS)
+    max_iters: int = setting(30, "maximum number of the solver's iterations")
+    stop_mode: str = setting(
+        "rel", "error that ends the iteration: rel (below rel_diff_target) or abs (abs_diff_target)", choices=STOP_MODES
+    )
+    rel_diff_target: float = setting(1e-3, "relative error below which a sample has converged")
+    abs_diff_target: float = setting(5e-3, "absolute error below which a sample has converged")
+    anderson_m: int = setting(5, "m, number of iterates that Anderson acceleration mixes")
+    anderson_lam: float = setting(1e-4, "Tikhonov term of Anderson's least squares")
+    anderson_beta: float = setting(1.0, "Anderson's mixing: 1 takes the mixed values, 0 the mixed iterates")
+    take_one_less_inference_step: bool = setting(False, "leave out the evaluation of the cell that follows the solver")
+    stop_criterion: str = setting(
+        "sample",
+        "sample: each sample stops by its own error; batch: by the batch's mean, as the published code does",
+        choices=STOP_CRITERIA,
+    )
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_choice(self, "solver", SOLVERS)
-        check_choice(self, "stop_mode", STOP_MODES)
-        check_choice(self, "stop_criterion", STOP_CRITERIA)
+        coerce_fields(self)
         check(self, "max_iters", self.max_iters >= 1, "at least 1")
         if self.solver == "anderson":
             check(self, "anderson_m", self.anderson_m >= 2, "at least 2")
@@ -200,31 +183,33 @@ class SolverConfig:
 
 @dataclass(frozen=True)
 class GradientConfig:
-    """How gradients reach the weights through an equilibrium. In explicit mode only ``n_corrections`` has an effect.
+    """Gradients of the weights through an equilibrium. In explicit mode only ``n_corrections`` has an effect.
 
     Raises:
         InputError: where a field has the wrong type or value; the message names the field.
     """
 
-    #: ``implicit`` (implicit differentiation), ``jfb`` (Jacobian-free: one application of the cell) or ``unrolled``
-    #: (through ``max_iters`` plain applications of the cell, without a solver).
-    gradient: str = "implicit"
-    #: Solver of the backward pass in implicit mode: ``fpi``, ``anderson`` or ``broyden``.
-    backward_solver: str = "anderson"
-    #: Iterations of the backward solver at most.
-    backward_max_iters: int = 12
-    #: Relative error below which a sample's backward solve has converged.
-    backward_tolerance: float = 1e-3
-    #: Iterates on the way to the equilibrium that a correction loss is taken at, evenly spread; ``unrolled`` gives
-    #: all unless this is 0.
-    n_corrections: int = 0
-    #: Random probes that estimate the size of the cell's Jacobian at the equilibrium; 0 for none.
-    n_probes: int = 0
+    gradient: str = setting(
+        "implicit",
+        "implicit (implicit differentiation), jfb (Jacobian-free: one application of the cell) or unrolled (through "
+        "max_iters plain applications of the cell, without a solver)",
+        choices=GRADIENTS,
+        is_common=True,
+    )
+    backward_solver: str = setting("anderson", "solver of implicit differentiation's backward pass", choices=SOLVERS)
+    backward_max_iters: int = setting(12, "maximum number of the backward solver's iterations")
+    backward_tolerance: float = setting(1e-3, "relative error below which a sample's backward solve has converged")
+    n_corrections: int = setting(
+        0,
+        "iterates on the way to the equilibrium that a correction loss is taken at, evenly spread; unrolled gives all "
+        "unless this is 0",
+    )
+    n_probes: int = setting(
+        0, "random probes that estimate the size of the cell's Jacobian at the equilibrium; 0 for none"
+    )
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_choice(self, "gradient", GRADIENTS)
-        check_choice(self, "backward_solver", SOLVERS)
+        coerce_fields(self)
         check(self, "backward_max_iters", self.backward_max_iters >= 1, "at least 1")
         check(self, "backward_tolerance", self.backward_tolerance >= 0, "at least 0")
         check(self, "n_corrections", self.n_corrections >= 0, "at least 0")

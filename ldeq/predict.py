@@ -88,19 +88,19 @@ def make_parser() -> ArgumentParser:
     parser = ArgumentParser(
         "Finds the landmarks of the faces in videos and images, with recurrence without recurrence (RwR)."
     )
-    inputs = parser.add_argument_group("what to look at")
+    inputs = parser.group("input")
     inputs.add_argument(
         "inputs", nargs="*", metavar="INPUT", help="videos, images, folders of images, or a camera's number"
     )
     inputs.add_argument("--input", action="append", default=[], metavar="INPUT", help="the same as a flag")
-    inputs.add_argument("--fps", type=number_within(0.1, 1000), default=25.0, help="of a folder of images")
+    inputs.add_argument("--fps", type=number_within(0.1, 1000), default=25.0, metavar="X", help="of a folder of images")
     inputs.add_argument(
         "--bboxes",
         metavar="FILE",
         help="bounding boxes instead of detection and tracking: .npy (frames, 4) or (frames, faces, 4), x1 y1 x2 y2 "
         "(NaN: no face), or landmarks.npz of an earlier run",
     )
-    output = parser.add_argument_group("what comes out")
+    output = parser.group("output")
     output.add_argument(
         "--points", type=int, choices=(98, 68), default=98, help="WFLW's 98, or iBUG's 68, which are approximate"
     )
@@ -120,7 +120,7 @@ def make_parser() -> ArgumentParser:
     )
     add_boolean(output, "--side_by_side", "also solve frame by frame, and show both next to each other")
     add_boolean(output, "--show", "show frames in a live window as they are done (q ends the run)")
-    solving = parser.add_argument_group("how a frame is solved")
+    solving = parser.group("solver")
     add_boolean(
         solving,
         "--rwr",
@@ -131,7 +131,7 @@ def make_parser() -> ArgumentParser:
         "--no-rwr", dest="rwr", action="store_false", default=argparse.SUPPRESS, help="the same as --rwr false"
     )
     solving.add_argument(
-        "--rwr_max_iters", type=at_least(1), default=1, help="with --rwr, solver iterations on every frame"
+        "--rwr_max_iters", type=at_least(1), default=1, metavar="N", help="with --rwr, solver iterations on every frame"
     )
     add_boolean(
         solving, "--rwr_take_one_less_inference_step", "with --rwr, leave out the evaluation that follows the solver"
@@ -143,7 +143,7 @@ def make_parser() -> ArgumentParser:
         help="with --rwr, solve a face's first frame (new, found again, new shot) with the checkpoint's own settings; "
         "auto: true, but with --bboxes false, as the evaluation on WFLW-V does",
     )
-    faces = parser.add_argument_group("which faces are followed")
+    faces = parser.group("faces")
     faces.add_argument(
         "--detector",
         choices=("auto", "dlib", "yunet"),
@@ -160,23 +160,38 @@ def make_parser() -> ArgumentParser:
         help="faces below it are left out (dlib 0, YuNet 0.7)",
     )
     faces.add_argument(
-        "--detector_side", type=at_least(64), default=960, help="frames are scaled to this longer side for it"
+        "--detector_side",
+        type=at_least(64),
+        default=960,
+        metavar="PIXELS",
+        help="frames are scaled to this longer side for it",
     )
     faces.add_argument(
         "--detect_every",
         type=at_least(1),
         default=DEFAULTS.detect_every,
+        metavar="N",
         help="frames between looks for new faces",
     )
-    faces.add_argument("--max_faces", type=at_least(1), default=DEFAULTS.max_faces, help="most faces at a time")
+    faces.add_argument(
+        "--max_faces",
+        type=at_least(1),
+        default=DEFAULTS.max_faces,
+        metavar="N",
+        help="maximum number of faces at a time",
+    )
     faces.add_argument(
         "--max_uncertainty",
         type=number_within(0, 1),
         default=DEFAULTS.max_uncertainty,
+        metavar="X",
         help="a face whose median uncertainty (fraction of the crop's side) stays above it is lost, and what is "
         "detected with a higher one is no face; 1: never",
     )
     add_common_flags(parser, SCRIPT)
+    parser.leave_to_full_help("--input", "--fps")
+    parser.leave_to_full_help("--no-rwr", "--rwr_take_one_less_inference_step", "--full_first_solve")
+    parser.leave_to_full_help("--detector_score", "--detector_side", "--detect_every", "--max_uncertainty")
     return parser
 
 

@@ -20,7 +20,8 @@ from PIL import Image
 
 import test_LDEQ_WFLW
 import test_LDEQ_WFLW_V
-from ldeq import LDEQ, pretrained
+import train_LDEQ
+from ldeq import LDEQ, predict, pretrained
 from tests.conftest import GOLDEN, assert_refused
 from tests.test_datasets import DAMAGES, damaged_video
 from utils import bundled
@@ -614,14 +615,29 @@ def test_as_a_process_from_another_folder(script, flags, tmp_path):
     assert (folder / "results.json").is_file()
 
 
-@pytest.mark.parametrize("script", [test_LDEQ_WFLW, test_LDEQ_WFLW_V])
-def test_help_has_every_default(script, run_script):
-    status, out, _ = run_script(script.main, "--help")
+@pytest.mark.parametrize("script", [test_LDEQ_WFLW, test_LDEQ_WFLW_V, predict, train_LDEQ], ids=lambda s: s.__name__)
+def test_help_is_short_and_full_help_has_every_flag_with_its_default(script, run_script, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    (_, short, _), (status, full, _) = (run_script(script.main, flag) for flag in ("--help", "--help_all"))
     assert status == 0
-    for action in script.make_parser()._actions[1:]:
+    for action in script.make_parser()._actions:
         assert action.help
-        if action.default is not None:
-            assert f"(default: {action.default})" in " ".join(out.split())
+        assert all(flag in full for flag in action.option_strings)
+        if action.default not in (None, argparse.SUPPRESS, []):
+            default = str(action.default).lower() if isinstance(action.default, bool) else action.default
+            assert f"(default: {default})" in " ".join(full.split())
+    assert len(short) < len(full)
+    assert short.splitlines()[-1].endswith("see --help_all.")
+    assert max(map(len, [*short.splitlines(), *full.splitlines()])) <= 80
+
+
+@pytest.mark.parametrize("script", ["test_LDEQ_WFLW", "test_LDEQ_WFLW_V", "predict_video", "train_LDEQ"])
+def test_help_imports_no_torch(script):
+    command = [sys.executable, "-X", "importtime", f"{script}.py", "--help"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "argparse" in imported
+    assert "torch" not in imported
 
 
 @pytest.mark.slow

@@ -22,9 +22,9 @@ import test_LDEQ_WFLW
 import train_LDEQ
 from datasets.motion import move_image, move_points, random_jitter, random_motion
 from datasets.synthetic import FaceImage
-from datasets.training.augmentation import AugmentationConfig, augment
-from datasets.training.faces import DataConfig, TrainingFaces, training_batches
-from ldeq import GradientConfig, InputError, LDEQOutput, RecurrentLDEQ, load_checkpoint
+from datasets.training.augmentation import augment
+from datasets.training.faces import TrainingSet, training_batches
+from ldeq import GradientConfig, InputError, LDEQOutput, RecurrentLDEQ, load_checkpoint, save_checkpoint
 from ldeq.command_line import deferred_interrupt
 from ldeq.landmarks98 import MIRRORED
 from ldeq.model.deq import Equilibrium
@@ -32,8 +32,9 @@ from ldeq.model.normalisation import normalise
 from tests.conftest import make_small_model
 from utils import bundled
 from utils.engine.distribution import World, collective_backend
-from utils.engine.losses import PARTS, LossConfig, face_weights, heatmap_divergence, training_loss
-from utils.engine.training import Trainer, TrainingConfig
+from utils.engine.losses import PARTS, face_weights, heatmap_divergence, training_loss
+from utils.engine.settings import AugmentationConfig, DataConfig, LossConfig, TrainingConfig
+from utils.engine.training import Trainer
 from utils.runs.training import COLUMNS
 from utils.visualization.training import training_curves
 
@@ -104,12 +105,12 @@ def test_iteration_counts_are_drawn_evenly():
     assert min(np.bincount(drawn)[1:]) > 60
     assert TrainingConfig().max_iters_at(3, 5) == 5
     assert TrainingConfig(train_iters=2).max_iters_at(3, 5) == 2
-    own = TrainingConfig(follow_iters=3, train_iters=2)
-    assert {own.max_iters_at(step, 5, follows=True) for step in range(50)} == {3}
+    own = TrainingConfig(clip_iters=3, train_iters=2)
+    assert {own.max_iters_at(step, 5, on_clips=True) for step in range(50)} == {3}
     assert {own.max_iters_at(step, 5) for step in range(50)} == {2}
     drawn = dataclasses.replace(own, stochastic_max_iters=True)
-    assert {drawn.max_iters_at(step, 5, follows=True) for step in range(50)} == {1, 2, 3}
-    assert TrainingConfig(train_iters=2).max_iters_at(3, 5, follows=True) == 2
+    assert {drawn.max_iters_at(step, 5, on_clips=True) for step in range(50)} == {1, 2, 3}
+    assert TrainingConfig(train_iters=2).max_iters_at(3, 5, on_clips=True) == 2
 
 
 # -- faces -------------------------------------------------------------------------------------------------------------
@@ -183,7 +184,7 @@ def test_mirroring_twice_changes_nothing():
 
 def test_faces_do_not_depend_on_who_makes_them(faces):
     """Nor on where a run begins: workers, processes and parts give the same faces in the same places."""
-    source = TrainingFaces(DataConfig(dataset_path=str(faces)), AugmentationConfig(), seed=3, im_size=64)
+    source = TrainingSet(DataConfig(dataset_path=str(faces)), AugmentationConfig(), seed=3, im_size=64)
     whole = list(training_batches(source, first_step=0, last_step=3, batch_size=4))
     later = list(training_batches(source, first_step=2, last_step=3, batch_size=4, workers=2))
     assert np.array_equal(later[0][0], whole[2][0])
@@ -196,7 +197,7 @@ def test_faces_do_not_depend_on_who_makes_them(faces):
         assert np.array_equal(np.concatenate([share[0] for share in in_order]), images)
         assert np.array_equal(np.concatenate([share[1] for share in in_order]), landmarks)
     assert len({image.tobytes() for images, _ in whole for image in images}) == 12
-    other = TrainingFaces(DataConfig(dataset_path=str(faces)), AugmentationConfig(), seed=4, im_size=64)
+    other = TrainingSet(DataConfig(dataset_path=str(faces)), AugmentationConfig(), seed=4, im_size=64)
     assert not np.array_equal(other[0][0], source[0][0])
 
 
@@ -216,28 +217,28 @@ def test_synthetic_faces_are_mixed_in_by_their_share(faces, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "datasets.synthetic", types.SimpleNamespace(SyntheticFaces=Plain))
     data = DataConfig(dataset_path=str(faces), synthetic=True, synthetic_share=0.25)
-    source = TrainingFaces(data, AugmentationConfig(augment=False), seed=0, im_size=64)
+    source = TrainingSet(data, AugmentationConfig(augment=False), seed=0, im_size=64)
     drawn = [index for index in range(200) if (source[index][0] == 7).all()]
     assert 35 < len(drawn) < 65
     assert all(np.allclose(source[index][1], index / 1000) for index in drawn[:5])
-    alone = TrainingFaces(DataConfig(synthetic=True), AugmentationConfig(), seed=0, im_size=64)
+    alone = TrainingSet(DataConfig(synthetic=True), AugmentationConfig(), seed=0, im_size=64)
     assert all((alone[index][0] == 7).all() for index in range(5))
 
 
-def test_views_lead_to_the_face_itself(faces):
-    def source(views, **changes):
+def test_clips_end_in_the_sample_itself(faces):
+    def source(length, **changes):
         config = AugmentationConfig(**changes)
-        return TrainingFaces(DataConfig(dataset_path=str(faces), views=views), config, seed=3, im_size=64)
+        return TrainingSet(DataConfig(dataset_path=str(faces), clip_length=length), config, seed=3, im_size=64)
 
     for index in range(3):
         (alone,), landmarks = source(1)[index]
-        views, same = source(3)[index]
-        assert views.shape == (3, 64, 64, 3)
-        assert np.array_equal(views[-1], alone)
+        frames, same = source(3)[index]
+        assert frames.shape == (3, 64, 64, 3)
+        assert np.array_equal(frames[-1], alone)
         assert same.shape == (3, 98, 2)
         assert np.array_equal(same[-1], landmarks[0])
-        assert len({view.tobytes() for view in views}) == 3
-    # Nothing but the motion: a face moves by a few percent of the crop from one view to the next.
+        assert len({frame.tobytes() for frame in frames}) == 3
+    # Nothing but the motion: a face moves by a few percent of the crop from one frame to the next.
     still = dict.fromkeys(("colour", "grey", "blur", "noise", "jpeg", "occlusion"), 0.0)
     changes = [np.abs(np.diff(source(2, **still)[index][0].astype(float), axis=0)).mean() for index in range(8)]
     assert 1 < np.median(changes) < 30
@@ -257,10 +258,10 @@ def test_landmarks_follow_a_motion():
             assert np.linalg.norm(after * 256 - found) < 1.0
 
 
-def test_views_are_followed_as_rwr_follows_frames(faces, monkeypatch):
-    data = DataConfig(dataset_path=str(faces), views=3)
+def test_clips_are_tracked_as_rwr_tracks_videos(faces, monkeypatch):
+    data = DataConfig(dataset_path=str(faces), clip_length=3)
     model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
-    source = TrainingFaces(data, AugmentationConfig(), seed=3, im_size=64)
+    source = TrainingSet(data, AugmentationConfig(), seed=3, im_size=64)
     (batch,) = training_batches(source, first_step=0, last_step=1, batch_size=2)
     starts = []
     forward = model.forward
@@ -272,10 +273,10 @@ def test_views_are_followed_as_rwr_follows_frames(faces, monkeypatch):
     monkeypatch.setattr(model, "forward", watched)
     config = TrainingConfig(lr=1e-9, warmup_steps=0)
     trainer = Trainer(model, config, GradientConfig(gradient="jfb"), LossConfig(), World(0, 1, torch.device("cpu")))
-    for n_views in (1, 3):
+    for length in (1, 3):
         starts.clear()
-        trainer.advance([(batch[0][:, -n_views:], batch[1][:, -n_views:])])
-        assert len(starts) == n_views
+        trainer.advance([(batch[0][:, -length:], batch[1][:, -length:])])
+        assert len(starts) == length
         assert starts[0] is None
     assert all(z0 is not None and not z0.requires_grad for z0 in starts[1:])
     tracker = RecurrentLDEQ(model.train())
@@ -285,25 +286,25 @@ def test_views_are_followed_as_rwr_follows_frames(faces, monkeypatch):
     torch.testing.assert_close(starts[2], expected[1], atol=1e-5, rtol=1e-4)
 
 
-def random_views(count: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """So many views of 64 pixels of each of two faces, and landmarks."""
+def random_clips(count: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """A clip of so many frames of 64 pixels of each of two faces, and landmarks."""
     rng = np.random.default_rng(0)
     return rng.integers(0, 255, (2, count, 64, 64, 3), dtype=np.uint8), rng.random((2, count, 98, 2), dtype=np.float32)
 
 
-def test_steps_that_follow_views_have_a_gradient_and_iterations_of_their_own():
-    """Jacobian-free from zeros, unrolled from where the views led to: each step's gradient is that of its own kind."""
+def test_steps_on_clips_have_a_gradient_and_iterations_of_their_own():
+    """Jacobian-free from zeros, unrolled from where the clip led to: each step's gradient is that of its own kind."""
     model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
-    views, landmarks = random_views()
+    frames, landmarks = random_clips()
 
-    def gradient(n_views: int, kind: str, **options) -> torch.Tensor:
+    def gradient(length: int, kind: str, **options) -> torch.Tensor:
         copied = copy.deepcopy(model)
         config = TrainingConfig(clip_norm=0, **options)
         trainer = Trainer(copied, config, GradientConfig(kind), LossConfig(), World(0, 1, torch.device("cpu")))
-        trainer.advance([(views[:, -n_views:], landmarks[:, -n_views:])])
+        trainer.advance([(frames[:, -length:], landmarks[:, -length:])])
         return torch.cat([weight.grad.flatten() for weight in copied.parameters()])
 
-    own = {"follow_gradient": "unrolled", "follow_iters": 1}
+    own = {"clip_gradient": "unrolled", "clip_iters": 1}
     torch.testing.assert_close(gradient(1, "jfb", **own), gradient(1, "jfb"))
     unrolled = gradient(2, "unrolled", train_iters=1)
     torch.testing.assert_close(gradient(2, "jfb", **own), unrolled)
@@ -311,25 +312,25 @@ def test_steps_that_follow_views_have_a_gradient_and_iterations_of_their_own():
 
 
 @pytest.mark.parametrize("n_trained", [1, 2, 3])
-def test_gradients_run_through_the_views_that_are_trained_on(n_trained):
-    """As if the cell were one network unrolled over moments; what is before them is followed without a gradient."""
+def test_gradients_run_through_the_frames_that_are_trained_on(n_trained):
+    """As if the cell were one network unrolled over time; the frames before them are tracked without a gradient."""
     model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
-    views, landmarks = random_views(3)
+    frames, landmarks = random_clips(3)
     loss_config = LossConfig(flicker_weight=0.5)
-    config = TrainingConfig(clip_norm=0, trained_views=n_trained, follow_gradient="unrolled", follow_iters=1)
+    config = TrainingConfig(clip_norm=0, bptt_steps=n_trained, clip_gradient="unrolled", clip_iters=1)
     trained = copy.deepcopy(model)
     trainer = Trainer(trained, config, GradientConfig("jfb"), loss_config, World(0, 1, torch.device("cpu")))
-    trainer.advance([(views, landmarks)])
-    if config.runs_backwards_at(0, 3):
-        views, landmarks = views[:, ::-1], landmarks[:, ::-1].copy()
+    trainer.advance([(frames, landmarks)])
+    if config.is_reversed(0, 3):
+        frames, landmarks = frames[:, ::-1], landmarks[:, ::-1].copy()
     truth = torch.from_numpy(landmarks)
     tracker = RecurrentLDEQ(model.train())
-    before = [tracker.step(normalise(views[:, index]), range(2)) for index in range(3 - n_trained)]
+    before = [tracker.step(normalise(frames[:, index]), range(2)) for index in range(3 - n_trained)]
     z = before[-1].z_star if before else torch.zeros(2, *model.z_shape)
     errors = before[-1].keypoints - truth[:, 2 - n_trained] if before else None
     losses = []
     for index in range(3 - n_trained, 3):
-        z = model.cell(z, model.inject(normalise(views[:, index])))
+        z = model.cell(z, model.inject(normalise(frames[:, index])))
         keypoints = model.read_out(z)
         output = LDEQOutput(keypoints.position, keypoints.uncertainty, Equilibrium(z, None, None))
         losses.append(training_loss(model, output, truth[:, index], loss_config, errors)["loss"])
@@ -341,15 +342,15 @@ def test_gradients_run_through_the_views_that_are_trained_on(n_trained):
     assert trainer.meter.take()["loss"] == pytest.approx(float(torch.stack(losses).mean().detach()), rel=1e-4)
 
 
-def test_views_run_backwards_in_half_of_the_steps_that_train_on_all():
-    config = TrainingConfig(trained_views=3)
-    assert 160 < sum(config.runs_backwards_at(step, 3) for step in range(400)) < 240
-    assert not any(config.runs_backwards_at(step, n_views) for step in range(50) for n_views in (1, 2, 4))
-    assert not any(TrainingConfig().runs_backwards_at(step, 1) for step in range(50))
+def test_clips_run_backwards_in_half_of_the_steps_that_train_on_whole_ones():
+    config = TrainingConfig(bptt_steps=3)
+    assert 160 < sum(config.is_reversed(step, 3) for step in range(400)) < 240
+    assert not any(config.is_reversed(step, length) for step in range(50) for length in (1, 2, 4))
+    assert not any(TrainingConfig().is_reversed(step, 1) for step in range(50))
 
 
 @torch.no_grad()
-def test_flicker_is_the_change_of_the_errors_since_the_view_before():
+def test_flicker_is_the_change_of_the_errors_since_the_frame_before():
     model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
     output = model(torch.randn(2, 3, 64, 64))
     landmarks = torch.rand(2, 98, 2)
@@ -364,21 +365,21 @@ def test_flicker_is_the_change_of_the_errors_since_the_view_before():
         assert "flicker" not in training_loss(model, output, landmarks, LossConfig(), errors + change)
 
 
-def test_flicker_is_trained_on_where_there_is_a_view_before():
+def test_flicker_is_trained_on_where_there_is_a_frame_before():
     model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
     config, weights = TrainingConfig(lr=1e-9), LossConfig(flicker_weight=1.0)
     trainer = Trainer(model, config, GradientConfig("jfb"), weights, World(0, 1, torch.device("cpu")))
-    views, landmarks = random_views()
+    frames, landmarks = random_clips()
     found = []
     # The mean of a row of the log is that of the steps that have it.
     for steps in ((1,), (2,), (1, 2, 1)):
-        for n_views in steps:
-            trainer.advance([(views[:, -n_views:], landmarks[:, -n_views:])])
+        for length in steps:
+            trainer.advance([(frames[:, -length:], landmarks[:, -length:])])
         trainer.meter.seconds = 1.0
         found.append(trainer.meter.take().get("flicker"))
     tracker = RecurrentLDEQ(model.train())
     with torch.no_grad():
-        before, after = (tracker.step(normalise(views[:, index]), ["a", "b"]).keypoints.numpy() for index in (0, 1))
+        before, after = (tracker.step(normalise(frames[:, index]), ["a", "b"]).keypoints.numpy() for index in (0, 1))
     changes = (after - landmarks[:, 1]) - (before - landmarks[:, 0])
     flicker = pytest.approx(100 * np.abs(changes).mean(), rel=1e-3)
     assert found == [None, flicker, flicker]
@@ -392,7 +393,7 @@ def test_a_step_that_is_skipped_leaves_nothing():
     kept = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.no_grad():
         stem.fill_(torch.inf)
-    trainer.advance([random_views(1)])
+    trainer.advance([random_clips(1)])
     with torch.no_grad():
         stem.copy_(kept["tail.0.conv.weight"])
     for name, value in model.state_dict().items():
@@ -421,27 +422,27 @@ def test_other_processes_that_are_not_there_are_refused_in_one_sentence(faces, t
         assert len(err.splitlines()) == 1
 
 
-def test_in_half_precision_views_leave_every_weight_its_gradient():
+def test_in_half_precision_clips_leave_every_weight_its_gradient():
     model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
-    config = TrainingConfig(precision="bf16", follow_views=1.0)
+    config = TrainingConfig(precision="bf16", clip_probability=1.0)
     trainer = Trainer(model, config, GradientConfig(), LossConfig(), World(0, 1, torch.device("cpu")))
-    trainer.advance([random_views()])
+    trainer.advance([random_clips()])
     assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
 
 
-def test_only_steps_that_follow_views_have_them(faces):
-    config = TrainingConfig(follow_views=0.3)
-    follows = [config.follows_views_at(step) for step in range(400)]
-    assert 85 < sum(follows) < 160
-    data = DataConfig(dataset_path=str(faces), views=3)
-    source = TrainingFaces(data, AugmentationConfig(), seed=3, im_size=64)
-    all_views = list(training_batches(source, first_step=0, last_step=8, batch_size=2))
-    some = list(training_batches(source, first_step=0, last_step=8, batch_size=2, with_views=config.follows_views_at))
-    assert {views.shape[1] for views, _ in some} == {1, 3}
-    for step, (views, landmarks) in enumerate(some):
-        assert views.shape[1] == (3 if follows[step] else 1)
-        np.testing.assert_array_equal(views, all_views[step][0][:, -views.shape[1] :])
-        np.testing.assert_array_equal(landmarks, all_views[step][1][:, -views.shape[1] :])
+def test_only_steps_on_clips_have_them(faces):
+    config = TrainingConfig(clip_probability=0.3)
+    on_clips = [config.is_on_clips(step) for step in range(400)]
+    assert 85 < sum(on_clips) < 160
+    data = DataConfig(dataset_path=str(faces), clip_length=3)
+    source = TrainingSet(data, AugmentationConfig(), seed=3, im_size=64)
+    all_clips = list(training_batches(source, first_step=0, last_step=8, batch_size=2))
+    some = list(training_batches(source, first_step=0, last_step=8, batch_size=2, is_on_clips=config.is_on_clips))
+    assert {frames.shape[1] for frames, _ in some} == {1, 3}
+    for step, (frames, landmarks) in enumerate(some):
+        assert frames.shape[1] == (3 if on_clips[step] else 1)
+        np.testing.assert_array_equal(frames, all_clips[step][0][:, -frames.shape[1] :])
+        np.testing.assert_array_equal(landmarks, all_clips[step][1][:, -frames.shape[1] :])
 
 
 def test_weights_of_faces_follow_nme():
@@ -586,17 +587,17 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(faces, tmp_path, run_sc
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(faces, tmp_path):
-    options = ["--steps", 5, "--validate_every", 5, "--head_scale", 0.01, "--clip_norm", 0]
+    options = ["--steps", 5, "--validate_every", 5, "--head_scale", 0.01, "--clip_norm", 0, "--accumulate", 2]
     options += [
-        "--views",
+        "--clip_length",
         3,
-        "--trained_views",
+        "--bptt_steps",
         2,
-        "--follow_views",
+        "--clip_probability",
         0.5,
-        "--follow_gradient",
+        "--clip_gradient",
         "unrolled",
-        "--follow_iters",
+        "--clip_iters",
         2,
         "--flicker_weight",
         1,
@@ -605,9 +606,9 @@ def test_two_processes_train_as_one(faces, tmp_path):
     alone = train(faces, one, *options)
     _, err = alone.communicate(timeout=600)
     assert alone.returncode == 0, err
-    together = train(faces, two, *options, launcher=TWO_PROCESSES)
-    _, err = together.communicate(timeout=600)
-    assert together.returncode == 0, err
+    pair = train(faces, two, *options, launcher=TWO_PROCESSES)
+    _, err = pair.communicate(timeout=600)
+    assert pair.returncode == 0, err
     for name in ("loss", "keypoint", "heatmap", "lr", "validation_NME"):
         np.testing.assert_allclose(column(two, name), column(one, name), rtol=1e-4, err_msg=name)
 
@@ -618,9 +619,9 @@ def test_a_image_that_one_process_cannot_read_ends_them_all(faces, tmp_path):
     damaged = sorted((root / "train").glob("*.jpg"))[-1]
     damaged.write_bytes(damaged.read_bytes()[:100])
     out = tmp_path / "run"
-    together = train(root, out, "--steps", 40, "--save_every", 1, launcher=TWO_PROCESSES)
-    _, err = together.communicate(timeout=600)
-    assert together.returncode != 0
+    pair = train(root, out, "--steps", 40, "--save_every", 1, launcher=TWO_PROCESSES)
+    _, err = pair.communicate(timeout=600)
+    assert pair.returncode != 0
     assert str(damaged) in err
     assert "RuntimeError" not in err, "the other process lost its connection"
     assert (out / "last.pth.tar").is_file()
@@ -637,7 +638,6 @@ BAD = {
         ["--dataset_path", "{faces}", "--jacobian_weight", 1, "--n_probes", 1, "--gradient", "unrolled"],
         "implicit or jfb gradients",
     ),
-    "keypoints": (["--dataset_path", "{faces}", "--n_keypoints", 68], "expected 98"),
     "far too large": (["--dataset_path", "{faces}", "--injection_width", 4 * 10**24], "expected a whole number below"),
     "larger than any float": (["--dataset_path", "{faces}", "--steps", 10**400], "expected a whole number below 2**31"),
     "turned heads of no synthetic faces": (
@@ -661,20 +661,23 @@ BAD = {
         ["--dataset_path", "{faces}", "--gradient", "unrolled", "--correction_weight", 1],
         "--n_corrections",
     ),
-    "no views": (["--dataset_path", "{faces}", "--follow_views", 0.5], "views = 1, expected both"),
-    "iterations of no views": (["--dataset_path", "{faces}", "--follow_iters", 2], "expected --follow_views as well"),
-    "gradient of no views": (
-        ["--dataset_path", "{faces}", "--follow_gradient", "jfb"],
-        "follow_gradient = 'jfb' without steps that follow views",
+    "no clips": (["--dataset_path", "{faces}", "--clip_probability", 0.5], "clip_length = 1, expected both"),
+    "iterations of no clips": (["--dataset_path", "{faces}", "--clip_iters", 2], "expected --clip_probability as well"),
+    "gradient of no clips": (
+        ["--dataset_path", "{faces}", "--clip_gradient", "jfb"],
+        "clip_gradient = 'jfb' without steps on clips",
     ),
-    "flicker of no views": (["--dataset_path", "{faces}", "--flicker_weight", 1], "expected --follow_views as well"),
-    "trained views of no views": (
-        ["--dataset_path", "{faces}", "--trained_views", 2],
-        "trained_views = 2 without steps that follow views",
+    "flicker of no clips": (
+        ["--dataset_path", "{faces}", "--flicker_weight", 1],
+        "expected --clip_probability as well",
     ),
-    "more trained views than views": (
-        ["--dataset_path", "{faces}", "--views", 2, "--follow_views", 0.5, "--trained_views", 3],
-        "trained_views = 3, expected at most views = 2",
+    "bptt of no clips": (
+        ["--dataset_path", "{faces}", "--bptt_steps", 2],
+        "bptt_steps = 2 without steps on clips",
+    ),
+    "bptt over more than the clip": (
+        ["--dataset_path", "{faces}", "--clip_length", 2, "--clip_probability", 0.5, "--bptt_steps", 3],
+        "bptt_steps = 3, expected at most clip_length = 2",
     ),
     "nothing to resume": (["--resume"], "expected the folder of a training run"),
     "two starts": (["--resume", "--init_weights", "{faces}"], "expected one of them"),
@@ -690,6 +693,31 @@ def test_bad_settings_are_refused_in_one_sentence(case, faces, tmp_path, run_scr
     assert sentence in err
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_networks_for_other_landmarks_are_refused(faces, tmp_path, run_script):
+    save_checkpoint(tmp_path / "other.pth.tar", make_small_model(n_keypoints=68))
+    options = ["--dataset_path", faces, "--init_weights", tmp_path / "other.pth.tar", "--device", "cpu"]
+    status, _, err = run_script(train_LDEQ.main, *options, "--output_dir", tmp_path / "out")
+    assert status == 2
+    assert "n_keypoints = 68, expected 98" in err
+
+
+def test_a_run_of_another_version_is_refused_by_the_settings_that_are_gone(faces, tmp_path, run_script):
+    out = tmp_path / "run"
+    assert run_script(train_LDEQ.main, *TINY, "--dataset_path", faces, "--steps", 1, "--output_dir", out)[0] == 0
+    description = json.loads((out / "run.json").read_text())
+    description["settings"]["data"] |= {"views": 1}
+    description["settings"]["training"] |= {"follow_views": 0.0}
+    (out / "run.json").write_text(json.dumps(description))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    status, _, err = run_script(train_LDEQ.main, "--resume", "--output_dir", out)
+    assert status == 2
+    assert f"{out / 'run.json'}: its run was begun by another version" in err
+    assert "settings that this one does not have (views, follow_views)" in err
+    assert f"a new one can start from its weights: --init_weights {out / 'best.pth.tar'}" in err
+    assert len(err.splitlines()) == 1
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_a_folder_with_a_run_is_not_overwritten(faces, tmp_path, run_script):
@@ -792,7 +820,7 @@ def test_devices_that_cannot_exchange_tensors_are_refused():
     [
         ("run.json", "[]", "is no object"),
         ("run.json", '{"settings": null}', "has no settings"),
-        ("run.json", '{"settings": {"data": {"warmth": 1}}}', "warmth is no setting of DataConfig"),
+        ("run.json", '{"settings": {"data": {"warmth": 1}}}', "settings that this one does not have (warmth)"),
         ("last.pth.tar", {"step": 1}, "does not fit its settings"),
         ("last.pth.tar", {}, "does not fit its settings"),
         ("last.pth.tar", None, "no such file"),

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from datasets.synthetic.writing import check_images, check_videos, write_images, write_videos
-from datasets.training.faces import HELD_OUT
 from ldeq import InputError, terminal
 from ldeq.command_line import ArgumentParser, at_least, run
+from utils.engine.settings import HELD_OUT
 
 
 def make_parser() -> ArgumentParser:

@@ -4,7 +4,6 @@ All of them are drawn from one generator: a crop, its landmarks and a generator'
 """
 
 import math
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,52 +11,11 @@ from numpy.typing import NDArray
 
 from datasets.degradations import jpeg_compressed, motion_blur_kernel
 from datasets.motion import move_image, move_points, random_jitter, random_motion
-from ldeq.fields import check, check_types
 from ldeq.landmarks98 import MIRRORED
+from utils.engine.settings import AugmentationConfig
 
 Image = NDArray[np.uint8]
 Points = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class AugmentationConfig:
-    """Sizes and probabilities of the changes of WFLW's crops in training. Synthetic faces come changed as they are.
-
-    Raises:
-        InputError: where a field has the wrong type or value; the message names the field.
-    """
-
-    #: Change WFLW's crops at all.
-    augment: bool = True
-    #: Turn of the crop in its plane, degrees at most.
-    rotation: float = 30.0
-    #: Change of the crop's size at most: 0.2 is from 1/1.2 to 1.2.
-    scaling: float = 0.2
-    #: Change of the crop's width and, the other way, of its height at most, as a detector's boxes have it.
-    stretch: float = 0.06
-    #: Shift of the crop at most, as a fraction of its side.
-    shift: float = 0.08
-    #: Probability of the mirror image.
-    flip: float = 0.5
-    #: Probability of a change of brightness, contrast, colours and gamma.
-    colour: float = 0.8
-    #: Probability of an image in grey levels.
-    grey: float = 0.1
-    #: Probability of blur: out of focus, by motion, or by a low resolution.
-    blur: float = 0.25
-    #: Probability of noise.
-    noise: float = 0.25
-    #: Probability of compression artefacts.
-    jpeg: float = 0.25
-    #: Probability of boxes and ellipses in front of the face.
-    occlusion: float = 0.35
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        for name in ("flip", "colour", "grey", "blur", "noise", "jpeg", "occlusion"):
-            check(self, name, 0 <= getattr(self, name) <= 1, "a probability, from 0 to 1")
-        for name in ("rotation", "scaling", "stretch", "shift"):
-            check(self, name, getattr(self, name) >= 0, "at least 0")
 
 
 def augment(

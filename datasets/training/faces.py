@@ -1,13 +1,12 @@
-"""The faces that a network is trained and validated on, as a stream that is the same wherever and whenever it is made.
+"""The samples that a network is trained and validated on: a stream that is the same wherever and whenever it is made.
 
-Example i of a run is a function of the run's seed and i alone: not of workers, processes, or whether the run was
+Sample i of a run is a function of the run's seed and i alone: not of workers, processes, or whether the run was
 interrupted before it.
 """
 
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
@@ -16,75 +15,28 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from datasets.training.augmentation import AugmentationConfig, augment_clip
+from datasets.training.augmentation import augment_clip
 from datasets.wflw import WFLWDataset
 from ldeq import InputError
-from ldeq.fields import check, check_types
 from ldeq.landmarks98 import CROP_SIZE
+from utils.engine.evaluation import Sample
+from utils.engine.settings import AugmentationConfig, DataConfig
 
 if TYPE_CHECKING:
     from datasets.synthetic import SyntheticFaces
 
-Face = tuple[NDArray[np.uint8], NDArray[np.float32]]
+#: Frames (T, S, S, 3) uint8 RGB and their landmarks (T, 98, 2) float32, fractions of S; or (b, T, …) of a batch.
+Clip = tuple[NDArray[np.uint8], NDArray[np.float32]]
 
-#: Seeds of synthetic people from here on are of held-out ones, which no run trains on.
-HELD_OUT = 10_000_000
 #: Seed of the synthetic faces that a network is validated on.
 VALIDATION_SEED = 1_000_000_007
 
 
-@dataclass(frozen=True)
-class DataConfig:
-    """What a network is trained and validated on.
-
-    Raises:
-        InputError: where a field has the wrong type or value, or there is nothing to train on.
-    """
-
-    #: Folder of pre-cropped WFLW to train on (``<split>.txt`` and ``<split>/<file name>``).
-    dataset_path: str = ""
-    #: Split of it to train on.
-    train_split: str = "train"
-    #: Train on synthetic faces, drawn as training goes.
-    synthetic: bool = False
-    #: Share of synthetic faces where there are both.
-    synthetic_share: float = 0.5
-    #: Images in a row that show the same synthetic person: more are drawn faster, and teach a little less each.
-    images_per_person: int = 1
-    #: How loosely the crops of synthetic faces in training sit on them, 1 as a detector's.
-    crop_jitter: float = 1.0
-    #: Share of the synthetic faces in training that are as blurred, noisy, dark and occluded as hard videos get.
-    hard_images: float = 0.0
-    #: Share of the synthetic faces in training with heads turned by 40° to 75°, beside those that are in any case.
-    turned_heads: float = 0.0
-    #: Moments that each face is shown in, one after the other as in a video; the network is trained on the last of
-    #: them, or on the last so many (``trained_views``).
-    views: int = 1
-    #: Split of WFLW to validate on; if empty, ``test``, or synthetic faces where training sees no WFLW.
-    validation_split: str = ""
-    #: Faces to validate on at most.
-    validation_images: int = 500
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check(self, "synthetic_share", 0 <= self.synthetic_share <= 1, "from 0 to 1")
-        check(self, "images_per_person", self.images_per_person >= 1, "at least 1")
-        check(self, "crop_jitter", self.crop_jitter >= 0, "at least 0")
-        check(self, "hard_images", 0 <= self.hard_images <= 1, "from 0 to 1")
-        check(self, "turned_heads", 0 <= self.turned_heads <= 1, "from 0 to 1")
-        check(self, "views", self.views >= 1, "at least 1")
-        check(self, "validation_images", self.validation_images >= 0, "at least 0")
-        if not self.dataset_path and not self.synthetic:
-            raise InputError("there is nothing to train on, expected --dataset_path (WFLW), --synthetic, or both")
-        if self.validation_split and not self.dataset_path:
-            raise InputError(f"validation_split = {self.validation_split!r}, expected --dataset_path with it")
-
-
 class Source(Protocol):
-    """An endless source of faces: images (S, S, 3) uint8 RGB, landmarks (98, 2) as fractions of the side."""
+    """An endless source of samples, each by itself or at the end of a clip."""
 
-    def draw(self, index: int, views: int = 1) -> list[Face]:
-        """The views of a face, the last of which is its own image."""
+    def draw(self, index: int, clip_length: int = 1) -> list[Sample]:
+        """The frames of a clip of one face, the last of which is sample ``index``, whatever the length."""
         ...
 
 
@@ -95,7 +47,7 @@ class _Synthetic:
         self._seed, self._im_size, self._options = seed, im_size, options
         self._faces: SyntheticFaces | None = None
 
-    def draw(self, index: int, views: int = 1) -> list[Face]:
+    def draw(self, index: int, clip_length: int = 1) -> list[Sample]:
         if self._faces is None:
             try:
                 from datasets.synthetic import SyntheticFaces
@@ -103,7 +55,7 @@ class _Synthetic:
                 self._faces = SyntheticFaces(self._seed, self._im_size, **self._options)
             except ImportError as error:
                 raise InputError(f"--synthetic: {error}, expected the packages of requirements.txt") from None
-        return [(view.image, view.landmarks) for view in self._faces.draw_clip(index, views)]
+        return [(frame.image, frame.landmarks) for frame in self._faces.draw_clip(index, clip_length)]
 
 
 class _WFLW:
@@ -115,24 +67,24 @@ class _WFLW:
         self._seed = seed
         self._order: tuple[int, NDArray[np.int64]] | None = None
 
-    def draw(self, index: int, views: int = 1) -> list[Face]:
+    def draw(self, index: int, clip_length: int = 1) -> list[Sample]:
         epoch, position = divmod(index, len(self._dataset))
         if self._order is None or self._order[0] != epoch:
             self._order = epoch, np.random.default_rng([self._seed, 1, epoch]).permutation(len(self._dataset))
         image, landmarks = self._dataset[int(self._order[1][position])]
         rng = np.random.default_rng([self._seed, 2, index])
-        return augment_clip(image, landmarks, self._config, rng, views)
+        return augment_clip(image, landmarks, self._config, rng, clip_length)
 
 
-class TrainingFaces(Dataset[Face | InputError]):
-    """Example i of a run: its views (V, S, S, 3) uint8 RGB with S = ``im_size``, and their landmarks (V, 98, 2) float32
-    in [0, 1]. Key ``(i, v)`` asks for the last v of its views only.
+class TrainingSet(Dataset[Clip | InputError]):
+    """The samples of a run: item i is a clip whose images have the side ``im_size``, with landmarks in [0, 1].
 
-    What is wrong with an example's file is returned and not raised, so that it comes through a worker as it is.
+    Key ``(i, t)`` asks for the last t frames of the clip only. What is wrong with a sample's file is returned and not
+    raised, so that it comes through a worker as it is.
     """
 
     def __init__(self, data: DataConfig, augmentation: AugmentationConfig, seed: int, im_size: int) -> None:
-        self._seed, self._im_size, self.views = seed, im_size, data.views
+        self._seed, self._im_size, self.clip_length = seed, im_size, data.clip_length
         self._share = data.synthetic_share if data.dataset_path and data.synthetic else float(data.synthetic)
         self._synthetic = _Synthetic(
             seed,
@@ -146,24 +98,24 @@ class TrainingFaces(Dataset[Face | InputError]):
         if data.dataset_path:
             self._wflw = _WFLW(WFLWDataset(data.dataset_path, data.train_split), augmentation, seed)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> Face | InputError:
-        index, n_views = key if isinstance(key, tuple) else (key, self.views)
+    def __getitem__(self, key: int | tuple[int, int]) -> Clip | InputError:
+        index, clip_length = key if isinstance(key, tuple) else (key, self.clip_length)
         try:
             drawn = np.random.default_rng([self._seed, 0, index]).random() < self._share
             source: Source = self._synthetic if drawn or self._wflw is None else self._wflw
-            views = [_sized(view, self._im_size) for view in source.draw(index, n_views)]
+            clip = [_sized(frame, self._im_size) for frame in source.draw(index, clip_length)]
         except InputError as error:
             return error
-        return np.stack([image for image, _ in views]), np.stack([landmarks for _, landmarks in views])
+        return np.stack([image for image, _ in clip]), np.stack([landmarks for _, landmarks in clip])
 
 
-class ValidationFaces:
-    """The faces that a network is validated on, kept in memory: item i is an image (S, S, 3) and its landmarks (98, 2).
+class ValidationSet:
+    """The samples that a network is validated on, kept in memory.
 
     :attr:`description` says in words what they are.
 
     Args:
-        rank, size: this process among those that share the work: it has every ``size``-th face.
+        rank, size: this process among those that share the work: it has every ``size``-th sample.
     """
 
     def __init__(self, data: DataConfig, im_size: int, workers: int, rank: int = 0, size: int = 1) -> None:
@@ -180,28 +132,28 @@ class ValidationFaces:
             self.description = f"{data.validation_images} synthetic faces that no run trains on"
             source = _Synthetic(VALIDATION_SEED, im_size)
         loaded = _loader(_Chosen(source, im_size), ([index] for index in chosen[rank::size]), workers)
-        self._faces: list[Face] = [(images[0], landmarks[0]) for images, landmarks in loaded]
+        self._samples: list[Sample] = [(images[0], landmarks[0]) for images, landmarks in loaded]
 
     def __len__(self) -> int:
-        return len(self._faces)
+        return len(self._samples)
 
-    def __getitem__(self, index: int) -> Face:
-        return self._faces[index]
+    def __getitem__(self, index: int) -> Sample:
+        return self._samples[index]
 
 
 class _Unchanged:
     def __init__(self, dataset: WFLWDataset) -> None:
         self._dataset = dataset
 
-    def draw(self, index: int, views: int = 1) -> list[Face]:
-        return [self._dataset[index]] * views
+    def draw(self, index: int, clip_length: int = 1) -> list[Sample]:
+        return [self._dataset[index]] * clip_length
 
 
-class _Chosen(Dataset[Face | InputError]):
+class _Chosen(Dataset[Sample | InputError]):
     def __init__(self, source: Source, im_size: int) -> None:
         self._source, self._im_size = source, im_size
 
-    def __getitem__(self, index: int) -> Face | InputError:
+    def __getitem__(self, index: int) -> Sample | InputError:
         try:
             return _sized(self._source.draw(index)[-1], self._im_size)
         except InputError as error:
@@ -209,7 +161,7 @@ class _Chosen(Dataset[Face | InputError]):
 
 
 def training_batches(
-    faces: TrainingFaces,
+    samples: TrainingSet,
     *,
     first_step: int,
     last_step: int,
@@ -218,26 +170,26 @@ def training_batches(
     rank: int = 0,
     size: int = 1,
     workers: int = 0,
-    with_views: Callable[[int], bool] = lambda step: True,
-) -> Generator[Face, None, None]:
-    """Views (b, V, S, S, 3) and landmarks (b, V, 98, 2) of each step's ``parts``, for one process.
+    is_on_clips: Callable[[int], bool] = lambda step: True,
+) -> Generator[Clip, None, None]:
+    """Frames (b, T, S, S, 3) and landmarks (b, T, 98, 2) of each step's ``parts``, for one process.
 
-    Step s (from 0) is made of the examples s·B … (s + 1)·B − 1, B = ``batch_size``, whoever takes which, and
-    b = B / (parts·size). V is 1 at steps for which ``with_views`` says that they do without the earlier views.
+    Step s (from 0) is made of the samples s·B … (s + 1)·B − 1, B = ``batch_size``, whoever takes which, and
+    b = B / (parts·size). T is 1 at steps that are not on clips.
 
     Raises:
-        InputError: where an example's file cannot be read.
+        InputError: where a sample's file cannot be read.
     """
     each = batch_size // (parts * size)
 
     def keys() -> Iterator[list[tuple[int, int]]]:
         for step in range(first_step, last_step):
-            n_views = faces.views if with_views(step) else 1
+            clip_length = samples.clip_length if is_on_clips(step) else 1
             for part in range(parts):
                 start = step * batch_size + (part * size + rank) * each
-                yield [(index, n_views) for index in range(start, start + each)]
+                yield [(index, clip_length) for index in range(start, start + each)]
 
-    return _loader(faces, keys(), workers)
+    return _loader(samples, keys(), workers)
 
 
 def _loader(dataset: Dataset[Any], batches: Iterator[list[Any]], workers: int) -> Generator[Any, None, None]:
@@ -266,16 +218,16 @@ class _Once:
         return self._batches
 
 
-def _collate(examples: Sequence[tuple[NDArray[Any], ...] | InputError]) -> tuple[NDArray[Any], ...] | InputError:
+def _collate(samples: Sequence[tuple[NDArray[Any], ...] | InputError]) -> tuple[NDArray[Any], ...] | InputError:
     """Arrays and not tensors: they travel through a pipe, where tensors need shared memory, of which some machines
     have little.
     """
-    faces = []
-    for example in examples:
-        if isinstance(example, InputError):
-            return example
-        faces.append(example)
-    return tuple(np.stack(arrays) for arrays in zip(*faces, strict=True))
+    readable = []
+    for sample in samples:
+        if isinstance(sample, InputError):
+            return sample
+        readable.append(sample)
+    return tuple(np.stack(arrays) for arrays in zip(*readable, strict=True))
 
 
 def _start_worker(worker: int) -> None:
@@ -293,8 +245,8 @@ def _start_worker(worker: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
-def _sized(face: Face, im_size: int) -> Face:
-    image, landmarks = face
+def _sized(sample: Sample, im_size: int) -> Sample:
+    image, landmarks = sample
     if im_size != image.shape[0]:
         reduced = im_size < CROP_SIZE
         resized = cv2.resize(image, (im_size, im_size), interpolation=cv2.INTER_AREA if reduced else cv2.INTER_LINEAR)

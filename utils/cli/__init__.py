@@ -1,1 +1,1 @@
-"""Flags made from configuration dataclasses."""
+"""The command line of the laboratory: flags made from configuration dataclasses, and tables of results."""

@@ -1,14 +1,15 @@
-"""Processes that train one network together, as ``torchrun`` starts them; one process alone needs nothing of it."""
+"""Processes that train one network, as ``torchrun`` starts them; one process alone needs nothing of it."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ldeq import InputError
 from ldeq.device import resolve_device
@@ -26,12 +27,12 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes and prints."""
+        """True in the process that writes and prints."""
         return self.rank == 0
 
     @property
     def shared_device(self) -> torch.device:
-        """Where figures are for :meth:`mean`: what one process has by itself need not go to its device."""
+        """The device of figures for :meth:`mean`; those of a process that is alone need not leave the CPU."""
         return self.device if self.size > 1 else torch.device("cpu")
 
     def mean(self, values: Tensor) -> Tensor:
@@ -42,16 +43,12 @@ class World:
             values /= self.size
         return values
 
-    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Each process's gradients become the mean over processes."""
-        if self.size == 1:
-            return
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        mean = self.mean(torch.cat([gradient.flatten() for gradient in gradients]))
-        for gradient, part in zip(
-            gradients, torch.split(mean, [gradient.numel() for gradient in gradients]), strict=True
-        ):
-            gradient.copy_(part.view_as(gradient))
+    def replica(self, model: nn.Module) -> nn.Module:
+        """A module with ``model``'s weights whose backward passes leave means over processes as gradients.
+
+        The weights become the main process's. A process that is alone has ``model`` itself.
+        """
+        return model if self.size == 1 else DistributedDataParallel(model, gradient_as_bucket_view=True)
 
     def gather(self, value: Any) -> list[Any]:
         """The value of each process (anything that can be pickled), by rank, on all of them."""
@@ -61,8 +58,8 @@ class World:
         dist.all_gather_object(values, value)
         return values
 
-    def together(self, make: Callable[[], T]) -> T:
-        """What ``make`` gives in each process.
+    def on_all_ranks(self, make: Callable[[], T]) -> T:
+        """Calls ``make`` in each process, and gives each its own result.
 
         Raises:
             InputError: in all of them, where ``make`` raised it in any: none is left waiting for another.
@@ -79,22 +76,22 @@ class World:
             raise InputError(next(message for message in self.gather(error) if message is not None))
         return cast(T, made)
 
-    def abreast(self, sequence: Iterator[T]) -> Iterator[T]:
-        """Each process's own sequence, of as many items (none of them None) in all of them.
+    def lockstep(self, sequence: Iterator[T]) -> Iterator[T]:
+        """Each process's own sequence, item by item in step with the others: of one length, and without None.
 
         Raises:
             InputError: in all of them, where an item raised it in any: none is left waiting for another.
         """
-        while (item := self.together(lambda: next(sequence, None))) is not None:
+        while (item := self.on_all_ranks(lambda: next(sequence, None))) is not None:
             yield item
 
     def from_main(self, make: Callable[[], T], share: bool = True) -> T | Any:
-        """What ``make`` gives in the main process, in all of them (None in the others without ``share``).
+        """Calls ``make`` in the main process, and gives its result to all (without ``share``, None to the others).
 
         Raises:
             InputError: in all of them, where ``make`` raised it: none is left waiting.
         """
-        made = self.together(lambda: make() if self.is_main else None)
+        made = self.on_all_ranks(lambda: make() if self.is_main else None)
         if not share or self.size == 1:
             return made
         sent = [made]
@@ -120,10 +117,10 @@ def local_device(name: str, local_rank: int, n_local: int) -> torch.device:
 
 
 def collective_backend(device: torch.device) -> str:
-    """What processes on such devices exchange tensors by.
+    """The backend by which processes on such devices exchange tensors.
 
     Raises:
-        InputError: where there is nothing.
+        InputError: where there is none.
     """
     backends = {"cuda": "nccl", "cpu": "gloo"}
     if device.type not in backends:
@@ -143,8 +140,8 @@ def _number_of_processes() -> int:
 
 
 @contextmanager
-def joined(device_name: str) -> Iterator[World]:
-    """Joins the processes that ``torchrun`` started, or stands alone.
+def init_distributed(device_name: str) -> Iterator[World]:
+    """Within the block this process is one of those that ``torchrun`` started, or alone where it started none.
 
     Raises:
         InputError: where the device is not there, or the environment says that there are other processes and not which.
@@ -160,6 +157,13 @@ def joined(device_name: str) -> Iterator[World]:
         yield World(dist.get_rank(), dist.get_world_size(), device)
     finally:
         dist.destroy_process_group()
+
+
+def without_exchange(replica: nn.Module) -> AbstractContextManager[None]:
+    """Within the block, backward passes through a replica add to its own process's gradients; the next one outside it
+    exchanges the sums.
+    """
+    return replica.no_sync() if isinstance(replica, DistributedDataParallel) else nullcontext()
 
 
 class _SumOverProcesses(torch.autograd.Function):

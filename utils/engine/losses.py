@@ -1,55 +1,17 @@
-"""What training minimises: errors of the keypoints and of the heatmaps, at the equilibrium and on the way to it."""
-
-from dataclasses import dataclass
+"""The training loss: errors of the keypoints and of the heatmaps, at the equilibrium and on the way to it."""
 
 import torch
 from torch import Tensor
 
 from ldeq import LDEQ, LDEQOutput
-from ldeq.fields import check, check_types
 from ldeq.landmarks98 import OUTER_EYE_CORNERS
+from utils.engine.settings import LossConfig
 
 #: Below this a heatmap's value is taken for it: exp(-46), past any gradient of use.
 _LEAST = 1e-20
 #: An inter-ocular distance that is usual in a crop, and the least one that weights are taken from, as fractions of the
 #: crop's side.
 _USUAL, _SHORTEST = 0.4, 0.08
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Weights of the loss's parts.
-
-    Raises:
-        InputError: where a field has the wrong type or value; the message names the field.
-    """
-
-    #: Weight of the keypoints' mean absolute error, in percent of the crop's side.
-    keypoint_weight: float = 1.0
-    #: Weight of the divergence of each heatmap from a Gaussian at the true point, which has a gradient from the first
-    #: step on.
-    heatmap_weight: float = 1.0
-    #: Standard deviation of that Gaussian, in heatmap pixels.
-    heatmap_sigma: float = 1.5
-    #: Weigh faces by their inter-ocular distance to the power of minus this: 0 for all alike, 1 as NME does. Turned
-    #: heads, whose eyes come close to each other, count for more.
-    interocular_power: float = 0.0
-    #: Weight of the mean absolute change of the keypoints' errors since the view before, in percent of the crop's side,
-    #: at steps that follow views: what NMF measures on video.
-    flicker_weight: float = 0.0
-    #: Weight of the same loss at ``n_corrections`` iterates on the way to the equilibrium (fixed-point correction).
-    correction_weight: float = 0.0
-    #: Weight of the squared size of the cell's Jacobian at the equilibrium, which makes solves converge; at steps whose
-    #: solves are not unrolled.
-    jacobian_weight: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        weights = ("keypoint_weight", "heatmap_weight", "flicker_weight", "correction_weight", "jacobian_weight")
-        for name in (*weights, "interocular_power"):
-            check(self, name, getattr(self, name) >= 0, "at least 0")
-        check(self, "heatmap_sigma", self.heatmap_sigma > 0, "more than 0")
-        check(self, "keypoint_weight", self.keypoint_weight + self.heatmap_weight > 0, "this or heatmap_weight above 0")
 
 
 #: The parts that :func:`training_loss` may give, in the order in which a log shows them.
@@ -65,12 +27,12 @@ def training_loss(
 ) -> dict[str, Tensor]:
     """The loss of a batch and its parts (:data:`PARTS`), each a scalar and not yet weighted but for ``loss``.
 
-    Parts that the batch or the weights do not have are left out: flicker where there was no view before.
+    Parts that the batch or the weights do not have are left out: flicker where there was no frame before.
 
     Args:
         landmarks: (B, K, 2), fractions of the crop's side.
-        errors_before: (B, K, 2), how far keypoints were from the truth in the views before, in the same fractions;
-            None where there were none.
+        errors_before: (B, K, 2), how far keypoints were from the truth in the frames before, in the same
+            fractions; None where there were none.
     """
     with torch.autocast(landmarks.device.type, enabled=False):
         keypoint, heatmap = _errors(model, output.z_star, landmarks, config)
@@ -103,7 +65,7 @@ def _errors(model: LDEQ, z: Tensor, landmarks: Tensor, config: LossConfig) -> tu
 
 
 def _mean_size(differences: Tensor, weights: Tensor) -> Tensor:
-    """Of differences (B, K, 2) in fractions of the crop's side, in percent of it, of faces with weights (B,)."""
+    """Weighted mean of differences (B, K, 2), fractions of the crop's side, in percent of it; weights (B,)."""
     return 100 * (weights * differences.abs().mean(dim=(1, 2))).mean()
 
 

@@ -1,4 +1,4 @@
-"""What a training run leaves in its folder, and how it goes on from it.
+"""The folder of a training run: its files, and how the run goes on from them.
 
 ``run.json`` says what is trained, ``log.csv`` how it goes (and TensorBoard's events, ``curves.png``), ``last.pth.tar``
 is the state that an interrupted run goes on from, and ``final.pth.tar`` and ``best.pth.tar`` are checkpoints in the
@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ldeq import LDEQ, InputError, save_checkpoint
 from ldeq.errors import reason_of
 from ldeq.files import cannot_be_written, read_json_object, write_json, written_whole
 from utils.engine.losses import PARTS
+from utils.engine.settings import Settings
 from utils.visualization.figures import save
 from utils.visualization.training import training_curves
 
@@ -121,7 +123,7 @@ class TrainingRun:
             os.fsync(file.fileno())
 
     def load_state(self) -> dict[str, Any]:
-        """What :meth:`save_state` wrote.
+        """The state that :meth:`save_state` wrote.
 
         Raises:
             InputError: where it cannot be read.
@@ -189,13 +191,22 @@ class TrainingRun:
 
 
 def read_settings(folder: Path) -> dict[str, dict[str, Any]]:
-    """The settings of the run in a folder.
+    """The settings of the run in a folder: values by the names of the groups of :class:`Settings` and of their fields.
 
     Raises:
-        InputError: where there is none.
+        InputError: where there are none, or some that this version does not have.
     """
     path = folder / "run.json"
     settings = read_json_object(path, _EXPECTED).get("settings")
     if not isinstance(settings, dict) or not all(isinstance(group, dict) for group in settings.values()):
         raise InputError(f"{path}: has no settings, {_EXPECTED}")
+    known = {group.name: {field.name for field in fields(group.type)} for group in fields(Settings)}  # type: ignore[arg-type]
+    unknown = [name for group, values in settings.items() for name in values if name not in known.get(group, ())]
+    if unknown:
+        checkpoints = [file for name in ("best", "final") if (file := folder / f"{name}.pth.tar").is_file()]
+        raise InputError(
+            f"{path}: its run was begun by another version, with settings that this one does not have "
+            f"({', '.join(unknown)}), expected a run of this version"
+            + (f"; a new one can start from its weights: --init_weights {checkpoints[0]}" if checkpoints else "")
+        )
     return settings
