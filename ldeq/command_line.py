@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -98,7 +99,21 @@ class ArgumentParser(argparse.ArgumentParser):
     def parse(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
         """Parses ``arguments``, or the command line."""
         words = list(sys.argv[1:] if arguments is None else arguments)
+        if self._get_positional_actions():
+            words = self._end_flags_before_files(words)
         return self.parse_args(words if self._ids_flag is None else self._bind_ids(words))
+
+    def _end_flags_before_files(self, words: Sequence[str]) -> list[str]:
+        """Keeps flags whose value is optional from taking a file that follows for it: ``--smooth clip.mp4``."""
+        ended: list[str] = []
+        for word, following in zip(words, [*words[1:], None], strict=True):
+            flag = self._option_string_actions.get(word)
+            takes_file = following is not None and (Path(following).exists() or set(following) & set("./*\\"))
+            if flag is not None and flag.nargs == "?" and takes_file:
+                ended.append(f"{word}={flag.const}")
+            else:
+                ended.append(word)
+        return ended
 
     def _bind_ids(self, words: Sequence[str]) -> list[str]:
         """Joins each id to its flag by '=', so that argparse takes one that begins with '-' for what it is."""

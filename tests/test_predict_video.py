@@ -488,6 +488,20 @@ def test_patterns_that_the_shell_has_left(run_script, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--smooth", "clip.mp4"], ("savitzky-golay", False, ["clip.mp4"])),
+        (["--smooth", "median", "clip.mp4"], ("median", False, ["clip.mp4"])),
+        (["--side_by_side", "a/clip", "--smooth"], ("savitzky-golay", True, ["a/clip"])),
+        (["--side_by_side", "false", "clip.mp4", "--smooth=kalman"], ("kalman", False, ["clip.mp4"])),
+    ],
+)
+def test_flags_with_an_optional_value_leave_files_alone(words, expected):
+    flags = prediction.make_parser().parse(words)
+    assert (flags.smooth, flags.side_by_side, flags.inputs) == expected
+
+
+@pytest.mark.parametrize(
     ("arguments", "named"),
     [
         ([], "there is no input"),
