@@ -631,15 +631,6 @@ def test_help_is_short_and_full_help_has_every_flag_with_its_default(script, run
     assert max(map(len, [*short.splitlines(), *full.splitlines()])) <= 80
 
 
-@pytest.mark.parametrize("script", ["test_LDEQ_WFLW", "test_LDEQ_WFLW_V", "predict_video", "train_LDEQ"])
-def test_help_imports_no_torch(script):
-    command = [sys.executable, "-X", "importtime", f"{script}.py", "--help"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "argparse" in imported
-    assert "torch" not in imported
-
-
 @pytest.mark.slow
 def test_damaged_videos_leave_stderr_to_us(tmp_path, wflw_v):
     """FFmpeg writes to the process's stderr, past Python: nothing of it may stand there."""
