@@ -106,7 +106,7 @@ class ArgumentParser(argparse.ArgumentParser):
     def _end_flags_before_files(self, words: Sequence[str]) -> list[str]:
         """Keeps flags whose value is optional from taking a file that follows for it: ``--smooth clip.mp4``."""
         ended: list[str] = []
-        for word, following in zip(words, [*words[1:], None], strict=True):
+        for word, following in zip(words, [*words[1:], None], strict=False):
             flag = self._option_string_actions.get(word)
             takes_file = following is not None and (Path(following).exists() or set(following) & set("./*\\"))
             if flag is not None and flag.nargs == "?" and takes_file:
