@@ -4,10 +4,10 @@ Importing this package imports neither PyTorch nor OpenCV: each name below bring
 used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ldeq.errors import InputError
+from ldeq.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ldeq.config import GradientConfig, ModelConfig, SolverConfig
@@ -46,12 +46,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_MODULE_OF[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _MODULE_OF)
 
 
 def __dir__() -> list[str]:

@@ -4,7 +4,6 @@ A detector's own box is another one than the tight box of 98 landmarks; each det
 it can be told from the former.
 """
 
-import hashlib
 import math
 import urllib.request
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldeq.errors import InputError
-from ldeq.files import sha256_of, written_whole
+from ldeq.files import sha256_of, sha256_of_bytes, written_whole
 from ldeq.pretrained import cache_folder
 
 #: Images are scaled to this longer side before detection.
@@ -176,7 +175,7 @@ def fetch_yunet(url: str = YUNET_URL, sha256: str = YUNET_SHA256, folder: Path |
     except (OSError, ValueError) as error:
         reason = f"cannot be downloaded ({error}), expected a connection, or the file from elsewhere"
         raise InputError(f"{url}: {reason}") from None
-    found = hashlib.sha256(content).hexdigest()
+    found = sha256_of_bytes(content)
     if found != sha256:
         raise InputError(f"{url}: has SHA-256 {found}, expected {sha256}: it is another file than it was")
     with written_whole(path) as temporary:
