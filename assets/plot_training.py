@@ -7,10 +7,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from ldeq.command_line import ArgumentParser, run
-from utils.visualization.figures import save
+from utils.visualization.figures import Figure, panels, save
 
 LOGS = Path(__file__).parent / "weights" / "training"
 #: Faces a step of each stage, in their order; names end in the side of the crops in pixels.
@@ -30,8 +28,7 @@ def validations(stage: str) -> list[tuple[int, float]]:
 
 
 def draw() -> Figure:
-    figure = Figure(figsize=(8.5, 4.2), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = panels(1, (8.5, 4.2))
     ends = {"": 0}
     last = ""
     named: set[int] = set()

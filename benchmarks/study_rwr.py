@@ -14,7 +14,6 @@ of videos hang on a few of them, in what fraction of draws of the videos with re
 
 import copy
 import dataclasses
-import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.common import describe_machine
@@ -32,10 +30,18 @@ from datasets.wflw_v import Clip, UnusableVideo, WFLWVDataset
 from ldeq import LDEQ, InputError, RecurrentLDEQ, run_folder, terminal
 from ldeq.command_line import ArgumentParser, add_network_flags, at_least, run
 from ldeq.device import autocast, load_model, resolve_device
-from ldeq.files import read_json_object, remove_temporaries, sha256_of, write_csv, write_json, written_whole
+from ldeq.files import (
+    read_json_object,
+    remove_temporaries,
+    sha256_of,
+    sha256_of_bytes,
+    write_csv,
+    write_json,
+    written_whole,
+)
 from ldeq.metrics import video_nme, video_nmf
 from utils.engine.evaluation import track_videos
-from utils.visualization.figures import add_legend, save
+from utils.visualization.figures import Figure, add_legend, panels, save
 
 SCRIPT = "study_rwr"
 
@@ -168,9 +174,7 @@ def check_identity(folder: Path, network: Mapping[str, Any], clips: Sequence[Cli
         InputError: where it has them, or a file that does not say.
     """
     path = folder / "run.json"
-    annotations = {
-        clip.id: hashlib.sha256(clip.landmarks.tobytes() + clip.bboxes.tobytes()).hexdigest() for clip in clips
-    }
+    annotations = {clip.id: sha256_of_bytes(clip.landmarks.tobytes() + clip.bboxes.tobytes()) for clip in clips}
     before = read_json_object(path, "expected a study's, or another --output_dir") if path.is_file() else {}
     known = before.get("annotations", {})
     same = isinstance(known, dict) and all(known.get(id, found) == found for id, found in annotations.items())
@@ -243,12 +247,13 @@ def _points(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
 
 def plot(rows: Sequence[Row], splits: Sequence[str]) -> Figure:
     """Error against flicker, a panel a split."""
-    figure = Figure(figsize=(5.5 * len(splits) + 2.5, 5.5), layout="constrained")
-    for axes, split in zip(np.atleast_1d(figure.subplots(1, len(splits))), splits, strict=True):
+    figure, all_axes = panels(len(splits), (5.5 * len(splits) + 2.5, 5.5))
+    for axes, split in zip(all_axes, splits, strict=True):
         here = [row for row in rows if row.split == split]
         for index, (name, family) in enumerate(filter_families().items()):
             label = f"{name}, tuned" + " (non-causal)" * (not family.is_causal)
-            look = {"color": f"C{index + 1}", "marker": "." if family.is_causal else "D", "markersize": 5}
+            marker = "." if family.is_causal else "D"
+            look: dict[str, Any] = {"color": f"C{index + 1}", "marker": marker, "markersize": 5}
             members = [row for row in here if row.method == name]
             axes.plot(*_points(front(members)), "-", label=label, **look)
             members = [row for row in here if row.method == AFTER_RWR + name]

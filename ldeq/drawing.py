@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ldeq.landmarks98 import CURVES
+from ldeq.landmarks98 import CURVES, IBUG68_CURVES, N_LANDMARKS
 
 #: RGB.
 TRUTH_COLOUR = (60, 220, 90)
@@ -17,12 +17,12 @@ _SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 
 
 def draw_landmarks(frame: NDArray[np.uint8], landmarks: NDArray[np.floating], colour: tuple[int, int, int]) -> None:
-    """Draws 98 landmarks (98, 2) in frame pixels and the face's curves through them, in place."""
+    """Draws landmarks (98, 2) or iBUG's (68, 2), in frame pixels, and the face's curves through them, in place."""
     size = max(float(np.ptp(landmarks, axis=0).max()), 1.0)
     radius = min(max(size / 130, 1.0), 50.0)
     # Far outside the frame there is nothing to see, and OpenCV's coordinates are 16.16 bits.
     points = np.round(np.clip(landmarks, -4096, 12288) * 2**_SHIFT).astype(np.int32)
-    for first, last, closed in CURVES:
+    for first, last, closed in CURVES if len(landmarks) == N_LANDMARKS else IBUG68_CURVES:
         curve = points[first : last + 1].reshape(-1, 1, 2)
         cv2.polylines(frame, [curve], closed, colour, 1, cv2.LINE_AA, _SHIFT)
     for x, y in points:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # imported by main, so that --help answers at once
     from numpy.typing import NDArray
     from rich.console import Console
 
+    from ldeq.annotated_output import AnnotatedOutput
     from ldeq.face.curves import FaceCurve
     from ldeq.face.given import Bboxes
     from ldeq.landmark_table import RowsOnDisk
@@ -337,6 +338,7 @@ class Prediction:
             InputError: where the input cannot be used.
             KeyboardInterrupt: where the user asked for the end; what was done so far is whole.
         """
+        from ldeq.annotated_output import AnnotatedOutput
         from ldeq.landmark_table import FRAME_BY_FRAME, UNSMOOTHED, RowsOnDisk
         from ldeq.pipeline import decoded_ahead
         from ldeq.run_folder import make_output_folder
@@ -361,12 +363,13 @@ class Prediction:
             suffixes = [UNSMOOTHED] * smooths + [FRAME_BY_FRAME] * flags.side_by_side
             rows = RowsOnDisk(folder, suffixes)
             stack.callback(rows.close)
-            drawing = Drawing(flags, source, folder, smooths)
+            titles = ("RwR, smoothed" if smooths else "RwR", "frame by frame") if flags.side_by_side else None
+            drawing = AnnotatedOutput(source, folder, flags.points, titles)
             stack.callback(drawing.discard)
             started = time.perf_counter()
             # A Ctrl-C from here on ends the frames, and not what makes whole files of them.
             interrupt = stack.enter_context(deferred_interrupt())
-            done = self._follow(source, chain([first], frames), faces, other, rows, drawing, window, interrupt)
+            done = self._follow(source, chain([first], frames), faces, other, rows, drawing, window, interrupt, smooths)
             seconds = time.perf_counter() - started
             damage = None if done.stopped else source.check()
             if smooths:
@@ -406,11 +409,16 @@ class Prediction:
         faces: "VideoFaces",
         other: "TorchLandmarker | None",
         rows: "RowsOnDisk",
-        drawing: "Drawing",
+        drawing: "AnnotatedOutput",
         window: "Window | None",
         interrupt: Interrupt,
+        smooths: bool,
     ) -> Progress:
-        """Finds the faces of every frame, and writes and shows them, until the frames end or the user ends the run."""
+        """Finds the faces of every frame, and writes and shows them, until the frames end or the user ends the run.
+
+        Args:
+            smooths: frames are drawn later, once their smoothed landmarks are known.
+        """
         from ldeq.pipeline import solved_again
 
         done = Progress()
@@ -421,13 +429,13 @@ class Prediction:
                 for face, memoryless in zip(found, compared, strict=True):
                     rows.add(frame.index, frame.time, face, memoryless)
                 image = None
-                if not drawing.is_delayed or window is not None:
+                if not smooths or window is not None:
                     image = drawing.draw(
                         frame.image,
                         {face.id: face.landmarks for face in found},
                         {face.id: face.landmarks for face in compared if face is not None},
                     )
-                if image is not None and not drawing.is_delayed:
+                if image is not None and not smooths:
                     drawing.write(image, frame.time)
                 done.n_frames += 1
                 done.n_with_faces += bool(found)
@@ -441,7 +449,7 @@ class Prediction:
                     break
         return done
 
-    def _draw_again(self, name: str, rows: "RowsOnDisk", drawing: "Drawing", done: Progress) -> None:
+    def _draw_again(self, name: str, rows: "RowsOnDisk", drawing: "AnnotatedOutput", done: Progress) -> None:
         """The frames once more, with the smoothed landmarks, which were not known before the end."""
         from ldeq.pipeline import decoded_ahead
         from ldeq.video.sources import open_source
@@ -475,7 +483,7 @@ class Prediction:
         source: "FrameSource",
         rows: "RowsOnDisk",
         faces: "VideoFaces",
-        drawing: "Drawing",
+        drawing: "AnnotatedOutput",
         done: Progress,
         damage: str | None,
         smooths: bool,
@@ -546,67 +554,6 @@ class Prediction:
         doubt = f" of which the network is sure (--max_uncertainty {limit:g})" if sure else ""
         advice = " A larger --detector_side or YuNet (--yunet_model) may find some." if self.bboxes is None else ""
         return f"{source.name}: no face was found{doubt}; the files are there, without landmarks.{advice}"
-
-
-class Drawing:
-    """The annotated video of an input, or its annotated image.
-
-    Args:
-        is_delayed: frames are drawn once all of them are known, and not as they come.
-    """
-
-    def __init__(self, flags: argparse.Namespace, source: "FrameSource", folder: Path, is_delayed: bool) -> None:
-        from ldeq.video.writing import VideoWriter
-
-        self.is_delayed = is_delayed
-        self._side_by_side = flags.side_by_side
-        self._points = flags.points
-        self._image_path = folder / "image.png" if source.is_image else None
-        self._size: tuple[int, int] | None = None
-        titles = ("RwR, smoothed" if is_delayed else "RwR", "frame by frame")
-        self._titles = titles
-        #: None where the input is an image.
-        self.video: VideoWriter | None = None
-        if self._image_path is None:
-            self.video = VideoWriter(
-                folder / "video.mp4", source.fps, timed=True, sound_of=source.sound, pixel_aspect=source.pixel_aspect
-            )
-
-    def draw(
-        self, frame: "NDArray[np.uint8]", faces: Mapping[int, Any], compared: Mapping[int, Any]
-    ) -> "NDArray[np.uint8]":
-        """A frame with its faces, and beside it the same with what is compared."""
-        from ldeq.drawing import draw_faces, side_by_side
-        from ldeq.landmark_table import chosen_points
-
-        def chosen(found: Mapping[int, Any]) -> dict[int, Any]:
-            return {id: chosen_points(points[None], self._points)[0] for id, points in found.items()}
-
-        if self._side_by_side:
-            return side_by_side(frame, chosen(faces), chosen(compared), self._titles)
-        return draw_faces(frame, chosen(faces))
-
-    def write(self, image: "NDArray[np.uint8]", time: float) -> None:
-        """Appends a drawn frame; all have the first one's size in the end."""
-        from ldeq.drawing import fitted
-        from ldeq.video.media import write_image
-
-        if self.video is None:
-            assert self._image_path is not None
-            write_image(self._image_path, image)
-            return
-        self._size = self._size or (image.shape[1], image.shape[0])
-        self.video.write(fitted(image, self._size), time)
-
-    def close(self, sound_until: float) -> None:
-        """Gives the video its name."""
-        if self.video is not None:
-            self.video.close(sound_until)
-
-    def discard(self) -> None:
-        """Drops what is not finished."""
-        if self.video is not None:
-            self.video.discard()
 
 
 def print_faces(console: "Console", modes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:

@@ -274,3 +274,16 @@ def test_parts_and_the_68():
     assert {point: IBUG68[point] for point in corners} == corners
     lines = [point for first, last, _ in IBUG68_CURVES for point in range(first, last + 1)]
     assert lines == list(range(68))
+
+
+def test_the_68_are_drawn_along_their_own_curves(result):
+    """The outline's is where that of the 98 is, and no line runs from one part of the face to another."""
+    from ldeq.drawing import draw_landmarks
+
+    points = 5 * result.landmarks[0]
+    drawn = [np.zeros((1800, 2400, 3), np.uint8) for _ in range(2)]
+    draw_landmarks(drawn[0], points, (255, 255, 255))
+    draw_landmarks(drawn[1], points[list(IBUG68)], (255, 255, 255))
+    near = cv2.dilate(drawn[0], np.ones((25, 25), np.uint8))
+    assert (drawn[1] > 0).any()
+    assert not (drawn[1][near == 0] > 0).any()

@@ -26,6 +26,7 @@ LAYERS = (
     ("model",),
     ("recurrence", "device"),
     ("face", "video", "drawing", "landmark_table", "run_folder"),
+    ("annotated_output",),
     ("runtime",),
     ("pipeline",),
     ("inference",),

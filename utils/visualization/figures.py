@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from ldeq.files import written_whole
 
+__all__ = ["NME_LABEL", "Axes", "Figure", "add_legend", "add_note", "panels", "plain", "save", "show_from_zero"]
+
 Array = NDArray[np.floating[Any]]
 
 #: Label of NME's axis.
@@ -18,10 +20,16 @@ NME_LABEL = "NME, % of the distance of the outer eye corners"
 _MARGIN = 0.04
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG, whole or not at all."""
+def panels(n_panels: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """A figure of ``size`` (width, height) inches with panels side by side."""
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, list(np.atleast_1d(figure.subplots(1, n_panels)))
+
+
+def save(figure: Figure, path: Path, dpi: int = 120) -> None:
+    """Writes a figure as PNG with ``dpi`` pixels an inch, whole or not at all."""
     with written_whole(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, dpi=dpi)
 
 
 def plain(name: str, longest: int = 90) -> str:
