@@ -5,9 +5,10 @@ it can be told from the former.
 """
 
 import math
+import threading
 import urllib.request
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -57,13 +58,7 @@ class DlibDetector:
     SHIFT, SCALE = 0.07, 1.03
 
     def __init__(self, min_score: float = 0.0, side: int = DEFAULT_SIDE) -> None:
-        try:
-            import dlib
-        except ImportError:
-            raise InputError(
-                "dlib is not installed, expected pip install dlib-bin, the detector YuNet, or bounding boxes"
-            ) from None
-        self._detector = dlib.get_frontal_face_detector()
+        self._detector = _frontal_face_detector()
         self._min_score = min_score
         self._side = side
         self._n_empty = 0
@@ -181,6 +176,23 @@ def fetch_yunet(url: str = YUNET_URL, sha256: str = YUNET_SHA256, folder: Path |
     with written_whole(path) as temporary:
         temporary.write_bytes(content)
     return path
+
+
+#: dlib's detector takes half a second to be read, keeps nothing of an image, and is for one thread at a time.
+_OF_THREAD = threading.local()
+
+
+def _frontal_face_detector() -> Any:
+    """This thread's detector of dlib."""
+    if hasattr(_OF_THREAD, "detector"):
+        return _OF_THREAD.detector
+    try:
+        import dlib
+    except ImportError:
+        expected = "expected pip install dlib-bin, the detector YuNet, or bounding boxes"
+        raise InputError(f"dlib is not installed, {expected}") from None
+    _OF_THREAD.detector = dlib.get_frontal_face_detector()
+    return _OF_THREAD.detector
 
 
 def _scaled(image: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], float]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from ldeq.face.bbox import overlap, tight_bbox
 from ldeq.face.crop import FaceCrop
@@ -330,8 +329,16 @@ def _steady(bbox: Bbox, extent: Bbox) -> Bbox:
 
 def _assign(costs: NDArray[np.float64], limit: float) -> list[tuple[int, int]]:
     """Pairs (row, column) of the least total cost, each row and column once, without those above ``limit``."""
-    rows, columns = linear_sum_assignment(costs)
-    return [(int(row), int(column)) for row, column in zip(rows, columns, strict=True) if costs[row, column] <= limit]
+    if not costs.size:
+        return []
+    if min(costs.shape) == 1:
+        # One pair, as where a video shows one face; without SciPy's optimisers, whose import takes half a second.
+        pairs = [np.unravel_index(np.argmin(costs), costs.shape)]
+    else:
+        from scipy.optimize import linear_sum_assignment
+
+        pairs = list(zip(*linear_sum_assignment(costs), strict=True))
+    return [(int(row), int(column)) for row, column in pairs if costs[row, column] <= limit]
 
 
 def _centre(bbox: Bbox) -> NDArray[np.float64]:
