@@ -488,6 +488,7 @@ def test_closing_the_window_asks_to_stop(monkeypatch):
     monkeypatch.setattr(cv2, "getWindowProperty", closed)
     monkeypatch.setattr(cv2, "destroyWindow", closed)
     monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: subprocess.CompletedProcess([], 0))
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:                           QT5")
     window = Window("LDEQ")
     assert window.show(np.zeros((64, 64, 3), dtype=np.uint8)) is False
     window.close()

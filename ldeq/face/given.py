@@ -74,9 +74,7 @@ def _by_frame(
     wrong = ~are_boxes(rows)
     if wrong.any():
         frame = frames[np.argmax(wrong)]
-        raise InputError(
-            f"{name}: frame {frame} lacks a bounding box in frame pixels of at least a pixel (NaN: no face)"
-        )
+        raise InputError(f"{name}: frame {frame} lacks a box in frame pixels of at least a pixel (NaN: no face)")
     for frame, id, row in zip(frames.tolist(), ids.tolist(), rows, strict=True):
         bboxes.setdefault(frame, {})[id] = row
     return bboxes
