@@ -6,7 +6,22 @@ expressions, poses and landmarks) → :mod:`~datasets.synthetic.renderer` (meshe
 which know of people no more than where their landmarks are).
 """
 
-from datasets.synthetic.images import FaceImage, SyntheticFaces
-from datasets.synthetic.videos import SyntheticVideo, VideoFrame
+from typing import TYPE_CHECKING
+
+from ldeq.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from datasets.synthetic.images import FaceImage, SyntheticFaces
+    from datasets.synthetic.videos import SyntheticVideo, VideoFrame
 
 __all__ = ["FaceImage", "SyntheticFaces", "SyntheticVideo", "VideoFrame"]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "FaceImage": "datasets.synthetic.images",
+        "SyntheticFaces": "datasets.synthetic.images",
+        "SyntheticVideo": "datasets.synthetic.videos",
+        "VideoFrame": "datasets.synthetic.videos",
+    },
+)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from datasets.synthetic.writing import check_images, check_videos, write_images, write_videos
 from ldeq import InputError, terminal
 from ldeq.command_line import ArgumentParser, at_least, run
 from utils.engine.settings import HELD_OUT
@@ -38,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(
             f"--train with --seed {flags.seed}, expected less than {HELD_OUT}: from there on people are held out"
         )
+
+    from datasets.synthetic.writing import check_images, check_videos, write_images, write_videos
+
     images, videos = Path(flags.output_dir) / "WFLW", Path(flags.output_dir) / "WFLW_V"
     for split in ("train", "test", "easy", "hard"):
         if getattr(flags, split):
