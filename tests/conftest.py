@@ -17,7 +17,7 @@ from ldeq import LDEQ, ModelConfig, SolverConfig, load_checkpoint, terminal
 from ldeq.command_line import run
 from utils import bundled
 
-# Files of tests run side by side (pyproject.toml), so each keeps to one core, and so do the processes that it starts.
+# Tests run side by side (pyproject.toml), so each keeps to one core, and so do the processes that it starts.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 # Shells start what is in their background without it, and tests that press Ctrl-C need it, here and in processes.

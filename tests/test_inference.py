@@ -17,7 +17,7 @@ from ldeq.video.sources import open_source
 from utils import bundled
 
 PORTRAIT = bundled.ASSETS / "portrait" / "astronaut.png"
-CLIPS = ("portrait-pan", "portrait-turn", "portrait-dark", "portrait-blurred", "portrait-occluded")
+CLIPS = ("portrait-turn", "portrait-dark", "portrait-occluded")
 
 
 def clip_path(id):
@@ -210,17 +210,18 @@ def test_rwr_is_better_than_frame_by_frame_on_the_hard_clips():
     from utils.engine.evaluation import track_videos
 
     model = ldeq.LDEQ.from_pretrained()
-    clips = WFLWVDataset(bundled.WFLW_V, "hard").clips
+    ids = ["portrait-occluded", "portrait-blurred", "portrait-dark"]
+    clips = WFLWVDataset(bundled.WFLW_V, "hard", ids).clips
     figures = {}
     for rwr in (True, False):
         network = ldeq.RecurrentLDEQ(model, rwr=rwr)
-        for video in track_videos(network, clips, lambda clip: islice(clip.frames(), 30), batch_size=6, workers=1):
-            truth, found = video.clip.landmarks[:30], np.stack(video.landmarks)
+        for video in track_videos(network, clips, lambda clip: islice(clip.frames(), 25), batch_size=3, workers=1):
+            truth, found = video.clip.landmarks[:25], np.stack(video.landmarks)
             figures.setdefault(rwr, {})[video.clip.id] = (video_nme(found, truth), video_nmf(found, truth))
     (nme, nmf), (other_nme, other_nmf) = (np.mean(list(figures[rwr].values()), axis=0) for rwr in (True, False))
     assert nme < other_nme
     assert nmf < 0.97 * other_nmf
-    for id in ("portrait-occluded", "portrait-blurred", "portrait-dark"):
+    for id in ids:
         assert figures[True][id][1] < 0.97 * figures[False][id][1], id
 
 

@@ -707,9 +707,9 @@ def test_ctrl_c_while_finishing_loses_nothing(while_in, predict, tmp_path, monke
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_video(tmp_path):
-    """Five thousand frames, and a tenth of them."""
+    """Two thousand frames, and a tenth of them."""
     peaks = []
-    for n_frames in (500, 5000):
+    for n_frames in (200, 2000):
         video = make_video(tmp_path / f"{n_frames}.mp4", n_frames, size=(160, 120), sound="aac")
         boxes = boxes_for(tmp_path / "b.npy", n_frames, every=25)
         flags = [f"--input={video}", boxes, f"--output_dir={tmp_path / str(n_frames)}"]
@@ -723,8 +723,8 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
         assert done.returncode == 0, done.stderr
         peaks.append(int(re.findall(r"peak (\d+)", done.stdout)[0]) / 1024)
         assert len(landmarks(tmp_path / str(n_frames))["frame"]) == n_frames // 25
-    # Held whole, 4,500 frames more would be 247 MiB more; plots and tables at the end take some, and never the same.
-    assert peaks[1] - peaks[0] < 100, "MiB"
+    # Held whole, 1,800 frames more would be 99 MiB more; plots and tables at the end take some, and never the same.
+    assert peaks[1] - peaks[0] < 50, "MiB"
 
 
 def test_a_source_by_its_name(tmp_path):
