@@ -4,9 +4,13 @@ The command ``ldeq-video`` of the package, and a plot of what it found.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ldeq import predict
 from ldeq.command_line import run
+
+if TYPE_CHECKING:
+    from ldeq.prediction import Finished
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -14,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     predict.main(arguments, on_finished=plot)
 
 
-def plot(finished: predict.Finished) -> None:
+def plot(finished: "Finished") -> None:
     """Writes ``plot.png``: jitter and mean uncertainty of each face over time."""
     from utils.visualization.faces import face_curves_plot
     from utils.visualization.figures import save

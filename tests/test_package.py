@@ -29,7 +29,7 @@ LAYERS = (
     ("annotated_output",),
     ("runtime",),
     ("pipeline",),
-    ("inference",),
+    ("inference", "prediction"),
     ("predict",),
 )
 LAYER_OF = {f"ldeq.{name}": number for number, names in enumerate(LAYERS) for name in names}

@@ -689,7 +689,7 @@ def test_ctrl_c_leaves_files_that_are_whole(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("while_in", ["ldeq.landmark_table.write_npz_table", "utils.visualization.figures.save"])
+@pytest.mark.parametrize("while_in", ["ldeq.prediction.write_npz_table", "utils.visualization.figures.save"])
 def test_ctrl_c_while_finishing_loses_nothing(while_in, predict, tmp_path, monkeypatch):
     owner, name = while_in.rsplit(".", 1)
     finish = pkgutil.resolve_name(while_in)

@@ -1,0 +1,341 @@
+"""One input of ``ldeq-video`` from its frames to its files: landmarks found, drawn, smoothed and written."""
+
+import argparse
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ldeq import pretrained, terminal
+from ldeq.annotated_output import AnnotatedOutput
+from ldeq.command_line import Interrupt, deferred_interrupt
+from ldeq.device import load_model, resolve_device, slow_precision_note
+from ldeq.errors import InputError
+from ldeq.face.curves import FaceCurve, face_curves
+from ldeq.face.detectors import make_detector
+from ldeq.face.given import Bboxes, read_bboxes
+from ldeq.face.settings import TrackingSettings
+from ldeq.files import write_json
+from ldeq.landmark_table import FRAME_BY_FRAME, UNSMOOTHED, RowsOnDisk, write_csv_table, write_npz_table
+from ldeq.model.network import LDEQOutput
+from ldeq.model.summary import print_summary
+from ldeq.pipeline import Pipeline, VideoFaces, decoded_ahead, solved_again
+from ldeq.recurrence import describe_mode
+from ldeq.run_folder import describe_run, make_output_folder
+from ldeq.runtime.pytorch import TorchLandmarker
+from ldeq.solvers.tally import describe_solve
+from ldeq.video.sound import has_sound
+from ldeq.video.sources import Frame, FrameSource, ImageFolder, open_source
+from ldeq.video.window import Window
+from ldeq.video.writing import VideoWriter
+
+#: Up to so many faces are listed on the terminal.
+LISTED = 12
+#: How a run is said to have ended after Ctrl-C.
+INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The findings of an input at its end."""
+
+    folder: Path
+    #: In words: the input, and how its frames were solved.
+    title: str
+    #: A remark on figures that the bundled weights gave.
+    note: str | None
+    #: The curves of each face, by its id, by the name of the solution.
+    modes: Mapping[str, Mapping[int, FaceCurve]]
+
+
+@dataclass
+class Progress:
+    """How far a run is with an input."""
+
+    n_frames: int = 0
+    n_with_faces: int = 0
+    #: The number of the frame after the last one, those that could not be read counted.
+    end: int = 0
+    #: The last frame's time.
+    seconds: float = 0.0
+    #: Set where the user ended the run: how.
+    stopped: str | None = None
+
+
+class Prediction:
+    """A network and the flags, for one input after the other.
+
+    Args:
+        flags: of :func:`ldeq.predict.make_parser`.
+        script: the program's name, which its folders and files carry.
+        on_finished: called with each input that is done, once its files are there but for ``run.json``.
+    """
+
+    def __init__(self, flags: argparse.Namespace, script: str, on_finished: Callable[[Finished], None] | None) -> None:
+        self.flags = flags
+        self.script = script
+        self.on_finished = on_finished
+        self.console = terminal.console()
+        self.device = resolve_device(flags.device)
+        self.model, self.weights = load_model(
+            flags.landmark_model_weights, self.device, flags.precision, flags.trust_pickle
+        )
+        self.bboxes: Bboxes | None = read_bboxes(flags.bboxes) if flags.bboxes else None
+
+        def detector() -> Any:
+            return make_detector(flags.detector, flags.yunet_model, flags.detector_score, flags.detector_side)
+
+        self.detector_name = flags.bboxes or type(detector()).__name__.removesuffix("Detector")
+        self.pipeline: Pipeline = Pipeline(
+            self.model,
+            precision=flags.precision,
+            rwr=flags.rwr,
+            rwr_max_iters=flags.rwr_max_iters,
+            rwr_take_one_less_inference_step=flags.rwr_take_one_less_inference_step,
+            stop_criterion=flags.stop_criterion,
+            full_first_solve=None if flags.full_first_solve == "auto" else flags.full_first_solve == "true",
+            tracking=TrackingSettings(
+                detect_every=flags.detect_every, max_faces=flags.max_faces, max_uncertainty=flags.max_uncertainty
+            ),
+            detector=detector,
+            on_output=self._say_solve if flags.verbose_solver else None,
+        )
+        self.mode = describe_mode(self.model, flags.rwr, flags.rwr_max_iters, flags.rwr_take_one_less_inference_step)
+        self.note = pretrained.note_on(self.weights)
+        self._slow = slow_precision_note(self.device, flags.precision)
+        self._is_first = True
+
+    def _say_solve(self, output: LDEQOutput) -> None:
+        print(describe_solve(output.stats))
+
+    def process(self, name: str, folder: Path | None) -> None:
+        """Finds the landmarks of an input.
+
+        Args:
+            folder: where its files go; the folder of --output_dir if None.
+
+        Raises:
+            InputError: where the input cannot be used.
+            KeyboardInterrupt: where the user asked for the end; what was done so far is whole.
+        """
+        flags = self.flags
+        faces = self.pipeline.faces(self.bboxes)
+        other = self.pipeline.frame_by_frame() if flags.side_by_side else None
+        with ExitStack() as stack:
+            source = stack.enter_context(open_source(name, flags.fps))
+            smooths = flags.smooth is not None and not source.is_image
+            if smooths and not source.is_repeatable:
+                raise InputError(f"{source.name}: --smooth needs finished tracks, expected a file or a folder")
+            window = Window("LDEQ") if flags.show else None
+            if window is not None:
+                stack.callback(window.close)
+            frames = stack.enter_context(decoded_ahead(source))
+            first = next(frames)  # what cannot be decoded at all leaves no folder
+            folder = make_output_folder(flags.output_dir if folder is None else str(folder), self.script)
+            self._print_head(source)
+            suffixes = [UNSMOOTHED] * smooths + [FRAME_BY_FRAME] * flags.side_by_side
+            rows = RowsOnDisk(folder, suffixes)
+            stack.callback(rows.close)
+            titles = ("RwR, smoothed" if smooths else "RwR", "frame by frame") if flags.side_by_side else None
+            drawing = AnnotatedOutput(source, folder, flags.points, titles)
+            stack.callback(drawing.discard)
+            started = time.perf_counter()
+            # A Ctrl-C from here on ends the frames, and not what makes whole files of them.
+            interrupt = stack.enter_context(deferred_interrupt())
+            done = self._follow(source, chain([first], frames), faces, other, rows, drawing, window, interrupt, smooths)
+            seconds = time.perf_counter() - started
+            damage = None if done.stopped else source.check()
+            if smooths:
+                rows.smooth(flags.smooth, source.fps)
+                self._draw_again(name, rows, drawing, done)
+            # Where the images end before their time, so does the sound.
+            drawing.close(done.seconds + 1 / source.fps if done.stopped or damage else math.inf)
+            self._write(folder, source, rows, faces, drawing, done, damage, smooths)
+            none = self._nothing_found(source, rows, faces)
+        counted = f"{done.n_frames} frame{'s' * (done.n_frames != 1)}"
+        speed = f"{counted} in {seconds:.1f} s ({done.n_frames / seconds:.1f} a second)."
+        lines = [none, self.note, faces.landmarker.tally.check(), f"{speed} Results are in {folder}"]
+        terminal.print_lines(self.console, lines)
+        if interrupt.requested:
+            part = f"the first {done.n_frames}" if done.stopped else f"all {done.n_frames}"
+            raise KeyboardInterrupt(f"{part} frames are done and in {folder}")
+
+    def _print_head(self, source: FrameSource) -> None:
+        head = [
+            f"weights  {self.weights}",
+            f"input    {source.name}",
+            f"faces    {self.detector_name}",
+            f"mode     {self.mode}",
+            self._slow,
+        ]
+        terminal.print_lines(self.console, head if self._is_first else [head[1]])
+        if self._is_first and self.flags.summary:
+            print_summary(self.model)
+        self._is_first = False
+
+    def _follow(
+        self,
+        source: FrameSource,
+        frames: Iterator[Frame],
+        faces: VideoFaces,
+        other: TorchLandmarker | None,
+        rows: RowsOnDisk,
+        drawing: AnnotatedOutput,
+        window: Window | None,
+        interrupt: Interrupt,
+        smooths: bool,
+    ) -> Progress:
+        """Finds the faces of every frame, and writes and shows them, until the frames end or the user ends the run.
+
+        Args:
+            smooths: frames are drawn later, once their smoothed landmarks are known.
+        """
+        done = Progress()
+        with terminal.ProgressBar(source.n_frames, "frame", Path(source.name).name) as bar:
+            for frame in frames:
+                found = faces.step(frame)
+                compared = solved_again(other, found) if other is not None else [None] * len(found)
+                for face, memoryless in zip(found, compared, strict=True):
+                    rows.add(frame.index, frame.time, face, memoryless)
+                image = None
+                if not smooths or window is not None:
+                    image = drawing.draw(
+                        frame.image,
+                        {face.id: face.landmarks for face in found},
+                        {face.id: face.landmarks for face in compared if face is not None},
+                    )
+                if image is not None and not smooths:
+                    drawing.write(image, frame.time)
+                done.n_frames += 1
+                done.n_with_faces += bool(found)
+                done.end, done.seconds = frame.index + 1, frame.time
+                bar.advance()
+                if window is not None and image is not None and not window.show(image):
+                    done.stopped = "window closed"
+                if interrupt.requested:
+                    done.stopped = INTERRUPTED
+                if done.stopped:
+                    break
+        return done
+
+    def _draw_again(self, name: str, rows: RowsOnDisk, drawing: AnnotatedOutput, done: Progress) -> None:
+        """The frames once more, with the smoothed landmarks, which were not known before the end."""
+        waiting = chain((row for part in rows for row in part), [None])
+        row = next(waiting)
+        with (
+            open_source(name, self.flags.fps) as source,
+            decoded_ahead(source) as frames,
+            terminal.ProgressBar(done.n_frames, "frame", "drawing") as bar,
+        ):
+            for frame in frames:
+                if frame.index >= done.end:
+                    break
+                here: list[Any] = []
+                while row is not None and row["frame"] == frame.index:
+                    here.append(row)
+                    row = next(waiting)
+                compared = (
+                    {int(each["face_id"]): each["landmarks_frame_by_frame"] for each in here}
+                    if (self.flags.side_by_side)
+                    else {}
+                )
+                found = {int(each["face_id"]): each["landmarks"] for each in here}
+                drawing.write(drawing.draw(frame.image, found, compared), frame.time)
+                bar.advance()
+
+    def _write(
+        self,
+        folder: Path,
+        source: FrameSource,
+        rows: RowsOnDisk,
+        faces: VideoFaces,
+        drawing: AnnotatedOutput,
+        done: Progress,
+        damage: str | None,
+        smooths: bool,
+    ) -> None:
+        """Everything but the video."""
+        flags = self.flags
+        write_csv_table(folder / "landmarks.csv", rows, flags.points, flags.format)
+        write_npz_table(folder / "landmarks.npz", rows, rows.n_rows, rows.type, flags.points)
+        mode = "RwR" if flags.rwr else "frame by frame"
+        modes = {f"{mode}, {flags.smooth}" if smooths else mode: face_curves(rows)}
+        if smooths:
+            modes[mode] = face_curves(rows, UNSMOOTHED)
+        if flags.side_by_side:
+            modes["frame by frame"] = face_curves(rows, FRAME_BY_FRAME)
+        if self.on_finished is not None:
+            self.on_finished(Finished(folder, f"{Path(source.name).name}, {self.mode}", self.note, modes))
+        warnings = list(filter(None, self._warnings(source, drawing.video, done, damage)))
+        sound = drawing.video.sound if drawing.video is not None else None
+        summary: dict[str, Any] = {
+            "n_frames": done.n_frames,
+            "n_frames_with_faces": done.n_with_faces,
+            "n_cuts": faces.n_cuts,
+            "points": flags.points,
+            "points_are_approximate": flags.points == 68,
+            "sound": None if sound is None else {"codec": sound.codec, "copied": sound.copied},
+            "stopped": done.stopped,
+            "warnings": warnings,
+            "tracking": None if self.bboxes is not None else asdict(self.pipeline.tracking),
+            "faces": {mode: {str(id): curve.summary() for id, curve in found.items()} for mode, found in modes.items()},
+            "solver": faces.landmarker.tally.summary(),
+        }
+        description = describe_run(self.script, self.weights, source.name, self.model, vars(flags), self.device)
+        description["input"] = description.pop("dataset")
+        write_json(folder / "run.json", {**description, **summary})
+        print_faces(self.console, summary["faces"])
+        if flags.points == 68:
+            warnings.append("The 68 landmarks are approximate: WFLW's points do not all coincide with iBUG's.")
+        terminal.print_lines(self.console, warnings)
+
+    def _warnings(
+        self, source: FrameSource, video: VideoWriter | None, done: Progress, damage: str | None
+    ) -> Iterator[str | None]:
+        """Things that were not as they should be, a sentence each."""
+        if video is not None and video.sound is not None and video.sound.failure:
+            yield f"{source.name}: {video.sound.failure}, and ends early."
+        if video is not None and video.sound is None and source.sound is not None and has_sound(source.sound):
+            yield f"{source.name}: its sound cannot be read and is left out."
+        yield damage
+        # A run's own rows end with the last face.
+        counted = self.bboxes is not None and Path(self.flags.bboxes).suffix != ".npz" and not done.stopped
+        n_frames = source.n_frames if isinstance(source, ImageFolder) else done.end
+        if self.bboxes is not None and counted and len(self.bboxes) != n_frames:
+            yield f"{self.flags.bboxes}: has boxes for {len(self.bboxes)} frames, and the video has {n_frames}."
+
+    def _nothing_found(self, source: FrameSource, rows: RowsOnDisk, faces: VideoFaces) -> str | None:
+        if rows.n_rows:
+            return None
+        limit = self.flags.max_uncertainty
+        sure = limit < 1 and faces.landmarker.tally.n_solved
+        doubt = f" of which the network is sure (--max_uncertainty {limit:g})" if sure else ""
+        advice = " A larger --detector_side or YuNet (--yunet_model) may find some." if self.bboxes is None else ""
+        return f"{source.name}: no face was found{doubt}; the files are there, without landmarks.{advice}"
+
+
+def print_faces(console: Console, modes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    """A row a face and mode; of many faces, those seen longest."""
+    rows = []
+    for mode, faces in modes.items():
+        listed = sorted(faces, key=lambda id: -faces[id]["n_frames"])[:LISTED]
+        for id in sorted(listed, key=int):
+            face = faces[id]
+            jitter = "" if face["jitter"] is None else f"{face['jitter']:.2f}"
+            seen = f"{face['first']:.1f} – {face['last']:.1f}"
+            rows.append([id, mode, seen, face["n_frames"], f"{100 * face['uncertainty']:.2f}", jitter])
+    if rows:
+        n_faces = len(next(iter(modes.values())))
+        title = (
+            f"The {LISTED} of {n_faces} faces that are seen longest (all are in run.json)"
+            if n_faces > LISTED
+            else "Faces"
+        )
+        columns = ["face", "mode", "seconds", "frames", "uncertainty %", "jitter"]
+        console.print(terminal.table(title, columns, rows, n_words=3))
