@@ -510,29 +510,30 @@ def test_a_finished_video_adds_a_line_and_rewrites_nothing(video_run, wflw_v, tm
     assert found["solver"] == {**counts, "mean_n_iters": n_iters / counts["n_solved"]}
 
 
-@pytest.mark.parametrize("n_left", [5, 70, -1], ids=["half a header", "half a row", "all but its end"])
-def test_a_line_that_a_kill_cut_off_is_made_again(n_left, video_run, wflw_v, tmp_path, monkeypatch):
+def test_a_line_that_a_kill_cut_off_is_made_again(video_run, wflw_v, tmp_path, monkeypatch):
     flags = [ANDERSON, f"--WFLW_V_dataset_path={wflw_v}", "--WFLW_V_split=all", "--rwr=1", "--WFLW_V_batch_size=1"]
     assert video_run(*flags, out="whole")[0] == 0
     with monkeypatch.context() as patched:
         break_after(patched, 2)
         with pytest.raises(SystemError):
-            test_LDEQ_WFLW_V.main([*flags, f"--output_dir={tmp_path / 'out'}"])
-    table = tmp_path / "out" / "results.csv"
-    table.write_bytes(table.read_bytes()[:n_left])
-    n_kept = 1 if n_left < 0 else 0
-    with monkeypatch.context() as patched:
-        again = break_after(patched, 99)
-        status, out, _ = video_run(*flags, "--resume")
-    assert status == 0
-    assert len(again) == 5 - n_kept
-    assert ("1 videos were done before" in out) == bool(n_kept)
-    for name in ("results.csv", "run.json"):
-        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    whole, resumed = (results(tmp_path / name) for name in ("whole", "out"))
-    assert [resumed[key] for key in ("NME", "NMF", "videos", "solver")] == [
-        whole[key] for key in ("NME", "NMF", "videos", "solver")
-    ]
+            test_LDEQ_WFLW_V.main([*flags, f"--output_dir={tmp_path / 'killed'}"])
+    for n_left, n_kept in ((5, 0), (70, 0), (-1, 1)):  # half a header, half a row, all of a row but its end
+        folder = tmp_path / f"left {n_left}"
+        shutil.copytree(tmp_path / "killed", folder)
+        table = folder / "results.csv"
+        table.write_bytes(table.read_bytes()[:n_left])
+        with monkeypatch.context() as patched:
+            again = break_after(patched, 99)
+            status, out, _ = video_run(*flags, "--resume", out=folder.name)
+        assert status == 0
+        assert len(again) == 5 - n_kept
+        assert ("1 videos were done before" in out) == bool(n_kept)
+        for name in ("results.csv", "run.json"):
+            assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        whole, resumed = results(tmp_path / "whole"), results(folder)
+        assert [resumed[key] for key in ("NME", "NMF", "videos", "solver")] == [
+            whole[key] for key in ("NME", "NMF", "videos", "solver")
+        ]
 
 
 def test_resuming_what_never_began_begins(video_run, wflw_v, tmp_path):
