@@ -17,6 +17,7 @@ from hashlib import sha256
 
 import av
 import cv2
+import dlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -584,6 +585,25 @@ def test_dlib_gives_the_boxes_of_landmarks():
         (box,) = DlibDetector().detect(next(iter(video)))
     points = np.load(bundled.WFLW_V / "landmarks" / "portrait-pan.npy")[0]
     assert np.abs(box - [*points.min(axis=0), *points.max(axis=0)]).max() < 0.12 * np.ptp(points, axis=0).max()
+
+
+def test_dlibs_detector_is_the_same_from_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LDEQ_HOME", str(tmp_path / "cache"))
+    with VideoReader(PAN) as video:
+        image = next(iter(video))
+    expected = dlib.get_frontal_face_detector().run(image, 1, -1.0)
+    for content in (None, None, b"no detector", None):  # written, read, damaged and written anew, read
+        (cached,) = (tmp_path / "cache").glob("dlib-*.svm") if content is not None else (None,)
+        if cached is not None:
+            cached.write_bytes(content)
+        monkeypatch.setattr("ldeq.face.detectors._OF_THREAD", threading.local())
+        found = DlibDetector()._detector.run(image, 1, -1.0)
+        assert [str(box) for box in found[0]] == [str(box) for box in expected[0]]
+        assert list(found[1]) == list(expected[1])
+        assert len(list((tmp_path / "cache").iterdir())) == 1
+    monkeypatch.setenv("LDEQ_HOME", "/proc/nowhere")
+    monkeypatch.setattr("ldeq.face.detectors._OF_THREAD", threading.local())
+    assert len(DlibDetector().detect(image)) == 1
 
 
 def test_dlib_finds_a_face_that_the_image_cuts_off():

@@ -7,6 +7,7 @@ it can be told from the former.
 import math
 import threading
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -178,7 +179,7 @@ def fetch_yunet(url: str = YUNET_URL, sha256: str = YUNET_SHA256, folder: Path |
     return path
 
 
-#: dlib's detector takes half a second to be read, keeps nothing of an image, and is for one thread at a time.
+#: dlib's detector keeps nothing of an image, and is for one thread at a time.
 _OF_THREAD = threading.local()
 
 
@@ -191,8 +192,20 @@ def _frontal_face_detector() -> Any:
     except ImportError:
         expected = "expected pip install dlib-bin, the detector YuNet, or bounding boxes"
         raise InputError(f"dlib is not installed, {expected}") from None
-    _OF_THREAD.detector = dlib.get_frontal_face_detector()
+    _OF_THREAD.detector = _from_cache(dlib)
     return _OF_THREAD.detector
+
+
+def _from_cache(dlib: Any) -> Any:
+    """dlib's detector, which takes half a second to be unpacked from the library, and none from a file of its own."""
+    path = cache_folder() / f"dlib-{dlib.__version__}-frontal-faces.svm"
+    if path.is_file():
+        with suppress(RuntimeError):  # a damaged file, which is written anew
+            return dlib.fhog_object_detector(str(path))
+    detector = dlib.get_frontal_face_detector()
+    with suppress(InputError, RuntimeError), written_whole(path) as temporary:  # a cache that cannot be written to
+        detector.save(str(temporary))
+    return detector
 
 
 def _scaled(image: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], float]:
