@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from rich.console import Console
-
-from datasets.wflw_v import SPLITS, UnusableVideo, WFLWVDataset
+from datasets.wflw_v import SPLITS
 from ldeq import InputError, pretrained, run_folder, terminal
 from ldeq.command_line import ArgumentParser, add_boolean, add_common_flags, at_least, run
 from utils import bundled
 
 if TYPE_CHECKING:  # imported by main, so that --help answers at once
+    import numpy as np
+    from rich.console import Console
+
+    from datasets.wflw_v import WFLWVDataset
     from ldeq import LDEQ, LDEQOutput
     from ldeq.video.window import Window
     from utils.runs.videos import VideoRun
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluates as the command line (or ``arguments``) says."""
     flags = make_parser().parse(arguments)
 
+    from datasets.wflw_v import WFLWVDataset
     from ldeq.device import load_model, resolve_device, slow_precision_note
     from ldeq.model.summary import print_summary
     from ldeq.recurrence import describe_mode
@@ -146,7 +148,7 @@ def identity_of(description: dict[str, Any], flags: argparse.Namespace) -> dict[
 
 def evaluate(
     model: "LDEQ",
-    dataset: WFLWVDataset,
+    dataset: "WFLWVDataset",
     outcome: "VideoRun",
     flags: argparse.Namespace,
     window: "Window | None",
@@ -156,6 +158,9 @@ def evaluate(
     Raises:
         InputError: with ``--strict``, at the first video that cannot be used.
     """
+    import numpy as np
+
+    from datasets.wflw_v import UnusableVideo
     from ldeq.device import autocast
     from ldeq.metrics import video_nme, video_nmf
     from ldeq.recurrence import RecurrentLDEQ
@@ -216,8 +221,10 @@ def evaluate(
     return skipped, n_frames
 
 
-def save_plots(outcome: "VideoRun", dataset: WFLWVDataset, mode: str, note: str | None, every_video: bool) -> None:
+def save_plots(outcome: "VideoRun", dataset: "WFLWVDataset", mode: str, note: str | None, every_video: bool) -> None:
     """NME against NMF over videos; error and flicker along the most, middle and least flickering (or every) one."""
+    import numpy as np
+
     from utils.visualization.figures import save
     from utils.visualization.videos import frame_curves, video_scatter
 
@@ -225,7 +232,7 @@ def save_plots(outcome: "VideoRun", dataset: WFLWVDataset, mode: str, note: str 
     save(video_scatter(outcome.rows, f"{dataset.split} videos, {mode}", note), folder / "nme_nmf.png")
     clips = {clip.id: clip for clip in dataset.clips if clip.id in outcome.rows}
 
-    def landmarks(id: str) -> tuple[np.ndarray, np.ndarray]:
+    def landmarks(id: str) -> "tuple[np.ndarray, np.ndarray]":
         return np.load(outcome.predictions_path(id)), clips[id].landmarks
 
     steady = sorted(clips, key=lambda id: outcome.rows[id]["NMF"])
@@ -236,7 +243,7 @@ def save_plots(outcome: "VideoRun", dataset: WFLWVDataset, mode: str, note: str 
         save(frame_curves({id: landmarks(id)}, f"{id}, {mode}", note), folder / "frames" / f"{id}.png")
 
 
-def print_tables(console: Console, outcome: "VideoRun", skipped: dict[str, str], split: str) -> None:
+def print_tables(console: "Console", outcome: "VideoRun", skipped: dict[str, str], split: str) -> None:
     """The videos that flicker most, those that were skipped, and the means over videos."""
     rows = sorted(outcome.rows.items(), key=lambda item: item[1]["NMF"], reverse=True)
     if len(rows) > LISTED:
