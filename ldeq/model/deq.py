@@ -78,14 +78,19 @@ class DEQLayer(nn.Module):
         aux = None
         if wanted:
             f_z, aux = implicit_step(lambda z: self.cell.step(z, injected), z, gradient)
-            takes = settings.takes_last_step(z.device)
-            kept = z if all(settings.last_step) else torch.where(takes, z, straight_through(f_z, z))
-            z = torch.where(_is_finite(f_z) & takes, f_z, kept)
+            usable, kept = _is_finite(f_z), z
+            if not all(settings.last_step):
+                takes = settings.takes_last_step(z.device)
+                usable, kept = usable & takes, torch.where(takes, z, straight_through(f_z, z))
+            z = torch.where(usable, f_z, kept)
             for iterate in _evenly(trajectory[1:-1], n_corrections) if trajectory and n_corrections else []:
                 aux.corrections.append(self.cell.step(iterate, injected))
         elif any(settings.last_step):
             f_z = self.cell.step(z, injected)
-            z = torch.where(_is_finite(f_z) & settings.takes_last_step(z.device), f_z, z)
+            usable = _is_finite(f_z)
+            if not all(settings.last_step):
+                usable = usable & settings.takes_last_step(z.device)
+            z = torch.where(usable, f_z, z)
         return Equilibrium(z, solution.stats, trajectory if return_trajectory else None, aux)
 
     def _unroll(
@@ -157,9 +162,8 @@ class _Settings:
         return cls(first, [c.max_iters for c in configs], [not c.take_one_less_inference_step for c in configs])
 
     def takes_last_step(self, device: torch.device) -> Tensor:
-        """(B, 1, 1, 1) bool, or one for all where they agree."""
-        alike = self.last_step if len(set(self.last_step)) > 1 else self.last_step[:1]
-        return torch.tensor(alike, dtype=torch.bool).to(device, non_blocking=True)[:, None, None, None]
+        """:attr:`last_step` as (B, 1, 1, 1) on the device. Only a batch whose samples do not all take it needs it."""
+        return torch.tensor(self.last_step, dtype=torch.bool).to(device, non_blocking=True)[:, None, None, None]
 
 
 def _is_finite(z: Tensor) -> Tensor:
