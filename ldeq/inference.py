@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ldeq.errors import InputError
-from ldeq.landmark_table import UNSMOOTHED, make_row, row_type, write_csv_table, write_npz_table
+from ldeq.face.settings import TrackingSettings
+from ldeq.landmark_table import UNSMOOTHED, make_row, row_type, smooth_rows, write_csv_table, write_npz_table
 from ldeq.landmarks98 import IBUG68
 
 #: Runtimes by name.
 RUNTIMES = ("auto", "torch")
+DEFAULTS = TrackingSettings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,9 +112,9 @@ def landmarks(
     bboxes: ArrayLike | str | Path | None = None,
     detector: str | Any = "auto",
     yunet_model: str | Path | None = None,
-    max_faces: int = 10,
-    detect_every: int = 15,
-    max_uncertainty: float = 0.065,
+    max_faces: int = DEFAULTS.max_faces,
+    detect_every: int = DEFAULTS.detect_every,
+    max_uncertainty: float = DEFAULTS.max_uncertainty,
     fps: float = 25.0,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> LandmarkResult:
@@ -147,8 +149,7 @@ def landmarks(
     """
     from ldeq.config import PRECISIONS
     from ldeq.face.given import Bboxes, bboxes_from_array, read_bboxes
-    from ldeq.face.settings import TrackingSettings
-    from ldeq.smoothing import RECOMMENDED, named_filter, smooth_tracks
+    from ldeq.smoothing import RECOMMENDED, named_filter
     from ldeq.video.sources import open_source
 
     if runtime not in RUNTIMES:
@@ -206,12 +207,8 @@ def landmarks(
         damage = frames.check()
         warnings = [sentence for sentence in (damage, faces.landmarker.tally.check()) if sentence]
     table = np.array(rows, dtype=type) if rows else np.zeros(0, dtype=type)
-    if filter_name is not None and len(table):
-        table[f"landmarks{UNSMOOTHED}"] = table["landmarks"]
-        table[f"uncertainty{UNSMOOTHED}"] = table["uncertainty"]
-        table["landmarks"] = smooth_tracks(
-            table["landmarks"], table["frame"], table["face_id"], table["restarted"], filter_name, frames.fps
-        )
+    if filter_name is not None:
+        smooth_rows(table, filter_name, frames.fps)
     return LandmarkResult(
         landmarks=table["landmarks"],
         frame=table["frame"],

@@ -162,6 +162,25 @@ def write_npz_table(
                     member.write(np.ascontiguousarray(values).tobytes())
 
 
+def smooth_rows(rows: NDArray[Any], name: str, fps: float) -> None:
+    """Puts smoothed landmarks in the place of those that were found, which go to ``landmarks_unsmoothed``; in place.
+
+    Args:
+        rows: of :func:`row_type` with :data:`UNSMOOTHED`; may be on disk, of which a face at a time is in memory.
+        name: one of :data:`ldeq.smoothing.FILTERS`.
+        fps: frames a second.
+    """
+    rows[f"landmarks{UNSMOOTHED}"] = rows["landmarks"]
+    rows[f"uncertainty{UNSMOOTHED}"] = rows["uncertainty"]
+    ids = np.array(rows["face_id"])
+    for id in np.unique(ids):
+        index = np.flatnonzero(ids == id)
+        track = rows[index]
+        rows["landmarks"][index] = smooth_tracks(
+            track["landmarks"], track["frame"], track["face_id"], track["restarted"], name, fps
+        )
+
+
 class RowsOnDisk:
     """The rows of a video while it is being processed, in a file without a name: memory does not grow with them.
 
@@ -198,25 +217,12 @@ class RowsOnDisk:
             yield np.frombuffer(content, dtype=self.type)
 
     def smooth(self, name: str, fps: float) -> None:
-        """Puts smoothed landmarks in the place of those that were found, which go to ``landmarks_unsmoothed``.
-
-        Args:
-            name: one of :data:`ldeq.smoothing.FILTERS`.
-            fps: frames a second.
-        """
+        """Smooths all rows: see :func:`smooth_rows`."""
         self._file.flush()
         if self.n_rows == 0:
             return
         rows = np.memmap(self._file, dtype=self.type, mode="r+", shape=(self.n_rows,))
-        rows[f"landmarks{UNSMOOTHED}"] = rows["landmarks"]
-        rows[f"uncertainty{UNSMOOTHED}"] = rows["uncertainty"]
-        ids = np.array(rows["face_id"])
-        for id in np.unique(ids):  # a face at a time is in memory
-            index = np.flatnonzero(ids == id)
-            track = rows[index]
-            rows["landmarks"][index] = smooth_tracks(
-                track["landmarks"], track["frame"], track["face_id"], track["restarted"], name, fps
-            )
+        smooth_rows(rows, name, fps)
         rows.flush()
 
     def close(self) -> None:
