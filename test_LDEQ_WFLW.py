@@ -133,7 +133,7 @@ def predict(
             tally.add(output.stats)
             bar.advance(len(output.keypoints))
             if flags.verbose_solver:
-                bar.say(describe_solve(output.stats))
+                print(describe_solve(output.stats))
 
         for split, dataset in datasets.items():
             bar.describe(split)

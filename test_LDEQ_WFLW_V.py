@@ -192,7 +192,7 @@ def evaluate(
             n_frames += len(output.keypoints)
             bar.advance(len(output.keypoints))
             if flags.verbose_solver:
-                bar.say(describe_solve(output.stats))
+                print(describe_solve(output.stats))
 
         try:
             for video in track_videos(

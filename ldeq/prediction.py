@@ -240,12 +240,9 @@ class Prediction:
                 while row is not None and row["frame"] == frame.index:
                     here.append(row)
                     row = next(waiting)
-                compared = (
-                    {int(each["face_id"]): each["landmarks_frame_by_frame"] for each in here}
-                    if (self.flags.side_by_side)
-                    else {}
-                )
-                found = {int(each["face_id"]): each["landmarks"] for each in here}
+                found, compared = _landmarks_by_face(here, ""), {}
+                if self.flags.side_by_side:
+                    compared = _landmarks_by_face(here, FRAME_BY_FRAME)
                 drawing.write(drawing.draw(frame.image, found, compared), frame.time)
                 bar.advance()
 
@@ -318,6 +315,11 @@ class Prediction:
         doubt = f" of which the network is sure (--max_uncertainty {limit:g})" if sure else ""
         advice = " A larger --detector_side or YuNet (--yunet_model) may find some." if self.bboxes is None else ""
         return f"{source.name}: no face was found{doubt}; the files are there, without landmarks.{advice}"
+
+
+def _landmarks_by_face(rows: list[Any], suffix: str) -> dict[int, Any]:
+    """The landmarks of rows of one frame, by the face's id; ``suffix`` names the solution."""
+    return {int(row["face_id"]): row[f"landmarks{suffix}"] for row in rows}
 
 
 def print_faces(console: Console, modes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:

@@ -69,7 +69,7 @@ class ProgressBar:
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
                 console=Console(stderr=True),
-                # Lines that are said go above the bar, but not to stderr where stdout is a file.
+                # Lines that are printed go above the bar, but not to stderr where stdout is a file.
                 redirect_stdout=sys.stdout.isatty(),
             )
             self._task: TaskID = self._bar.add_task(description, total=total, completed=done, note="")
@@ -112,10 +112,6 @@ class ProgressBar:
         self._note = text
         if self._bar is not None:
             self._bar.update(self._task, note=text)
-
-    def say(self, line: str) -> None:
-        """Prints a line on stdout."""
-        print(line)
 
     def counts(self) -> str:
         """How many of how many are done, and how fast."""

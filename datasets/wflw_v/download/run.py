@@ -228,7 +228,7 @@ class _VideoDownloads:
         self._report.add(id, result, attempts, self._n_bytes[id], self._settings.source)
         if isinstance(result, Failure):
             self._n_failed += 1
-            self._bar.say(f"{id}  {result.kind.value}: {result.message}")
+            print(f"{id}  {result.kind.value}: {result.message}")
         self._show()
         self._bar.advance()
 
