@@ -204,8 +204,7 @@ def landmarks(
                 n_frames += 1
                 if progress is not None:
                     progress(n_frames, frames.n_frames)
-        damage = frames.check()
-        warnings = [sentence for sentence in (damage, faces.landmarker.tally.check()) if sentence]
+        warnings = [*frames.check(), *filter(None, [faces.landmarker.tally.check()])]
     table = np.array(rows, dtype=type) if rows else np.zeros(0, dtype=type)
     if filter_name is not None:
         smooth_rows(table, filter_name, frames.fps)

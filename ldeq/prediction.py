@@ -150,13 +150,13 @@ class Prediction:
             interrupt = stack.enter_context(deferred_interrupt())
             done = self._follow(source, chain([first], frames), faces, other, rows, drawing, window, interrupt, smooths)
             seconds = time.perf_counter() - started
-            damage = None if done.stopped else source.check()
+            remarks = [] if done.stopped else source.check()
             if smooths:
                 rows.smooth(flags.smooth, source.fps)
                 self._draw_again(name, rows, drawing, done)
-            # Where the images end before their time, so does the sound.
-            drawing.close(done.seconds + 1 / source.fps if done.stopped or damage else math.inf)
-            self._write(folder, source, rows, faces, drawing, done, damage, smooths)
+            # Where the user has ended the images, the sound ends too.
+            drawing.close(done.seconds + 1 / source.fps if done.stopped else math.inf)
+            self._write(folder, source, rows, faces, drawing, done, remarks, smooths)
             none = self._nothing_found(source, rows, faces)
         counted = f"{done.n_frames} frame{'s' * (done.n_frames != 1)}"
         speed = f"{counted} in {seconds:.1f} s ({done.n_frames / seconds:.1f} a second)."
@@ -254,7 +254,7 @@ class Prediction:
         faces: VideoFaces,
         drawing: AnnotatedOutput,
         done: Progress,
-        damage: str | None,
+        remarks: list[str],
         smooths: bool,
     ) -> None:
         """Everything but the video."""
@@ -269,7 +269,7 @@ class Prediction:
             modes["frame by frame"] = face_curves(rows, FRAME_BY_FRAME)
         if self.on_finished is not None:
             self.on_finished(Finished(folder, f"{Path(source.name).name}, {self.mode}", self.note, modes))
-        warnings = list(filter(None, self._warnings(source, drawing.video, done, damage)))
+        warnings = list(filter(None, self._warnings(source, drawing.video, done, remarks)))
         sound = drawing.video.sound if drawing.video is not None else None
         summary: dict[str, Any] = {
             "n_frames": done.n_frames,
@@ -293,14 +293,14 @@ class Prediction:
         terminal.print_lines(self.console, warnings)
 
     def _warnings(
-        self, source: FrameSource, video: VideoWriter | None, done: Progress, damage: str | None
+        self, source: FrameSource, video: VideoWriter | None, done: Progress, remarks: list[str]
     ) -> Iterator[str | None]:
         """Things that were not as they should be, a sentence each."""
         if video is not None and video.sound is not None and video.sound.failure:
             yield f"{source.name}: {video.sound.failure}, and ends early."
         if video is not None and video.sound is None and source.sound is not None and has_sound(source.sound):
             yield f"{source.name}: its sound cannot be read and is left out."
-        yield damage
+        yield from remarks
         # A run's own rows end with the last face.
         counted = self.bboxes is not None and Path(self.flags.bboxes).suffix != ".npz" and not done.stopped
         n_frames = source.n_frames if isinstance(source, ImageFolder) else done.end
