@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from ldeq.errors import InputError
 from ldeq.fetch import Connection, RetryPolicy, fetch, list_drive_folder
-from ldeq.files import written_whole
+from ldeq.files import sha256_of, written_whole
+from ldeq.first_use import check_first_use, record_first_use
 
 #: The network that comes with the package.
 BUNDLED = "synthetic"
@@ -54,13 +55,15 @@ def resolve(weights: str | Path, check: Callable[[Path], object]) -> Path:
         check: loads a checkpoint that has been fetched, and raises InputError where it is none.
 
     Raises:
-        InputError: where a name's checkpoint cannot be fetched.
+        InputError: where a name's checkpoint cannot be fetched, or is no longer what was fetched.
     """
     if not isinstance(weights, str) or weights not in NAMES:
         return Path(weights)
     path = path_of(weights)
     if not path.is_file():
         download(weights, path, check)
+    elif weights != BUNDLED:
+        _check_kept(weights, path)
     return path
 
 
@@ -85,11 +88,12 @@ def download(
         source: an address or the id of a Google Drive file, instead of where it is published.
 
     Raises:
-        InputError: where it cannot be had, or is no checkpoint.
+        InputError: where it cannot be had, is no checkpoint, or another one than at the first download.
     """
     from ldeq.terminal import ProgressBar
 
     if target.is_file():
+        _check_kept(name, target)
         check(target)
         return False
     connection = connection or Connection()
@@ -102,9 +106,23 @@ def download(
         except InputError as error:
             sentence = str(error).removeprefix(f"{fetched}: ")
             raise InputError(f"{source}: what was downloaded {sentence}") from None
+        digest = sha256_of(fetched)
+        check_first_use(cache_folder(), _recorded_as(name), digest, source)
         with written_whole(target) as temporary:
             shutil.copyfile(fetched, temporary)
+    record_first_use(cache_folder(), _recorded_as(name), digest)
     return True
+
+
+def _check_kept(name: str, path: Path) -> None:
+    """Raises InputError where a checkpoint on this machine is no longer what was downloaded."""
+    remedy = "delete it to download it again, or, "
+    check_first_use(cache_folder(), _recorded_as(name), sha256_of(path), str(path), remedy)
+
+
+def _recorded_as(name: str) -> str:
+    """The name of a checkpoint in the record of the cache folder: its path there."""
+    return f"weights/{name}.pth.tar"
 
 
 def _published(name: str, connection: Connection) -> str:

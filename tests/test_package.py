@@ -20,7 +20,7 @@ CLIP = bundled.WFLW_V / "videos" / "portrait-pan.mp4"
 
 #: From the bottom up: a module imports from its own layer and those below.
 LAYERS = (
-    ("errors", "lazy", "files", "fields", "config", "fetch", "pretrained", "terminal", "command_line"),
+    ("errors", "lazy", "files", "fields", "config", "fetch", "first_use", "pretrained", "terminal", "command_line"),
     ("landmarks98", "metrics", "smoothing"),
     ("solvers",),
     ("model",),
