@@ -116,7 +116,7 @@ def download(
 
 
 def _check_whole(path: Path) -> None:
-    """Raises InputError where the checksums of a checkpoint, which is a ZIP file, are wrong: PyTorch passes over them."""
+    """Raises InputError where the checksums of a checkpoint, a ZIP file, are wrong: PyTorch passes over them."""
     import zipfile
 
     if not zipfile.is_zipfile(path):  # as PyTorch wrote them before it had checksums

@@ -1,10 +1,15 @@
 """The parts of a download: which stream, cutting, unpacking, what errors mean, fetching files, worker processes."""
 
+import bz2
 import dataclasses
 import errno
+import gzip
 import http.client
 import io
+import lzma
 import os
+import resource
+import shutil
 import signal
 import ssl
 import tarfile
@@ -29,7 +34,7 @@ from utils.download.cutting import cut
 from utils.download.failure import Failure, Kind, kind_of_message, kind_of_status
 from utils.download.pytube_backend import PytubeBackend
 from utils.download.streams import Stream, choose
-from utils.download.unpack import unpack
+from utils.download.unpack import DamagedArchive, unpack
 from utils.download.yt_dlp_backend import YtDlpBackend, is_original
 from utils.engine.workers import BytesReceived, Done, Workers
 
@@ -271,6 +276,190 @@ def test_archives_that_are_refused_leave_nothing(case, tmp_path):
     assert named in str(refused.value)
     assert "\n" not in str(refused.value)
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "archive"]
+
+
+def packed(format, members):
+    """An archive of one of the formats that are taken."""
+    buffer = io.BytesIO()
+    if format in ZIP_METHODS:
+        with zipfile.ZipFile(buffer, "w", ZIP_METHODS[format]) as archive:
+            for name, content in members:
+                archive.writestr(name, content)
+        return buffer.getvalue()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in members:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return COMPRESS[format](buffer.getvalue())
+
+
+ZIP_METHODS = {
+    "zip, stored": zipfile.ZIP_STORED,
+    "zip": zipfile.ZIP_DEFLATED,
+    "zip, bzip2": zipfile.ZIP_BZIP2,
+    "zip, lzma": zipfile.ZIP_LZMA,
+}
+COMPRESS = {
+    "tar": bytes,
+    "gzip": gzip.compress,
+    "gzip, stored": lambda content: gzip.compress(content, 0),
+    "bzip2": bz2.compress,
+    "xz": lambda content: lzma.compress(content, preset=0),
+    "lzma": lambda content: lzma.compress(content, lzma.FORMAT_ALONE),
+}
+MEMBERS = [(f"a/{number}.npy", os.urandom(900) + bytes(200)) for number in range(5)]
+
+
+def changed(content, start, n_bytes=100):
+    return (
+        content[:start] + bytes(byte ^ 0x55 for byte in content[start : start + n_bytes]) + content[start + n_bytes :]
+    )
+
+
+#: Damage that must be seen in archives of all formats.
+DAMAGE = {
+    "middle": lambda content: changed(content, len(content) // 2),
+    "one bit": lambda content: changed(content, len(content) // 3, 1),
+    "cut off": lambda content: content[: len(content) // 3],
+    "last bytes": lambda content: content[:-5],
+    "trailing bytes": lambda content: content + b"something else",
+    "concatenated": lambda content: content + content,
+    "beginning": lambda content: changed(content, 0, 300),
+}
+
+
+def assert_refused_whole(content, folder, *named):
+    """The archive is refused in one sentence with its name, and no file of it is left, under whatever name."""
+    with pytest.raises(DamagedArchive) as refused:
+        unpack_all(content, folder)
+    sentence = str(refused.value)
+    assert sentence.startswith(f"{folder / 'archive'}: ")
+    assert "\n" not in sentence
+    assert all(word in sentence for word in named), sentence
+    assert not [path for path in folder.rglob("*") if path.is_file() and path.name != "archive"]
+
+
+#: A plain TAR has no checksum of what its members hold, and ends with more zeros than it needs.
+UNSEEN = {("tar", damage) for damage in ("middle", "one bit", "last bytes")}
+
+
+@pytest.mark.parametrize(
+    ("format", "damage"),
+    sorted({(format, damage) for format in (*ZIP_METHODS, *COMPRESS) for damage in DAMAGE} - UNSEEN),
+)
+def test_a_damaged_archive_is_refused_whole(format, damage, tmp_path):
+    content = packed(format, MEMBERS)
+    assert len(unpack_all(content, tmp_path)) == len(MEMBERS)
+    shutil.rmtree(tmp_path / "out")
+    assert_refused_whole(DAMAGE[damage](content), tmp_path, "damaged")
+
+
+def trailer(offset, value):
+    """A gzip file whose last eight bytes, its checksum and its length, are wrong: what unpacks is as it was."""
+    content = bytearray(packed("gzip", MEMBERS))
+    content[offset] ^= value
+    return bytes(content)
+
+
+def tar_without_its_end():
+    content = packed("tar", MEMBERS)
+    return content[: len(MEMBERS) * (512 + 1536)]
+
+
+def tar_with_a_wrong_header():
+    content = packed("tar", MEMBERS)
+    return changed(content, 2 * (512 + 1536) + 20, 10)
+
+
+def encrypted():
+    content = bytearray(packed("zip", MEMBERS))
+    content[content.rindex(b"PK\x01\x02") + 8] |= 1
+    return bytes(content)
+
+
+def overlapping():
+    """Two entries of a ZIP's directory for the same bytes."""
+    content = packed("zip, stored", [("a", b"content"), ("b", b"content")])
+    entry = content.rindex(b"PK\x01\x02")
+    return content[: entry + 42] + bytes(4) + content[entry + 46 :]
+
+
+def bomb(format):
+    return packed(format, [("zeros", bytes(80_000_000))])
+
+
+def sparse_tar(size):
+    entry = tarfile.TarInfo("sparse")
+    entry.size = size
+    return gzip.compress(entry.tobuf() + bytes(2048))
+
+
+ODD = {
+    "gzip, checksum": (lambda: trailer(-7, 1), "damaged"),
+    "gzip, length": (lambda: trailer(-4, 1), "damaged"),
+    "tar without its end": (tar_without_its_end, "its end is missing"),
+    "tar, wrong header": (tar_with_a_wrong_header, "damaged"),
+    "gzip of no archive": (lambda: gzip.compress(b"hello" * 500), "damaged"),
+    "zip with a password": (encrypted, "password"),
+    "zip, overlapping": (overlapping, "overlaps"),
+    "zip, bomb": (lambda: bomb("zip"), "times its size"),
+    "gzip, bomb": (lambda: bomb("gzip"), "times its size"),
+    "xz, bomb": (lambda: bomb("xz"), "times its size"),
+    "tar, petabytes": (lambda: sparse_tar(8**16), "times its size"),
+    "two of one name": (lambda: packed("gzip", [*MEMBERS, MEMBERS[0]]), "one member for"),
+    "differ by case": (lambda: packed("zip", [("a", b"1"), ("A", b"2")]), "one member for"),
+    "7z": (lambda: b"7z\xbc\xaf\x27\x1c" + bytes(100), "7z"),
+    "zeros": (lambda: bytes(20480), "no files"),
+    "no members": (lambda: packed("zip", []), "no files"),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_odd_archives_are_refused_whole(case, tmp_path):
+    make, named = ODD[case]
+    assert_refused_whole(make(), tmp_path, named)
+
+
+def test_an_archive_with_more_members_than_any(tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.download.unpack._MAX_MEMBERS", 4)
+    for format in ("zip", "gzip"):
+        assert_refused_whole(packed(format, MEMBERS), tmp_path, "members")
+
+
+def test_a_member_that_is_left_out_is_checked_as_well(tmp_path):
+    archive = tmp_path / "archive"
+    content = packed("zip, stored", [("wanted", b"1"), ("other", b"content")])
+    archive.write_bytes(content.replace(b"content", b"damaged"))
+    with pytest.raises(DamagedArchive, match="other"):
+        unpack(archive, lambda path: tmp_path / "out" if path.name == "wanted" else None, tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_zstandard_is_read_or_named(tmp_path):
+    try:
+        from compression import zstd
+    except ImportError:
+        with pytest.raises(InputError, match="Zstandard"):
+            unpack_all(b"\x28\xb5\x2f\xfd" + bytes(50), tmp_path)
+        return
+    content = zstd.compress(packed("tar", MEMBERS))
+    assert len(unpack_all(content, tmp_path)) == len(MEMBERS)
+    shutil.rmtree(tmp_path / "out")
+    assert_refused_whole(content[:-5], tmp_path, "damaged")
+
+
+def test_a_disk_that_is_full_is_not_called_damage(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (tmp_path / "archive").write_bytes(packed("bzip2", [("a", os.urandom(100)), ("b", os.urandom(9000))]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+    try:
+        with pytest.raises(InputError, match="b: cannot be written") as refused:
+            unpack(tmp_path / "archive", lambda path: tmp_path / "out" / path, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not isinstance(refused.value, DamagedArchive)
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_an_archive_that_is_larger_than_the_disk(tmp_path, monkeypatch):

@@ -30,6 +30,7 @@ _MAX_XZ_MEMORY = 1 << 29
 _ENCRYPTED = 0x1 | 0x2000
 #: The record at the end of a ZIP file, and its length without its comment.
 _ZIP_END, _ZIP_END_LENGTH = b"PK\x05\x06", 22
+_ZIP_STARTS = (b"PK\x03\x04", b"PK\x07\x08", _ZIP_END)
 
 
 class DamagedArchive(InputError):
@@ -93,7 +94,9 @@ def unpack(
     with ExitStack() as unfinished:
         files: list[WholeFile] = []
         seen: dict[str, str] = {}
+        is_empty = True
         for member in _members(archive, title):
+            is_empty = False
             target = target_of(PurePosixPath(member.name.replace("\\", "/")))
             if target is None:
                 _copy(member, None, title)
@@ -112,6 +115,8 @@ def unpack(
                 raise cannot_be_written(target, error) from None
             files.append(file)
             on_file(target)
+        if is_empty:
+            raise DamagedArchive(f"{title}: has no files in it, {_EXPECTED}")
         accept()
         for file in files:
             try:
@@ -149,22 +154,19 @@ def _members(path: Path, title: str) -> Iterator[_Member]:
         if not start:
             raise DamagedArchive(f"{title}: is empty, {_EXPECTED}")
         limit = _MAX_GROWTH * size + _MAX_SMALL
-        if start.startswith(b"PK"):
+        if start.startswith(_ZIP_STARTS):
             yield from _zip_members(file, size, title, limit)
             return
-        for magic, format in _FORMATS.items():
-            if start.startswith(magic):
-                stream = _Stream(file, _DECOMPRESSORS[format](title), limit, title)
-                break
+        formats = [format for magic, format in _FORMATS.items() if start.startswith(magic)]
+        if _begins_as_tar(path):  # whose first bytes are a name, which could be anything
+            make = None
+        elif formats:
+            make = _DECOMPRESSORS[formats[0]](title)
         else:
-            if is_web_page(path):
-                raise DamagedArchive(f"{title}: is a web page, {_EXPECTED}")
-            others = [other for magic, other in _OTHER_FORMATS.items() if start.startswith(magic)]
-            if others:
-                raise DamagedArchive(f"{title}: is a {others[0]} archive, {_EXPECTED}")
-            if not _begins_as_tar(path):
-                raise DamagedArchive(f"{title}: is something else or damaged at its beginning, {_EXPECTED}")
-            stream = _Stream(file, None, limit, title)
+            others = [f"a {other} archive" for magic, other in _OTHER_FORMATS.items() if start.startswith(magic)]
+            found = [*others, *(["a web page"] if is_web_page(path) else []), "something else, or damaged at its start"]
+            raise DamagedArchive(f"{title}: is {found[0]}, {_EXPECTED}")
+        stream = _Stream(file, make, limit, title)
         yield from _tar_members(stream, title)
 
 
@@ -217,15 +219,22 @@ def _zip_members(file: IO[bytes], size: int, title: str, limit: int) -> Iterator
 
 
 def _check_zip_layout(file: IO[bytes], size: int, archive: zipfile.ZipFile, title: str) -> None:
-    """Refuses what follows the end of a ZIP file, which zipfile passes over, and members that share their data."""
+    """Refuses what zipfile passes over: bytes before and after, a directory of another length, members that overlap."""
     end = size - _ZIP_END_LENGTH - len(archive.comment)
     file.seek(max(end, 0))
-    if file.read(len(_ZIP_END)) != _ZIP_END:
+    record = file.read(_ZIP_END_LENGTH)
+    if not record.startswith(_ZIP_END):
         raise _damaged(title, "something follows its end")
+    entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
+    n_entries = int.from_bytes(record[10:12], "little")
+    if n_entries not in (len(entries), 0xFFFF):  # the latter is of archives with more
+        raise _damaged(title, f"it lists {len(entries)} members of {n_entries}")
     last = 0
-    for entry in sorted(archive.infolist(), key=lambda entry: entry.header_offset):
+    for number, entry in enumerate(entries):
         if entry.header_offset < last:
             raise _damaged(title, f"{entry.filename!r} overlaps another member")
+        if not number and entry.header_offset > len(_ZIP_END):  # a marker of so many bytes may come first
+            raise _damaged(title, "something comes before its first member")
         last = entry.header_offset + entry.compress_size
 
 

@@ -192,7 +192,7 @@ class _ByteCounter:
 
 
 class _Log:
-    """Prints nothing of what yt-dlp says: lines of yt-dlp would tear the progress bar, and errors come as exceptions."""
+    """Prints nothing of what yt-dlp says: its lines would tear the progress bar, and errors come as exceptions."""
 
     def __init__(self) -> None:
         #: The kind of failure and the reason, where yt-dlp has said that it did not list all formats.
