@@ -5,6 +5,7 @@ import os
 import random
 import re
 import shutil
+import ssl
 import time
 import urllib.parse
 from collections.abc import Collection
@@ -168,7 +169,9 @@ def fetch(
             if "incomplete" not in reason:  # the part on disk is of no use
                 remove_parts(target)
         except OSError as error:
-            raise cannot_be_written(target, error) from None
+            if error.errno is not None and not isinstance(error, ConnectionError | TimeoutError | ssl.SSLError):
+                raise cannot_be_written(target, error) from None
+            reason = _short_reason(error)
         if attempt <= retry_policy.retries:
             time.sleep(retry_policy.backoff(attempt))
     raise _cannot_be_fetched(address, reason) from None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from ldeq.errors import InputError, reason_of
-from ldeq.fetch import Connection, RetryPolicy, fetch, list_drive_folder
+from ldeq.fetch import Connection, RetryPolicy, address_of, fetch, list_drive_folder
 from ldeq.files import sha256_of, written_whole
 from ldeq.first_use import check_first_use, record_first_use
 
@@ -98,6 +98,7 @@ def download(
         return False
     connection = connection or Connection()
     source = source or _published(name, connection)
+    address = address_of(source)
     with tempfile.TemporaryDirectory(prefix="ldeq-") as folder, ProgressBar(None, "B", name) as bar:
         fetched = Path(folder) / f"{name}.pth.tar"
         fetch(source, fetched, connection, retry_policy or RetryPolicy(), bar)
@@ -106,9 +107,9 @@ def download(
             _check_whole(fetched)
         except InputError as error:
             sentence = str(error).removeprefix(f"{fetched}: ")
-            raise InputError(f"{source}: what was downloaded {sentence}") from None
+            raise InputError(f"{address}: what was downloaded {sentence}") from None
         digest = sha256_of(fetched)
-        check_first_use(cache_folder(), _recorded_as(name), digest, source)
+        check_first_use(cache_folder(), _recorded_as(name), digest, address)
         with written_whole(target) as temporary:
             shutil.copyfile(fetched, temporary)
     record_first_use(cache_folder(), _recorded_as(name), digest)

@@ -584,6 +584,22 @@ def test_what_is_no_address(address, tmp_path):
         fetch_yunet(address, "0" * 64, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "fetched"),
+        (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), "fetched"),
+        (ssl.SSLError(1, "[SSL: BAD_RECORD] bad record"), "fetched"),
+        (OSError(errno.ENOSPC, "No space left on device"), "written"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "written"),
+    ],
+)
+def test_a_connection_that_fails_is_not_called_a_full_disk(error, named, tmp_path, monkeypatch):
+    monkeypatch.setattr("gdown.download", Mock(side_effect=error))
+    with pytest.raises(InputError, match=f"cannot be {named}"):
+        fetch("http://host/file", tmp_path / "file", QUICK, NOWAIT)
+
+
 def test_a_server_that_leads_to_no_address(tmp_path):
     with serving() as server:
         server.answers["/file"] = Answer(status=302, headers={"Location": "http://[::1/x"})
