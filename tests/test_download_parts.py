@@ -223,6 +223,14 @@ def test_unpacking(pack, tmp_path):
     assert (tmp_path / "out" / "a" / "b.npy").read_bytes() == b"1"
 
 
+@pytest.mark.parametrize("format", ["gzip", "bzip2", "xz"])
+def test_a_compressed_archive_may_have_several_streams(format, tmp_path):
+    """Programs that compress in parallel write them, and tapes are filled up with zeros."""
+    content = packed("tar", MEMBERS)
+    streams = [COMPRESS[format](content[start : start + 4096]) for start in range(0, len(content), 4096)]
+    assert len(unpack_all(b"".join(streams) + bytes(512), tmp_path)) == len(MEMBERS)
+
+
 def test_an_archive_whose_paths_have_backslashes(tmp_path):
     assert unpack_all(zip_of({"a\\b.npy": b"1"}), tmp_path) == {"a/b.npy"}
 
@@ -778,6 +786,7 @@ MANIFEST_FAILED = "[youtube] x: Failed to download m3u8 information: HTTP Error 
         ([F18, F134, {**F136, "has_drm": True}], None, Kind.INCOMPLETE),
         ([F18, F134, {**F136, "format_note": "720p, DAMAGED"}], None, Kind.INCOMPLETE),
         ([{**F136, "has_drm": True}, STORYBOARD], None, Kind.INCOMPLETE),
+        ([F18, F134, F135], "SCREEN", Kind.INCOMPLETE),
         ([F18, F134, F135, {**F136, "format_id": "136-sr"}], None, None),  # never had 720p
         ([F18, F134, F136, SOUND], SABR, None),  # has what was annotated
     ],
@@ -786,7 +795,9 @@ def test_lists_of_youtube(formats, warning, kind, tmp_path, monkeypatch):
     from yt_dlp.extractor.youtube import YoutubeIE
 
     def extract(self, url):
-        if warning:
+        if warning == "SCREEN":
+            self.to_screen("This video is age-restricted; some formats may be missing without authentication.")
+        elif warning:
             self.report_warning(warning)
         return {"id": "abcdefghijk", "title": "x", "formats": [dict(entry) for entry in formats]}
 

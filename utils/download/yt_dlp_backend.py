@@ -18,7 +18,9 @@ _RETRIES = 3
 #: Messages of yt-dlp where it could not list all formats: the kind of failure that they mean, and the reason.
 _DOUBTS = (
     (
-        re.compile(r"JavaScript runtime|JS runtime|challenge solv|(signature|nsig) (solv|extract)", re.IGNORECASE),
+        re.compile(
+            r"JavaScript runtime|JS runtime|(signature|nsig|challenge) (solving|extraction) failed", re.IGNORECASE
+        ),
         Kind.BACKEND,
         "yt-dlp says that some may be missing: install deno",
     ),
@@ -198,16 +200,16 @@ class _Log:
         #: The kind of failure and the reason, where yt-dlp has said that it did not list all formats.
         self.doubt: tuple[Kind, str] | None = None
 
-    def debug(
-        self, message: str
-    ) -> None:  # what it would print without a logger; some of it is a warning in all but name
-        found = ((kind, reason) for pattern, kind, reason in _DOUBTS if pattern.search(_ANSI_ESCAPE.sub("", message)))
-        self.doubt = self.doubt or next(found, None)
+    def debug(self, message: str) -> None:
+        # What yt-dlp would print: of ages that a site restricts it says this, which is a warning in all but name.
+        if "formats may be missing" in message:
+            self.warning(message)
 
     def info(self, message: str) -> None: ...
 
     def warning(self, message: str) -> None:
-        found = ((kind, reason) for pattern, kind, reason in _DOUBTS if pattern.search(_ANSI_ESCAPE.sub("", message)))
+        text = _ANSI_ESCAPE.sub("", message)
+        found = ((kind, reason) for pattern, kind, reason in _DOUBTS if pattern.search(text))
         self.doubt = self.doubt or next(found, None)
 
     def error(self, message: str) -> None: ...
