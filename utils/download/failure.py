@@ -30,10 +30,7 @@ class Kind(StrEnum):
     @property
     def is_transient(self) -> bool:
         """True if the same request may succeed a little later."""
-        return self in (
-            *(Kind.BLOCKED, Kind.NETWORK, Kind.NOT_YET, Kind.INCOMPLETE),
-            *(Kind.UNDECODABLE, Kind.CRASHED),
-        )
+        return self in (Kind.BLOCKED, Kind.NETWORK, Kind.NOT_YET, Kind.INCOMPLETE, Kind.UNDECODABLE, Kind.CRASHED)
 
     @property
     def advice(self) -> str:

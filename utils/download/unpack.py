@@ -102,9 +102,12 @@ def unpack(
                 _copy(member, None, title)
                 continue
             # Names that differ by case alone are one file on some systems.
-            other = seen.setdefault(str(target).casefold(), member.name)
-            if other is not member.name:
-                raise DamagedArchive(f"{title}: has {other!r} and {member.name!r}, expected one member for {target}")
+            key = str(target).casefold()
+            if key in seen:
+                raise DamagedArchive(
+                    f"{title}: has {seen[key]!r} and {member.name!r}, expected one of them for {target}"
+                )
+            seen[key] = member.name
             _check_room(title, member.size, folder)
             try:
                 file = WholeFile(target)

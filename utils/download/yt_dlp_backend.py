@@ -18,18 +18,13 @@ _RETRIES = 3
 #: Messages of yt-dlp where it could not list all formats: the kind of failure that they mean, and the reason.
 _DOUBTS = (
     (
-        re.compile(
-            r"JavaScript runtime|JS runtime|(signature|nsig|challenge) (solving|extraction) failed", re.IGNORECASE
-        ),
+        r"JavaScript runtime|JS runtime|(signature|nsig|challenge) (solving|extraction) failed",
         Kind.BACKEND,
         "yt-dlp says that some may be missing: install deno",
     ),
     (
-        re.compile(
-            r"formats? may be missing|formats have been skipped|missing a url|field is missing|DRM protected|PO Token"
-            r"|SABR|only images are available|player responses? from|possibly damaged|(failed|unable) to download",
-            re.IGNORECASE,
-        ),
+        r"formats? may be missing|formats have been skipped|missing a url|field is missing|DRM protected|PO Token"
+        r"|SABR|only images are available|player responses? from|possibly damaged|(failed|unable) to download",
         Kind.INCOMPLETE,
         "yt-dlp says that some may be missing",
     ),
@@ -209,7 +204,7 @@ class _Log:
 
     def warning(self, message: str) -> None:
         text = _ANSI_ESCAPE.sub("", message)
-        found = ((kind, reason) for pattern, kind, reason in _DOUBTS if pattern.search(text))
+        found = ((kind, reason) for pattern, kind, reason in _DOUBTS if re.search(pattern, text, re.I))
         self.doubt = self.doubt or next(found, None)
 
     def error(self, message: str) -> None: ...
