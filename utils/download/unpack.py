@@ -104,9 +104,7 @@ def unpack(
             # Names that differ by case alone are one file on some systems.
             key = str(target).casefold()
             if key in seen:
-                raise DamagedArchive(
-                    f"{title}: has {seen[key]!r} and {member.name!r}, expected one of them for {target}"
-                )
+                raise DamagedArchive(f"{title}: has {seen[key]!r} and {member.name!r}, expected one for {target}")
             seen[key] = member.name
             _check_room(title, member.size, folder)
             try:
