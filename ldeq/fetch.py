@@ -5,7 +5,6 @@ import os
 import random
 import re
 import shutil
-import ssl
 import time
 import urllib.parse
 from collections.abc import Collection
@@ -127,6 +126,8 @@ def fetch(
             shutil.copyfile(local, temporary)
         return
     gdown = _gdown()
+    import ssl
+
     import requests
     from gdown.exceptions import DownloadError, FileURLRetrievalError
 

@@ -472,6 +472,16 @@ def test_sources_that_cannot_be(content, run_script, tmp_path):
     assert_refused(run_script(download_WFLW_V.main, *arguments), "sources.json")
 
 
+def test_a_source_is_named_by_its_key(run_script, tmp_path):
+    path = tmp_path / "sources.json"
+    address = "http://[::1/x"
+    of_lists = {"lists": {"easy_video_IDs.txt": {"address": address, "sha256": "0"}}}
+    for content in ({"bboxes": address}, {"video": f"{address}{{id}}"}, of_lists):
+        path.write_text(json.dumps(content))
+        refused = run_script(download_WFLW_V.main, f"--output_folder={tmp_path}", f"--sources={path}")
+        assert_refused(refused, f"{path}: {next(iter(content))}", "http://[::1/x")
+
+
 # -- What is printed ---------------------------------------------------------------------------------------------------
 
 

@@ -55,11 +55,11 @@ def read_sources(path: str | Path) -> Mapping[str, str]:
     content = read_json_object(path, expected)
     if not all(key in NAMES and isinstance(source, str) for key, source in content.items()):
         raise InputError(f"{path}: holds something else, {expected}")
-    for source in content.values():
+    for name, source in content.items():
         try:
             address_of(source)
         except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+            raise InputError(f"{path}: {name} = {error}") from None
     return content
 
 

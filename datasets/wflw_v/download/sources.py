@@ -1,7 +1,7 @@
 """The addresses where WFLW-V is published, and a JSON file of other ones."""
 
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,18 +49,26 @@ class Sources:
     video: str = YOUTUBE
 
     def __post_init__(self) -> None:
-        for source in (*(entry.address for entry in self.lists.values()), self.bboxes, self.landmarks, self.archive):
-            address_of(source)
         address = self.video.replace("{id}", "id")
         if address == self.video or {"{", "}"} & set(address):
-            raise InputError(
-                f"{self.video!r}: is no address of videos, expected one with {{id}} in it and no other braces"
-            )
-        check_address(address)
+            expected = "expected an address with {id} in it and no other braces"
+            raise InputError(f"video = {self.video!r}: is no address of videos, {expected}")
+        sources = {"bboxes": self.bboxes, "landmarks": self.landmarks, "archive": self.archive}
+        sources |= {f"lists, {name}": entry.address for name, entry in self.lists.items()}
+        _check("video", check_address, address)
+        for key, source in sources.items():
+            _check(key, address_of, source)
 
     def address_of_video(self, id: str) -> str:
         """The web address of a video."""
         return self.video.replace("{id}", urllib.parse.quote(id, safe=""))
+
+
+def _check(key: str, check: Callable[[str], object], source: str) -> None:
+    try:
+        check(source)
+    except InputError as error:
+        raise InputError(f"{key} = {error}") from None
 
 
 def read_sources(path: str | Path) -> Sources:
