@@ -9,7 +9,9 @@ from pathlib import Path
 
 from ldeq import InputError
 from ldeq.command_line import ArgumentParser, at_least
-from ldeq.fetch import Connection, RetryPolicy
+from ldeq.fetch import Connection, RetryPolicy, check_address
+
+_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 
 def add_connection_flags(parser: ArgumentParser) -> None:
@@ -60,8 +62,11 @@ def connection_of(flags: argparse.Namespace) -> Connection:
             parse_browser(flags.cookies_from_browser)
         except ValueError as error:
             raise InputError(f"--cookies-from-browser: {error}") from None
-    if flags.proxy is not None and not re.match(r"(https?|socks[45][ah]?)://\S", flags.proxy):
-        raise InputError(f"--proxy: {flags.proxy!r} is no address, expected one as http://host:port")
+    if flags.proxy is not None:
+        try:
+            check_address(flags.proxy, _PROXY_SCHEMES)
+        except InputError as error:
+            raise InputError(f"--proxy: {error}") from None
     return Connection(
         proxy=flags.proxy,
         limit_rate=flags.limit_rate,

@@ -115,7 +115,9 @@ def _make_clip(job: Job, on_bytes: Callable[[int], None]) -> FinishedClip:
     job.work.mkdir(parents=True, exist_ok=True)
 
     def choose_stream(streams: Sequence[Stream]) -> Choice:
-        return choose(streams, job.extent.min_size, job.avoid)
+        choice = choose(streams, job.extent.min_size, job.avoid)
+        # Rather than a smaller stream, one that was refused is asked for again.
+        return choose(streams, job.extent.min_size) if choice.enlarges else choice
 
     downloaded = make_backend(job.backend, job.connection).download(job.address, job.work, choose_stream, on_bytes)
     stream, choice = downloaded.choice.stream, downloaded.choice
