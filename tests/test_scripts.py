@@ -96,7 +96,7 @@ def test_images_are_not_held_in_memory(wflw_run, monkeypatch):
 
     read = []
     monkeypatch.setattr(
-        precropped, "_read_image", lambda path, real=precropped._read_image: read.append(path) or real(path)
+        precropped, "read_crop", lambda path, real=precropped.read_crop: read.append(path) or real(path)
     )
     dataset = precropped.WFLWDataset(bundled.WFLW, "test")
     assert not read
