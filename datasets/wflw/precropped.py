@@ -108,7 +108,7 @@ def splits_with_faces(root: Path) -> list[str]:
     Raises:
         InputError: where there are none.
     """
-    found = [split for split in SPLITS if _has_faces(root / f"{split}.txt")]
+    found = [split for split in SPLITS if has_faces(root / f"{split}.txt")]
     if SPLITS[0] not in found and (root / SPLITS[0]).is_dir() and any((root / SPLITS[0]).iterdir()):
         found = [SPLITS[0], *found]
     if not found:
@@ -116,7 +116,8 @@ def splits_with_faces(root: Path) -> list[str]:
     return found
 
 
-def _has_faces(path: Path) -> bool:
+def has_faces(path: Path) -> bool:
+    """True if there is a split's list at ``path``, and it has a line that is not blank."""
     if not path.is_file():
         return False
     with path.open("rb") as lines:

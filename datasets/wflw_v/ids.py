@@ -64,7 +64,7 @@ def annotated_ids(root: Path) -> SplitIds:
     Raises:
         InputError: where there are none.
     """
-    found = {id for folder in ANNOTATIONS for id in _names_in(root / folder, ".npy")}
+    found = {id for folder in ANNOTATIONS for id in names_in(root / folder, ".npy")}
     listing = _without_lacking(root, sorted(found), "expected boxes and landmarks of every video")
     if not listing.ids:
         raise InputError(f"{root}: {_what_there_is(root)}, expected {_LAYOUT}")
@@ -151,7 +151,7 @@ def _without_lacking(root: Path, ids: Iterable[str], expected: str) -> SplitIds:
     return listing
 
 
-def _names_in(folder: Path, suffix: str) -> list[str]:
+def names_in(folder: Path, suffix: str) -> list[str]:
     """The names of the files with a suffix in a folder, without it, but for hidden ones."""
     found = folder.iterdir() if folder.is_dir() else ()
     return [path.name.removesuffix(suffix) for path in found if path.suffix == suffix and path.name[0] != "."]
@@ -164,7 +164,7 @@ def _what_there_is(root: Path) -> str:
         if not folder.is_dir():
             there = ", ".join(path.name for path in visible_folders(root)[:5])
             return f"has no folder {name}" + (f", but {there}" if there else "")
-        if not _names_in(folder, ".npy"):
+        if not names_in(folder, ".npy"):
             kinds = Counter(path.suffix or "folders and others" for path in folder.iterdir() if path.name[0] != ".")
             there = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(3)) or "nothing"
             return f"has no .npy in {name}, but {there}"
