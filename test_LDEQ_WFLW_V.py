@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # imported by main, so that --help answers at once
     from utils.runs.videos import VideoRun
 
 SCRIPT = "test_LDEQ_WFLW_V"
-#: Up to so many videos are listed whole on the terminal, else those that flicker most.
+#: Up to so many videos are listed whole on the terminal, else those that flicker most; and so many that are skipped.
 LISTED = 12
 
 
@@ -154,10 +154,10 @@ def identity_of(description: dict[str, Any], flags: argparse.Namespace) -> dict[
     return {**weights, **settings}
 
 
-def first_of(reasons: list[str], separator: str, most: int = 10) -> str:
+def first_of(reasons: list[str], separator: str) -> str:
     """Reasons for one sentence, which names only some of very many."""
-    rest = [f"and {len(reasons) - most} more"] if len(reasons) > most else []
-    return separator.join([*reasons[:most], *rest])
+    rest = [f"and {len(reasons) - LISTED} more"] if len(reasons) > LISTED else []
+    return separator.join([*reasons[:LISTED], *rest])
 
 
 def evaluate(
@@ -266,7 +266,9 @@ def print_tables(console: "Console", outcome: "VideoRun", skipped: dict[str, str
         title = "Videos"
     listed = [(id, f"{row['NME']:.3f}", f"{row['NMF']:.3f}", row["n_frames"]) for id, row in rows[:LISTED]]
     console.print(terminal.table(title, ["video", "NME %", "NMF", "frames"], listed))
-    terminal.print_lines(console, [f"skipped  {id}: {reason}" for id, reason in skipped.items()])
+    lines = [f"skipped  {id}: {reason}" for id, reason in skipped.items()]
+    rest = f"skipped  {len(lines) - LISTED} more (all are in results.json)" if len(lines) > LISTED else None
+    terminal.print_lines(console, [*lines[:LISTED], rest])
     mean = [split, f"{outcome.mean('NME'):.3f}", f"{outcome.mean('NMF'):.3f}", len(rows), len(skipped)]
     columns = ["split", "NME %", "NMF", "videos", "skipped"]
     console.print(terminal.table("WFLW-V, mean over videos", columns, [mean]))

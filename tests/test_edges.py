@@ -37,14 +37,6 @@ def results(folder):
     return json.loads((folder / "results.json").read_text())
 
 
-@pytest.fixture
-def weights(tmp_path):
-    """A network that is quick."""
-    path = tmp_path / "small.pth.tar"
-    save_checkpoint(path, make_small_model(solver={"solver": "fpi", "max_iters": 1}))
-    return f"--landmark_model_weights={path}"
-
-
 def edit_line(wflw, edit):
     path = wflw / "test.txt"
     lines = path.read_text().splitlines()

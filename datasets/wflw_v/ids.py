@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.root import find_root, visible_folders
-from datasets.wflw_v.download.lists import is_published, published_list, published_list_path
+from datasets.wflw_v.download.lists import (
+    is_published,
+    published_list,
+    published_list_address,
+    published_list_path,
+)
 from datasets.wflw_v.splits import SPLITS
 from ldeq import InputError
 from ldeq.files import checked_name, is_file_name, read_lines, written_whole
@@ -94,15 +99,17 @@ def _listed(root: Path, split: str) -> SplitIds:
 
 def _fetched_ids(path: Path, split: str) -> list[str]:
     """The ids of the published list that takes the place of ``path``."""
+    name = path.name
     try:
-        text = published_list(path.name)
+        text = published_list(name)
     except InputError as error:
-        reason = str(error).partition(", expected")[0]
+        address = published_list_address(name)
+        reason = str(error).removeprefix(f"{address}: ").partition(", expected")[0]
         raise InputError(
-            f"{path}: no such file, and the published one could not be had ({reason}), expected it there, or at "
-            f"{published_list_path(path.name)}, or the split all, which needs no list (--WFLW_V_split all)"
+            f"{path}: no such file, and the published one, {address}, could not be had ({reason}), expected it there, "
+            f"or at {published_list_path(name)}, or the split all, which needs no list (--WFLW_V_split all)"
         ) from None
-    return _parse_ids(text.split("\n"), published_list_path(path.name))
+    return _parse_ids(text.split("\n"), published_list_path(name))
 
 
 def read_ids(root: Path, split: str) -> list[str]:
@@ -159,13 +166,14 @@ def names_in(folder: Path, suffix: str) -> list[str]:
 
 def _what_there_is(root: Path) -> str:
     """In words, what a folder without annotated videos has in place of them."""
+    missing = [name for name in ANNOTATIONS if not (root / name).is_dir()]
+    if missing:
+        there = ", ".join(path.name for path in visible_folders(root)[:5])
+        return f"has no folder {missing[0]}" + (f", but {there}" if there else "")
     for name in ANNOTATIONS:
-        folder = root / name
-        if not folder.is_dir():
-            there = ", ".join(path.name for path in visible_folders(root)[:5])
-            return f"has no folder {name}" + (f", but {there}" if there else "")
-        if not names_in(folder, ".npy"):
-            kinds = Counter(path.suffix or "folders and others" for path in folder.iterdir() if path.name[0] != ".")
+        if not names_in(root / name, ".npy"):
+            files = (path for path in (root / name).iterdir() if path.name[0] != ".")
+            kinds = Counter(path.suffix or "folders and others" for path in files)
             there = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(3)) or "nothing"
             return f"has no .npy in {name}, but {there}"
     return "has no video with both boxes and landmarks"

@@ -32,6 +32,11 @@ def is_published(path: Path) -> bool:
     return source is not None and _matching_content(path, source) is not None
 
 
+def published_list_address(name: str) -> str:
+    """The web address of a published id list."""
+    return Sources().lists[name].address
+
+
 def published_list_path(name: str) -> Path:
     """The place of a published id list in the user's cache."""
     return cache_folder() / "wflw_v" / name
