@@ -170,6 +170,23 @@ def test_where_the_data_set_is(three_folders, site, video_run, tmp_path):
     assert not site.requests
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda bboxes, landmarks: (bboxes.round().astype(int), landmarks.round().astype(np.int64)),
+        lambda bboxes, landmarks: (bboxes.astype(np.float16), landmarks.astype(np.float16)),
+        lambda bboxes, landmarks: (np.hstack([bboxes, bboxes]), np.asfortranarray(landmarks)),
+        lambda bboxes, landmarks: (bboxes.astype(">f8"), landmarks.astype(np.longdouble)),
+        lambda bboxes, landmarks: (bboxes.round().astype("u2"), landmarks - 400),
+    ],
+)
+def test_annotations_of_any_numbers(change, wflw_v):
+    paths = [wflw_v / folder / "hardE5.npy" for folder in ("bboxes", "landmarks")]
+    for path, array in zip(paths, change(*map(np.load, paths)), strict=True):
+        np.save(path, array)
+    assert WFLWVDataset(wflw_v, "hard").lengths["hardE5"] == 6
+
+
 # -- WFLW --------------------------------------------------------------------------------------------------------------
 
 

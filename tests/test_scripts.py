@@ -400,7 +400,9 @@ def test_annotations(how, folder, video_run, wflw_v, tmp_path):
         ("a\n../b\n", "line 2: '../b' cannot be a file name"),
     ],
 )
-def test_id_lists(content, named, video_run, wflw_v):
+def test_id_lists(content, named, video_run, wflw_v, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.wflw_v.download.sources._LISTS", "http://127.0.0.1:9/")  # nobody answers
+    monkeypatch.setenv("LDEQ_HOME", str(tmp_path / "cache"))
     path = wflw_v / "hard_video_IDs.txt"
     path.unlink()
     if content is not None:
