@@ -111,6 +111,10 @@ def test_a_list_of_the_folder_comes_first(three_folders, site):
     dataset = WFLWVDataset(three_folders, "hard")
     assert [clip.id for clip in dataset.clips] == ["hardE5", "-hard-D4"]
     assert dataset.lacking.keys() == {"absent1", "absent2"}
+    (three_folders / "easy_video_IDs.txt").write_text(LISTS["easy_video_IDs.txt"])
+    dataset = WFLWVDataset(three_folders, "all")
+    assert [clip.id for clip in dataset.clips] == ["hardE5", "-hard-D4"]
+    assert dataset.lacking.keys() == {"absent1", "absent2", "absent3"}
     assert not site.requests
 
 

@@ -54,13 +54,19 @@ def split_ids(root: Path, split: str) -> SplitIds:
     Raises:
         InputError: where a list is invalid or cannot be had, or the data set has no annotations of its videos.
     """
-    if split != "all":
-        return _listed(root, split)
-    if not all(ids_path(root, name).is_file() for name in SPLITS):
+    names = SPLITS if split == "all" else (split,)
+    if split == "all" and not all(ids_path(root, name).is_file() for name in names):
         return annotated_ids(root)
-    parts = [_listed(root, name) for name in SPLITS]
-    lacking = {id: reason for part in parts for id, reason in part.lacking.items()}
-    return SplitIds(list(dict.fromkeys(id for part in parts for id in part.ids)), lacking)
+    parts = [_listed(root, name) for name in names]
+    ids = list(dict.fromkeys(id for part in parts for id in part.ids))
+    if not ids:
+        path = ids_path(root, names[0])
+        missing = "" if path.is_file() else "no such file, and "
+        raise InputError(
+            f"{path}: {missing}the data set has no video of the published {split} list, expected a list of its own "
+            "there, or the split all (--WFLW_V_split all)"
+        )
+    return SplitIds(ids, {id: reason for part in parts for id, reason in part.lacking.items()})
 
 
 def annotated_ids(root: Path) -> SplitIds:
@@ -87,14 +93,7 @@ def _listed(root: Path, split: str) -> SplitIds:
         ids = _fetched_ids(path, split)
     else:
         raise InputError(f"{path}: no such file, expected the split's list of video ids")
-    listing = _without_lacking(root, ids, f"expected annotations of a video of the published {split} list")
-    if not listing.ids:
-        missing = "" if path.is_file() else "no such file, and "
-        raise InputError(
-            f"{path}: {missing}the data set has no video of the published {split} list, expected a list of its own "
-            "there, or the split all (--WFLW_V_split all)"
-        )
-    return listing
+    return _without_lacking(root, ids, f"expected annotations of a video of the published {split} list")
 
 
 def _fetched_ids(path: Path, split: str) -> list[str]:
