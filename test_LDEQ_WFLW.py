@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     device = resolve_device(flags.device)
     model, weights = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
-    root = find_wflw(flags.dataset_path)
+    root = find_wflw(flags.dataset_path, *flags.split or ())
     splits = flags.split or splits_with_faces(root)
     datasets = open_splits(root, list(dict.fromkeys(splits)))
     folder = run_folder.make_output_folder(flags.output_dir, SCRIPT)

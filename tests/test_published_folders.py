@@ -233,6 +233,15 @@ def test_wflw_as_it_is_unpacked(wflw, wflw_run, tmp_path):
     assert_refused(wflw_run(tmp_path / "empty"), "empty: has no list of faces")
 
 
+def test_a_split_of_another_name(wflw, wflw_run, run_script, tmp_path):
+    """Also where the folder above happens to hold a data set."""
+    shutil.copytree(wflw / "test_blur", wflw / "mine" / "own")
+    shutil.copy(wflw / "test_blur.txt", wflw / "mine" / "own.txt")
+    assert wflw_run(wflw / "mine", "--split=own")[0] == 0
+    assert list(results(tmp_path / "out")["splits"]) == ["own"]
+    assert run_script(check_wflw.main, wflw / "mine", "--split=own", f"--output_dir={tmp_path / 'check'}")[0] == 0
+
+
 @pytest.mark.parametrize("words", ["1e-1 5E-1", "0 1", "+.25 0.75", "0.1 1_0e-2"])
 def test_numbers_of_any_spelling(words, wflw):
     line = (wflw / "test.txt").read_text().splitlines()[0].split()

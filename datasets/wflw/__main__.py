@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from datasets.wflw.check import check_split, sheet_row
     from datasets.wflw.precropped import find_wflw
 
-    root = find_wflw(flags.dataset_path)
+    root = find_wflw(flags.dataset_path, *flags.split or ())
     known = (TRAIN, *SPLITS)
     splits = list(dict.fromkeys(flags.split or [name for name in known if (root / f"{name}.txt").is_file()]))
     if not splits:

@@ -93,9 +93,9 @@ class WFLWDataset:
         return digest.hexdigest()
 
 
-def find_wflw(root: str | Path, split: str = TRAIN) -> Path:
-    """The folder of pre-cropped WFLW (:func:`datasets.root.find_root`), which has some split's list, or ``split``'s."""
-    lists = [f"{name}.txt" for name in dict.fromkeys((split, TRAIN, *SPLITS))]
+def find_wflw(root: str | Path, *splits: str) -> Path:
+    """The folder of pre-cropped WFLW (:func:`datasets.root.find_root`): it has a list of WFLW's or of ``splits``."""
+    lists = [f"{name}.txt" for name in dict.fromkeys((*splits, TRAIN, *SPLITS))]
     return find_root(root, lambda folder: any((folder / name).is_file() for name in lists), _LAYOUT)
 
 
