@@ -8,7 +8,6 @@ import test_LDEQ_WFLW
 import test_LDEQ_WFLW_V
 from tests.conftest import GOLDEN
 
-
 pytestmark = pytest.mark.usefixtures("no_plots")
 
 
