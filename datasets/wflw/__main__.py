@@ -1,6 +1,7 @@
 """Checks a folder of pre-cropped WFLW: every line of its lists, and that every image decodes and has its size."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from datasets.wflw.splits import SPLITS, TRAIN
 from ldeq import InputError, run_folder, terminal
@@ -31,10 +32,7 @@ def make_parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Checks as the command line (or ``arguments``) says; exit status 1 where there are problems."""
     flags = make_parser().parse(arguments)
-    # --help answers without these.
-    from datasets.checking import SHEET, end_check, write_sheet
-    from datasets.wflw.check import check_split, sheet_row
-    from datasets.wflw.precropped import find_wflw
+    from datasets.wflw.precropped import find_wflw  # --help answers without it
 
     root = find_wflw(flags.dataset_path, *flags.split or ())
     known = (TRAIN, *SPLITS)
@@ -42,15 +40,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not splits:
         raise InputError(f"{root}: has no list of faces, expected some of {', '.join(f'{name}.txt' for name in known)}")
     folder = run_folder.make_output_folder(flags.output_dir, SCRIPT)
-    checks = [check_split(root, split, flags.workers) for split in splits]
-    rows = [row for check in checks if (row := sheet_row(check))]
+    without = [name for name in known if name not in splits] if not flags.split else []
+    check(root, splits, without, flags.workers, folder)
+
+
+def check(root: Path, splits: Sequence[str], without: Sequence[str], workers: int, folder: Path) -> None:
+    """Checks some splits, and says so of those that there are no lists of."""
+    from datasets.checking import SHEET, end_check, write_sheet
+    from datasets.wflw.check import check_split, sheet_row
+
+    checks = [check_split(root, split, workers) for split in splits]
+    rows = [row for found in checks if (row := sheet_row(found))]
     if rows:
         write_sheet(folder / SHEET, rows)
-    without = [name for name in known if name not in splits] if not flags.split else []
-    counts = [[check.split, check.n_listed, len(check.problems), check.n_unlisted] for check in checks]
+    counts = [[found.split, found.n_listed, len(found.problems), found.n_unlisted] for found in checks]
     end_check(
         terminal.table("WFLW", ["split", "faces", "problems", "files not listed"], counts),
-        [problem for check in checks for problem in check.problems],
+        [problem for found in checks for problem in found.problems],
         [
             f"There are no lists of {', '.join(without)}." if without else None,
             f"Faces with their landmarks are in {folder / SHEET}" if rows else None,

@@ -1,6 +1,7 @@
 """Checks a folder of WFLW-V: every file of boxes and landmarks, and that every video decodes and has their frames."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from ldeq import run_folder, terminal
 from ldeq.command_line import ArgumentParser, add_output_flag, at_least, run
@@ -23,31 +24,31 @@ def make_parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Checks as the command line (or ``arguments``) says; exit status 1 where there are problems."""
     flags = make_parser().parse(arguments)
-    # --help answers without these.
-    from datasets.checking import SHEET, end_check, spread, write_sheet
-    from datasets.wflw_v.check import SHOWN, check_clips, listed_ids, sheet_row
-    from datasets.wflw_v.ids import annotated_ids, find_wflw_v
+    from datasets.wflw_v.ids import annotated_ids, find_wflw_v  # --help answers without it
 
     root = find_wflw_v(flags.dataset_path)
-    annotated_ids(root)
+    annotated_ids(root)  # where there are none there is nothing to check
     folder = run_folder.make_output_folder(flags.output_dir, SCRIPT)
+    check(root, flags.workers, folder)
+
+
+def check(root: Path, workers: int, folder: Path) -> None:
+    """Checks the videos of all lists and files."""
+    from datasets.checking import SHEET, end_check, spread, write_sheet
+    from datasets.wflw_v.check import SHOWN, check_clips, listed_ids, sheet_row
+
     lists, problems = listed_ids(root)
-    checks = check_clips(root, list(dict.fromkeys(id for ids in lists.values() for id in ids)), flags.workers)
-    sound = [id for id, check in checks.items() if not check.problems]
+    checks = check_clips(root, lists["all"], workers)
+    sound = [id for id, found in checks.items() if not found.problems]
     if sound:
         write_sheet(folder / SHEET, [sheet_row(root, sound[index]) for index in spread(len(sound), SHOWN)])
     counts = [
-        [
-            name,
-            len(ids),
-            sum(checks[id].n_frames for id in ids),
-            sum(bool(checks[id].problems) for id in ids),
-        ]
+        [name, len(ids), sum(checks[id].n_frames for id in ids), sum(bool(checks[id].problems) for id in ids)]
         for name, ids in lists.items()
     ]
     end_check(
         terminal.table("WFLW-V", ["videos", "number", "frames annotated", "with problems"], counts),
-        [*problems, *(problem for check in checks.values() for problem in check.problems)],
+        [*problems, *(problem for found in checks.values() for problem in found.problems)],
         [f"Frames with their landmarks and boxes are in {folder / SHEET}" if sound else None],
     )
 
