@@ -94,7 +94,9 @@ def test_a_run_of_a_version_that_kept_the_path(earlier, tmp_path):
     assert status == 0
     assert "2 videos were done before" in shown
     (out / "run.json").write_text(json.dumps({**marker, "annotations_sha256": [1]}))
-    assert_refused(run_it("--resume"), out / "run.json", "annotations_sha256 is [1]")
+    assert_refused(run_it("--resume"), out / "run.json", "annotations_sha256 is no object")
+    (out / "run.json").write_text(json.dumps({**marker, "dataset": "a\0b"}))
+    assert_refused(run_it("--resume"), out / "run.json", "another --output_dir")
 
 
 @pytest.mark.parametrize(

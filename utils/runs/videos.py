@@ -186,11 +186,12 @@ class VideoRun:
         digests = before.get(_ANNOTATIONS)
         if digests is None:
             # Of a version that kept the data set's path.
-            dataset = str(before.get("dataset"))
-            if Path(dataset).resolve() != Path(self._description["dataset"]).resolve():
-                raise InputError(f"{self._marker}: the run to resume has the data set {dataset!r}, {_WHAT_HELPS}")
+            if before.get("dataset") != str(Path(self._description["dataset"]).resolve()):
+                raise InputError(
+                    f"{self._marker}: the run to resume has the data set {before.get('dataset')!r}, {_WHAT_HELPS}"
+                )
         elif not isinstance(digests, dict):
-            raise InputError(f"{self._marker}: {_ANNOTATIONS} is {digests!r}, expected those of the run to resume")
+            raise InputError(f"{self._marker}: {_ANNOTATIONS} is no object, expected those of the run to resume")
         else:
             changed = [id for id, digest in self._digests.items() if digests.get(id, digest) != digest]
             if changed:
