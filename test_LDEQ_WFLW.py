@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datasets.wflw import SPLITS, WFLWDataset
+from datasets.wflw.precropped import find_wflw, splits_with_faces
 from ldeq import InputError, pretrained, run_folder, terminal
 from ldeq.command_line import ArgumentParser, add_common_flags, at_least, run
-from ldeq.files import read_json_object, write_csv, write_json, written_whole
+from ldeq.files import is_file_name, read_json_object, write_csv, write_json, written_whole
 from utils import bundled
 
 if TYPE_CHECKING:  # imported by main, so that --help answers at once
@@ -38,7 +39,7 @@ def make_parser() -> ArgumentParser:
         nargs="+",
         action="extend",
         metavar="SPLIT",
-        help=f"one or more splits; if not given, {', '.join(SPLITS)}",
+        help=f"one or more splits; if not given, those that it has faces of, of {', '.join(SPLITS)}",
     )
     data.add_argument("--batch_size", type=at_least(1), default=32, metavar="N", help="images at a time")
     data.add_argument("--workers", type=at_least(0), default=4, metavar="N", help="threads that decode images")
@@ -60,12 +61,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     device = resolve_device(flags.device)
     model, weights = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
-    datasets = open_splits(flags.dataset_path, list(dict.fromkeys(flags.split or SPLITS)))
+    root = find_wflw(flags.dataset_path, *flags.split or ())
+    splits = flags.split or splits_with_faces(root)
+    datasets = open_splits(root, list(dict.fromkeys(splits)))
     folder = run_folder.make_output_folder(flags.output_dir, SCRIPT)
 
     console = terminal.console()
     note = pretrained.note_on(weights)
-    head = [f"weights  {weights}", f"data     {flags.dataset_path}"]
+    without = [] if flags.split else [split for split in SPLITS if split not in splits]
+    head = [
+        f"weights  {weights}",
+        f"data     {root}",
+        f"left out {', '.join(without)}: the data set has no faces of {'them' if without[1:] else 'it'}"
+        if without
+        else None,
+    ]
     terminal.print_lines(console, [*head, slow_precision_note(device, flags.precision)])
     if flags.summary:
         print_summary(model)
@@ -80,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     unsound = tally.check()
     for split in earlier_splits(folder):
         gallery_path(folder, split).unlink(missing_ok=True)
-    write_results(folder, model, weights, datasets, predictions, nmes, figures, flags, tally)
+    write_results(folder, model, weights, root, datasets, predictions, nmes, figures, flags, tally)
     save(cumulative_error_plot(nmes, note), folder / "cumulative_error.png")
     for split in datasets:
         save_gallery(folder, datasets[split], predictions[split], nmes[split], note)
@@ -92,14 +102,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     terminal.print_lines(console, remarks)
 
 
-def open_splits(root: str, splits: list[str]) -> dict[str, WFLWDataset]:
+def open_splits(root: Path, splits: list[str]) -> dict[str, WFLWDataset]:
     """The splits by their names.
 
     Raises:
         InputError: where some cannot be used, with what is wrong in each of them.
     """
-    if not Path(root).is_dir():
-        raise InputError(f"{root}: no such folder, expected pre-cropped WFLW (<split>.txt and <split>/<file name>)")
     datasets, problems = {}, []
     for split in splits:
         try:
@@ -163,6 +171,7 @@ def write_results(
     folder: Path,
     model: "LDEQ",
     weights: Path,
+    root: Path,
     datasets: dict[str, WFLWDataset],
     predictions: "dict[str, Predictions]",
     nmes: dict[str, np.ndarray],
@@ -171,7 +180,7 @@ def write_results(
     tally: "SolverTally",
 ) -> None:
     device = next(model.parameters()).device
-    description = run_folder.describe_run(SCRIPT, weights, flags.dataset_path, model, vars(flags), device)
+    description = run_folder.describe_run(SCRIPT, weights, root, model, vars(flags), device)
     write_csv(folder / "results.csv", [{"split": split, **row} for split, row in figures.items()])
     rows = [
         {"split": split, "image": datasets[split].name(index), "NME": 100 * nme}
@@ -207,7 +216,7 @@ def earlier_splits(folder: Path) -> list[str]:
     """Those that the folder's results are of."""
     path = folder / "results.json"
     splits = read_json_object(path, "expected an earlier run's").get("splits") if path.is_file() else None
-    return list(splits) if isinstance(splits, dict) else []
+    return [split for split in splits if is_file_name(split)] if isinstance(splits, dict) else []
 
 
 def gallery_path(folder: Path, split: str) -> Path:

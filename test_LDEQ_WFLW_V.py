@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # imported by main, so that --help answers at once
     from utils.runs.videos import VideoRun
 
 SCRIPT = "test_LDEQ_WFLW_V"
-#: Up to so many videos are listed whole on the terminal, else those that flicker most.
+#: Up to so many videos are listed whole on the terminal, else those that flicker most; and so many that are skipped.
 LISTED = 12
 
 
@@ -32,9 +32,15 @@ def make_parser() -> ArgumentParser:
         "--WFLW_V_dataset_path",
         default=str(bundled.WFLW_V),
         metavar="DIR",
-        help="WFLW-V: <split>_video_IDs.txt, bboxes/, landmarks/ and videos/; a small bundled sample if not given",
+        help="WFLW-V: bboxes/, landmarks/ and videos/; a small bundled sample if not given",
     )
-    data.add_argument("--WFLW_V_split", choices=(*SPLITS, "all"), default="hard", help="which id list")
+    data.add_argument(
+        "--WFLW_V_split",
+        choices=(*SPLITS, "all"),
+        default="hard",
+        help="which id list: the data set's own <split>_video_IDs.txt, else the published one, fetched at the first "
+        "need; all: both, or where there are no own ones every annotated video",
+    )
     data.add_argument("--videos", action="append", metavar="ID ...", help="only these videos of the split")
     data.add_argument("--WFLW_V_batch_size", type=at_least(1), default=5, metavar="N", help="videos at a time")
     data.add_argument("--WFLW_V_workers", type=at_least(0), default=8, metavar="N", help="threads that decode videos")
@@ -75,11 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model, weights = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
     dataset = WFLWVDataset(flags.WFLW_V_dataset_path, flags.WFLW_V_split, flags.videos)
     missing = [str(clip.video_path) for clip in dataset.clips if not clip.video_path.is_file()]
+    missing += dataset.lacking.values()
     if flags.strict and missing:
-        raise InputError(f"missing videos (--strict): {', '.join(missing)}")
+        raise InputError(f"missing files (--strict): {first_of(missing, ', ')}")
     window = Window("LDEQ") if flags.show else None
 
-    description = run_folder.describe_run(SCRIPT, weights, flags.WFLW_V_dataset_path, model, vars(flags), device)
+    description = run_folder.describe_run(SCRIPT, weights, dataset.root, model, vars(flags), device)
     requested = run_folder.latest_folder(SCRIPT) if flags.resume and not flags.output_dir else flags.output_dir
     if requested and (Path(requested) / "videos").resolve() == (dataset.root / "videos").resolve():
         raise InputError(f"--output_dir {requested}: holds the data set's own videos, expected another folder")
@@ -89,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description,
         identity_of(description, flags),
         dataset.lengths,
+        dataset.digests,
         resume=flags.resume,
         drawn=flags.plot,
     )
@@ -98,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     note = pretrained.note_on(weights)
     head = [
         f"weights  {weights}",
-        f"data     {flags.WFLW_V_dataset_path}, {flags.WFLW_V_split} ({len(dataset.clips)} videos)",
+        f"data     {dataset.root}, {flags.WFLW_V_split} ({len(dataset.clips)} videos)",
         f"mode     {mode}",
         f"resumed  {len(outcome.rows)} videos were done before" if outcome.rows else None,
         slow_precision_note(device, flags.precision),
@@ -115,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise KeyboardInterrupt(f"{done} and in {folder}, --resume goes on from there") from None
     seconds = time.perf_counter() - started
     if not outcome.rows:
-        reasons = "; ".join(skipped.values())
+        reasons = first_of(list(skipped.values()), "; ")
         raise InputError(
             f"{dataset.root}: no video of {flags.WFLW_V_split} could be used ({reasons}), expected at least one"
         )
@@ -143,7 +151,13 @@ def identity_of(description: dict[str, Any], flags: argparse.Namespace) -> dict[
     if flags.stop_criterion == "batch":
         settings["WFLW_V_batch_size"] = flags.WFLW_V_batch_size
     weights = {"weights_sha256": description["weights_sha256"]}
-    return {**weights, "dataset": str(Path(flags.WFLW_V_dataset_path).resolve()), **settings}
+    return {**weights, **settings}
+
+
+def first_of(reasons: list[str], separator: str) -> str:
+    """Reasons for one sentence, which names only some of very many."""
+    rest = [f"and {len(reasons) - LISTED} more"] if len(reasons) > LISTED else []
+    return separator.join([*reasons[:LISTED], *rest])
 
 
 def evaluate(
@@ -178,7 +192,7 @@ def evaluate(
     )
     waiting = [clip for clip in dataset.clips if clip.id not in outcome.rows]
     n_done = sum(row["n_frames"] for row in outcome.rows.values())
-    skipped: dict[str, str] = {}
+    skipped = dict(dataset.lacking)
     n_frames = 0
     drawings = AnnotatedVideos(outcome.video_path, flags.plot, window)
 
@@ -252,7 +266,9 @@ def print_tables(console: "Console", outcome: "VideoRun", skipped: dict[str, str
         title = "Videos"
     listed = [(id, f"{row['NME']:.3f}", f"{row['NMF']:.3f}", row["n_frames"]) for id, row in rows[:LISTED]]
     console.print(terminal.table(title, ["video", "NME %", "NMF", "frames"], listed))
-    terminal.print_lines(console, [f"skipped  {id}: {reason}" for id, reason in skipped.items()])
+    lines = [f"skipped  {id}: {reason}" for id, reason in skipped.items()]
+    rest = f"skipped  {len(lines) - LISTED} more (all are in results.json)" if len(lines) > LISTED else None
+    terminal.print_lines(console, [*lines[:LISTED], rest])
     mean = [split, f"{outcome.mean('NME'):.3f}", f"{outcome.mean('NMF'):.3f}", len(rows), len(skipped)]
     columns = ["split", "NME %", "NMF", "videos", "skipped"]
     console.print(terminal.table("WFLW-V, mean over videos", columns, [mean]))

@@ -79,12 +79,17 @@ def train(flags: argparse.Namespace, world: "World") -> None:
     if config.batch_size % (world.size * config.accumulate):
         parts = f"{world.size} processes times {config.accumulate} parts (--accumulate)"
         raise InputError(f"batch_size = {config.batch_size}, expected a multiple of {parts}")
+    path = settings.data.dataset_path
+    if flags.resume and path and not Path(path).exists():
+        raise InputError(
+            f"{path}: no such folder, expected the data set of the run to resume (where it is now: --dataset_path)"
+        )
     training_set = TrainingSet(settings.data, settings.augmentation, config.seed, settings.model.im_size)
     trainer = make_trainer(settings, init, world)
 
     def open_run() -> TrainingRun:
         folder = run_folder.make_output_folder(flags.output_dir, SCRIPT)
-        return TrainingRun(folder, dataclasses.asdict(settings), resume=flags.resume)
+        return TrainingRun(folder, dataclasses.asdict(settings), training_set.digest, resume=flags.resume)
 
     training_run = world.from_main(open_run, share=False)
     if flags.resume:

@@ -17,7 +17,8 @@ from datasets.synthetic import FaceImage, SyntheticFaces, SyntheticVideo
 from datasets.synthetic.writing import write_jpeg
 from datasets.wflw.precropped import write_list
 from datasets.wflw.splits import ATTRIBUTES
-from datasets.wflw_v.clips import write_clip, write_ids
+from datasets.wflw_v.clips import write_clip
+from datasets.wflw_v.ids import write_ids
 from ldeq.command_line import ArgumentParser, at_least, run
 from ldeq.face.bbox import tight_bbox
 from ldeq.landmarks98 import CROP_SIZE

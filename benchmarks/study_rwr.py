@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from benchmarks.common import describe_machine
 from benchmarks.filter_families import filter_families
 from datasets.wflw_v import Clip, UnusableVideo, WFLWVDataset
+from datasets.wflw_v.clips import digest_of
 from ldeq import LDEQ, InputError, RecurrentLDEQ, run_folder, terminal
 from ldeq.command_line import ArgumentParser, add_network_flags, at_least, run
 from ldeq.device import autocast, load_model, resolve_device
@@ -34,7 +35,6 @@ from ldeq.files import (
     read_json_object,
     remove_temporaries,
     sha256_of,
-    sha256_of_bytes,
     write_csv,
     write_json,
     written_whole,
@@ -112,15 +112,20 @@ def _iterations(count: int) -> str:
     return f"{count} iteration{'s' * (count > 1)}"
 
 
-def pooled(folders: Sequence[str], split: str) -> list[Clip]:
+def pooled(folders: Sequence[str], split: str, lacking: dict[str, str]) -> list[Clip]:
     """The clips of a split of some data sets.
+
+    Args:
+        lacking: is given the ids of videos without annotations, with the reason.
 
     Raises:
         InputError: where two have a video of one name, beside what :class:`WFLWVDataset` raises.
     """
     clips: dict[str, Clip] = {}
     for folder in folders:
-        for clip in WFLWVDataset(folder, split).clips:
+        dataset = WFLWVDataset(folder, split)
+        lacking.update(dataset.lacking)
+        for clip in dataset.clips:
             if clip.id in clips:
                 raise InputError(f"{clip.id}: in {clips[clip.id].root} and in {folder}, expected videos of other names")
             clips[clip.id] = clip
@@ -174,7 +179,7 @@ def check_identity(folder: Path, network: Mapping[str, Any], clips: Sequence[Cli
         InputError: where it has them, or a file that does not say.
     """
     path = folder / "run.json"
-    annotations = {clip.id: sha256_of_bytes(clip.landmarks.tobytes() + clip.bboxes.tobytes()) for clip in clips}
+    annotations = {clip.id: digest_of(*clip.annotations()) for clip in clips}
     before = read_json_object(path, "expected a study's, or another --output_dir") if path.is_file() else {}
     known = before.get("annotations", {})
     same = isinstance(known, dict) and all(known.get(id, found) == found for id, found in annotations.items())
@@ -294,13 +299,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = parser.parse(arguments)
     device = resolve_device(flags.device)
     model, weights = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
-    splits = {split: pooled(flags.WFLW_V_dataset_path, split) for split in flags.splits}
+    skipped: dict[str, str] = {}
+    splits = {split: pooled(flags.WFLW_V_dataset_path, split, skipped) for split in flags.splits}
     folder = run_folder.make_output_folder(flags.output_dir, SCRIPT)
     remove_temporaries(folder / "landmarks")
     network = {"weights_sha256": sha256_of(weights), "precision": flags.precision}
     check_identity(folder, network, list(itertools.chain(*splits.values())))
     rows: list[Row] = []
-    skipped: dict[str, str] = {}
     for split, clips in splits.items():
         fps, failures = frame_rates(clips)
         found: dict[str, Videos] = {}

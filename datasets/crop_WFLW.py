@@ -38,11 +38,10 @@ def make_parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Crops as the command line (or ``arguments``) says."""
     flags = make_parser().parse(arguments)
+    from datasets.root import find_root
     from datasets.wflw.original import crop_split, find_list, read_list, splits_of  # --help answers without it
 
     images, output = Path(flags.images), Path(flags.output_folder)
-    if not images.is_dir():
-        raise InputError(f"{images}: no such folder, expected WFLW_images")
     unknown = [split for split in flags.split or () if split not in (TRAIN, *SPLITS)]
     if unknown:
         raise InputError(
@@ -54,8 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     splits = splits_of(faces)
     wanted = {split: splits[split] for split in splits if split in wants}
 
-    named = {images / face.image for part in wanted.values() for face in part}
-    missing = sorted(str(path) for path in named if not path.is_file())
+    names = {face.image for part in wanted.values() for face in part}
+    images = find_root(images, lambda folder: any((folder / name).is_file() for name in names), "WFLW_images")
+    missing = sorted(str(images / name) for name in names if not (images / name).is_file())
     if missing:
         rest = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
         raise InputError(f"missing images, expected all that the lists name: {', '.join(missing[:10])}{rest}")

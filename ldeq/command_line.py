@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from ldeq import pretrained
 from ldeq.config import PRECISIONS, STOP_CRITERIA
 from ldeq.errors import InputError
+from ldeq.files import printable
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -94,7 +95,7 @@ class ArgumentParser(argparse.ArgumentParser):
         return formatter.format_help()
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+        self.exit(2, f"{printable(f'{self.prog}: error: {message} (see --help)')}\n")
 
     def parse(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
         """Parses ``arguments``, or the command line."""
@@ -297,6 +298,11 @@ def _must_be_given(action: argparse.Action) -> bool:
     return action.required or not action.option_strings
 
 
+def complain(sentence: str) -> None:
+    """Prints a sentence on stderr, in one line. What it quotes of files is escaped, and nothing in it left out."""
+    print(printable(sentence), file=sys.stderr)
+
+
 def _leave(status: int, sentence: str) -> NoReturn:
-    print(" ".join(sentence.split()), file=sys.stderr)
+    complain(sentence)
     sys.exit(status)

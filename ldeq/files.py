@@ -8,6 +8,7 @@ import json
 import os
 import re
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: Names of unfinished files, as :class:`WholeFile` makes them.
+#: Names of unfinished files, as :class:`WholeFile` makes them, and the bytes of a file's own name that they have.
 _TEMPORARY = re.compile(r"\..*\.unfinished-\w{8}(\.\w+)?")
+_LONGEST_STEM = 200
+#: Bytes of a name out of a file: the 255 of most file systems, but for the suffixes that names get.
+_LONGEST_NAME = 240
+#: Bytes of such a name with its folders.
+_LONGEST_PATH = 1024
+#: Unicode's categories of what is no text to be seen: controls, halves of characters, ends of lines, and formats, of
+#: which those that join and part letters belong to the words of some languages.
+_CONTROLS = ("Cc", "Cs", "Zl", "Zp")
+_JOINERS = "\u200c\u200d"
 
 
 class WholeFile:
@@ -34,8 +44,9 @@ class WholeFile:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # The suffix is kept, so that libraries which choose a format by it still do.
+        stem = os.fsencode(self.path.stem)[:_LONGEST_STEM].decode(errors="ignore")
         descriptor, name = tempfile.mkstemp(
-            prefix=f".{self.path.stem}.unfinished-", suffix=self.path.suffix, dir=self.path.parent
+            prefix=f".{stem}.unfinished-", suffix=self.path.suffix, dir=self.path.parent
         )
         os.close(descriptor)
         self.temporary = Path(name)
@@ -77,8 +88,66 @@ def cannot_be_written(path: str | Path, error: OSError) -> InputError:
 
 
 def is_file_name(name: str) -> bool:
-    """True if a name stays in the folder that it is joined to: no separators, and neither empty nor ``.`` or ``..``."""
-    return not {"/", "\\", "\0"} & set(name) and name not in ("", ".", "..")
+    """True if a name out of a file may be a file's: it stays in the folder that it is joined to, on any system.
+
+    It has no separators, drive and control characters, is neither empty nor ``.`` or ``..``, and not too long.
+    """
+    return _fault(name) is None
+
+
+def checked_name(name: str, where: str, expected: str, *, may_have_folders: bool = False) -> str:
+    """A name out of a file, before it becomes a part of a path: as of :func:`is_file_name`.
+
+    Args:
+        where: what a message begins with: the file, and its line.
+        expected: the end of a message, "expected …".
+        may_have_folders: the name may be a path with ``/``, each part of which is such a name; ``.`` parts are left
+            out.
+
+    Raises:
+        InputError: where it is none.
+    """
+    parts = [part for part in name.split("/") if part != "."] if may_have_folders else [name]
+    fault = next(filter(None, map(_fault, parts)), None if parts else "is empty")
+    if may_have_folders and name.startswith("/"):
+        fault = "is absolute"
+    if fault is None and sum(len(part.encode()) + 1 for part in parts) > _LONGEST_PATH:
+        fault = f"has more than {_LONGEST_PATH} bytes"
+    if fault is not None:
+        shown = name if len(name) <= _LONGEST_NAME else f"{name[:60]}…"
+        raise InputError(f"{where}: {shown!r} cannot be a file name (it {fault}), {expected}")
+    return "/".join(parts)
+
+
+def _fault(name: str) -> str | None:
+    """What is wrong with a name of a file or folder; None where nothing is."""
+    if not name:
+        return "is empty"
+    if name in (".", ".."):
+        return "leads to another folder"
+    if {"/", "\\"} & set(name):
+        return "has a separator of folders"
+    if re.match("[A-Za-z]:", name):
+        return "begins with a drive"
+    if any(unicodedata.category(character) in _CONTROLS for character in name):
+        return "has a control character"
+    return f"has more than {_LONGEST_NAME} bytes" if len(name.encode()) > _LONGEST_NAME else None
+
+
+def printable(text: str) -> str:
+    """Text on its way to the terminal: what a terminal would obey, or not show, is escaped as Python does (``\\x1b``).
+
+    Names, ids and messages out of files can hold sequences that write to the clipboard, move the cursor or turn the
+    order of letters around. Results keep the text as it is; this is for where it is shown.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode() if _is_hidden(character) else character for character in text
+    )
+
+
+def _is_hidden(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category in _CONTROLS or (category == "Cf" and character not in _JOINERS)
 
 
 def read_lines(path: Path, expected: str) -> list[str]:
@@ -91,7 +160,8 @@ def read_lines(path: Path, expected: str) -> list[str]:
         InputError: where there is no file, or one that is no text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        # Not str.splitlines, for which a name that has one of Unicode's further line ends is two lines.
+        return path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text ({error}), {expected}") from None
 

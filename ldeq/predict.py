@@ -17,6 +17,7 @@ from ldeq.command_line import (
     add_boolean,
     add_common_flags,
     at_least,
+    complain,
     number_within,
     run,
 )
@@ -171,7 +172,7 @@ def main(arguments: Sequence[str] | None = None, on_finished: "Callable[[Finishe
                 raise
             # One that cannot be used takes nothing from the others.
             failures.append(str(error))
-            print(f"{Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+            complain(f"{Path(sys.argv[0]).name}: error: {error}")
     if several:
         done = f"{len(inputs) - len(failures)} of {len(inputs)} inputs are done, each in a folder below {folder}"
         terminal.print_lines(terminal.console(), [done])

@@ -1,4 +1,7 @@
-"""What a run shows on the terminal: tables and lines on stdout, progress on stderr."""
+"""What a run shows on the terminal: tables and lines on stdout, progress on stderr.
+
+Whatever is shown may be out of a file: it is escaped here (:func:`ldeq.files.printable`) and never read as markup.
+"""
 
 import sys
 import time
@@ -10,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from ldeq.files import printable
 
 #: Columns of a table that goes to a file: those of a usual terminal.
 FILE_WIDTH = 80
@@ -25,19 +30,19 @@ def console() -> Console:
 def print_lines(out: Console, lines: Iterable[str | None]) -> None:
     """Prints the lines that there are, each unfolded, so that paths in them can be copied."""
     for line in filter(None, lines):
-        out.print(line, soft_wrap=True)
+        out.print(printable(line), soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], n_words: int = 1) -> Table:
     """A table whose first ``n_words`` columns are words, which are folded where there is no room, and the rest
     figures, which are not.
     """
-    made = Table(title=title, title_justify="left")
+    made = Table(title=printable(title), title_justify="left")
     for index, column in enumerate(columns):
         is_figure = index >= n_words
         made.add_column(column, justify="right" if is_figure else "left", overflow="fold", no_wrap=is_figure)
     for row in rows:
-        made.add_row(*[Text(str(cell)) for cell in row])
+        made.add_row(*[Text(printable(str(cell))) for cell in row])
     return made
 
 
@@ -56,23 +61,23 @@ class ProgressBar:
         self._n_before = done
         self._total = total
         self._unit = unit
-        self._description = description
+        self._description = printable(description)
         self._note = ""
         self._started = time.monotonic()
         self._said = self._started
         self._bar: Progress | None = None
         if sys.stderr.isatty():
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 _Counts(self),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 console=Console(stderr=True),
                 # Lines that are printed go above the bar, but not to stderr where stdout is a file.
                 redirect_stdout=sys.stdout.isatty(),
             )
-            self._task: TaskID = self._bar.add_task(description, total=total, completed=done, note="")
+            self._task: TaskID = self._bar.add_task(self._description, total=total, completed=done, note="")
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -103,15 +108,15 @@ class ProgressBar:
 
     def describe(self, description: str) -> None:
         """Says what is being done now."""
-        self._description = description
+        self._description = printable(description)
         if self._bar is not None:
-            self._bar.update(self._task, description=description)
+            self._bar.update(self._task, description=self._description)
 
     def note(self, text: str) -> None:
         """Shows some words behind the bar."""
-        self._note = text
+        self._note = printable(text)
         if self._bar is not None:
-            self._bar.update(self._task, note=text)
+            self._bar.update(self._task, note=self._note)
 
     def counts(self) -> str:
         """How many of how many are done, and how fast."""

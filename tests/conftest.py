@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from ldeq import LDEQ, ModelConfig, SolverConfig, load_checkpoint, terminal
+from ldeq import LDEQ, ModelConfig, SolverConfig, load_checkpoint, save_checkpoint, terminal
 from ldeq.command_line import run
 from utils import bundled
 
@@ -82,6 +82,26 @@ def make_small_model(seed: int = 0, solver: dict[str, Any] | None = None, **chan
 
 def random_images(n: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(n, 3, 256, 256, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="session")
+def quick_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a network that is quick."""
+    path = tmp_path_factory.mktemp("quick") / "small.pth.tar"
+    save_checkpoint(path, make_small_model(solver={"solver": "fpi", "max_iters": 1}))
+    return path
+
+
+@pytest.fixture
+def weights(quick_weights: Path, tmp_path: Path) -> str:
+    """The flag for a copy of it that a test may damage."""
+    return f"--landmark_model_weights={shutil.copy(quick_weights, tmp_path / 'small.pth.tar')}"
+
+
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations draw no plots, which take them longer than a small data set's videos."""
+    monkeypatch.setattr("utils.visualization.figures.save", lambda *arguments, **options: None)
 
 
 @pytest.fixture

@@ -37,14 +37,6 @@ def results(folder):
     return json.loads((folder / "results.json").read_text())
 
 
-@pytest.fixture
-def weights(tmp_path):
-    """A network that is quick."""
-    path = tmp_path / "small.pth.tar"
-    save_checkpoint(path, make_small_model(solver={"solver": "fpi", "max_iters": 1}))
-    return f"--landmark_model_weights={path}"
-
-
 def edit_line(wflw, edit):
     path = wflw / "test.txt"
     lines = path.read_text().splitlines()
@@ -208,6 +200,7 @@ def test_split_names(split, run_script):
     assert "is no split" in err
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_splits_add_up(run_script, weights, tmp_path):
     out = f"--output_dir={tmp_path}"
     assert run_script(test_LDEQ_WFLW.main, weights, "--split=test_blur", "--split=test_makeup", out)[0] == 0
@@ -247,6 +240,7 @@ def test_half_a_run_that_overflows_is_not_finished_by_resuming(wflw_v, run_scrip
         assert not (tmp_path / "out" / "results.json").exists()
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_results_of_another_script_are_kept(wflw_v, run_script, weights, tmp_path):
     out = f"--output_dir={tmp_path / 'out'}"
     clip = [f"--input={wflw_v / 'videos' / 'clip_C3.mp4'}", f"--bboxes={wflw_v / 'bboxes' / 'clip_C3.npy'}"]
@@ -305,6 +299,7 @@ def test_a_new_run_leaves_nothing_of_another_in_its_folder(run_script, weights, 
     assert {"results.csv", "results.json", "run.json", "nme_nmf.png", "frames.png", "hardE5.npy"} <= names
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_rows_that_are_not_whole_are_done_again(run_script, weights, tmp_path):
     flags = [weights, f"--WFLW_V_dataset_path={GOLDEN / 'WFLW_V'}", f"--output_dir={tmp_path}", "--WFLW_V_split=all"]
     run_script(test_LDEQ_WFLW_V.main, *flags)
@@ -321,6 +316,7 @@ def test_rows_that_are_not_whole_are_done_again(run_script, weights, tmp_path):
     assert run_script(test_LDEQ_WFLW_V.main, *flags, "--resume")[0] == 2
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_rows_without_counts_of_the_solver_are_made_again(run_script, weights, tmp_path):
     """Earlier versions kept the counts in run.json."""
     flags = [weights, f"--WFLW_V_dataset_path={GOLDEN / 'WFLW_V'}", f"--output_dir={tmp_path}", "--WFLW_V_split=all"]
@@ -342,6 +338,7 @@ def test_rows_without_counts_of_the_solver_are_made_again(run_script, weights, t
         assert results(tmp_path)["solver"] == solver
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_finished_run_that_goes_on_is_unfinished_until_it_ends(run_script, weights, tmp_path, monkeypatch):
     flags = [weights, f"--WFLW_V_dataset_path={GOLDEN / 'WFLW_V'}", f"--output_dir={tmp_path}"]
     run_script(test_LDEQ_WFLW_V.main, *flags)
@@ -357,6 +354,7 @@ def test_a_finished_run_that_goes_on_is_unfinished_until_it_ends(run_script, wei
     assert len(results(tmp_path)["videos"]) == 2
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_resuming_with_plot_draws_what_was_not_drawn(run_script, weights, tmp_path):
     flags = [weights, f"--WFLW_V_dataset_path={GOLDEN / 'WFLW_V'}", f"--output_dir={tmp_path}"]
     run_script(test_LDEQ_WFLW_V.main, *flags)
@@ -409,6 +407,7 @@ def test_saved_checkpoints_are_the_same_bytes(tmp_path):
     load_checkpoint(tmp_path / "a")
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_no_file_that_is_not_ours_makes_way(wflw_v, run_script, weights, tmp_path):
     data = {path: path.read_bytes() for path in wflw_v.rglob("*") if path.is_file()}
     flags = [weights, f"--WFLW_V_dataset_path={wflw_v}"]

@@ -8,6 +8,8 @@ import test_LDEQ_WFLW
 import test_LDEQ_WFLW_V
 from tests.conftest import GOLDEN
 
+pytestmark = pytest.mark.usefixtures("no_plots")
+
 
 def results(folder):
     return json.loads((folder / "results.json").read_text())

@@ -181,6 +181,8 @@ def test_names_resolve_on_first_use():
         "utils/download_WFLW_V.py",
         "datasets/crop_WFLW.py",
         "datasets/synthetic/__main__.py",
+        "datasets/wflw/__main__.py",
+        "datasets/wflw_v/__main__.py",
     ],
 )
 def test_help_imports_no_torch(script):

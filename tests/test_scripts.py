@@ -81,6 +81,7 @@ def test_wflw_without_arguments_has_the_bundled_weights(wflw_run, tmp_path):
         assert predictions["test"].shape == (18, 98, 2)
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_splits_and_worker_processes(wflw_run, tmp_path):
     wflw_run("--split", "test_blur", "test", "--workers=2", "--batch_size=4", out="a")
     wflw_run("--split=test", "--batch_size=1", out="b")
@@ -96,7 +97,7 @@ def test_images_are_not_held_in_memory(wflw_run, monkeypatch):
 
     read = []
     monkeypatch.setattr(
-        precropped, "_read_image", lambda path, real=precropped._read_image: read.append(path) or real(path)
+        precropped, "read_crop", lambda path, real=precropped.read_crop: read.append(path) or real(path)
     )
     dataset = precropped.WFLWDataset(bundled.WFLW, "test")
     assert not read
@@ -104,6 +105,7 @@ def test_images_are_not_held_in_memory(wflw_run, monkeypatch):
     assert len(read) == 1
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_verbose_solver_and_summary(wflw_run):
     _, out, err = wflw_run(ANDERSON, "--split=test", "--verbose_solver", "true", "--summary")
     assert "iterations [" in out + err
@@ -112,6 +114,7 @@ def test_verbose_solver_and_summary(wflw_run):
     assert "Parameters in all: " in out
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_batch_criterion(wflw_run, tmp_path):
     data = f"--dataset_path={GOLDEN / 'WFLW'}"
     wflw_run(ANDERSON, data, "--split=test", "--stop_criterion=batch", "--batch_size=1", out="one")
@@ -268,6 +271,7 @@ def test_wflw_v_report(video_run, tmp_path):
         assert Image.open(folder / name).width > 300
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_annotated_frames_show_truth_and_prediction(video_run, tmp_path):
     from ldeq.drawing import PREDICTION_COLOUR, TRUTH_COLOUR
 
@@ -284,6 +288,7 @@ def test_annotated_frames_show_truth_and_prediction(video_run, tmp_path):
 
 
 @pytest.mark.parametrize("rwr", ["true", "false"])
+@pytest.mark.usefixtures("no_plots")
 def test_results_do_not_depend_on_batches_order_or_workers(rwr, video_run, wflw_v, tmp_path):
     data = f"--WFLW_V_dataset_path={wflw_v}"
     flags = [data, "--WFLW_V_split=all", f"--rwr={rwr}"]
@@ -328,6 +333,7 @@ def test_iteration_counts_do_not_depend_on_batches(wflw_v):
     assert iterations(clips[::-1], 2, 2) == iterations(clips, 5, 0) == alone
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_chosen_videos_even_with_a_dash(video_run, tmp_path):
     data = [f"--WFLW_V_dataset_path={GOLDEN / 'WFLW_V'}", "--WFLW_V_split", "hard"]
     assert video_run("--videos", "-hard-D4", *data)[0] == 0
@@ -337,6 +343,7 @@ def test_chosen_videos_even_with_a_dash(video_run, tmp_path):
 
 
 @pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.usefixtures("no_plots")
 def test_unusable_videos_are_skipped_and_counted(how, video_run, wflw_v, tmp_path):
     path = wflw_v / "videos" / "clip-B2.mp4"
     damaged_video(path, how)
@@ -400,7 +407,9 @@ def test_annotations(how, folder, video_run, wflw_v, tmp_path):
         ("a\n../b\n", "line 2: '../b' cannot be a file name"),
     ],
 )
-def test_id_lists(content, named, video_run, wflw_v):
+def test_id_lists(content, named, video_run, wflw_v, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.wflw_v.download.sources._LISTS", "http://127.0.0.1:9/")  # nobody answers
+    monkeypatch.setenv("LDEQ_HOME", str(tmp_path / "cache"))
     path = wflw_v / "hard_video_IDs.txt"
     path.unlink()
     if content is not None:
@@ -449,6 +458,7 @@ def break_after(monkeypatch, n_videos):
     return done
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_resuming_does_only_what_is_missing(video_run, wflw_v, tmp_path, monkeypatch):
     flags = [ANDERSON, f"--WFLW_V_dataset_path={wflw_v}", "--WFLW_V_split=all", "--rwr=1", "--WFLW_V_batch_size=2"]
     out = f"--output_dir={tmp_path / 'out'}"
@@ -476,6 +486,7 @@ def test_resuming_does_only_what_is_missing(video_run, wflw_v, tmp_path, monkeyp
         assert resumed["videos"][id] == pytest.approx(whole["videos"][id], rel=1e-5)
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_finished_video_adds_a_line_and_rewrites_nothing(video_run, wflw_v, tmp_path, monkeypatch):
     """The cost of a video's results does not grow with the number of videos before it."""
     from utils.runs.videos import VideoRun
@@ -510,6 +521,7 @@ def test_a_finished_video_adds_a_line_and_rewrites_nothing(video_run, wflw_v, tm
     assert found["solver"] == {**counts, "mean_n_iters": n_iters / counts["n_solved"]}
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_line_that_a_kill_cut_off_is_made_again(video_run, wflw_v, tmp_path, monkeypatch):
     flags = [ANDERSON, f"--WFLW_V_dataset_path={wflw_v}", "--WFLW_V_split=all", "--rwr=1", "--WFLW_V_batch_size=1"]
     assert video_run(*flags, out="whole")[0] == 0
@@ -536,11 +548,13 @@ def test_a_line_that_a_kill_cut_off_is_made_again(video_run, wflw_v, tmp_path, m
         ]
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_resuming_what_never_began_begins(video_run, wflw_v, tmp_path):
     assert video_run(f"--WFLW_V_dataset_path={wflw_v}", "--resume")[0] == 0
     assert len(results(tmp_path / "out")["videos"]) == 2
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_resuming_the_latest_run(run_script, wflw_v, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     flags = [ANDERSON, f"--WFLW_V_dataset_path={wflw_v}", "--WFLW_V_split=hard"]

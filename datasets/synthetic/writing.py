@@ -16,7 +16,8 @@ from datasets.synthetic.images import FaceImage, SyntheticFaces
 from datasets.synthetic.videos import FPS, SyntheticVideo
 from datasets.wflw.precropped import listed_names, write_list
 from datasets.wflw.splits import ATTRIBUTES
-from datasets.wflw_v.clips import Clip, ids_path, read_ids, write_clip, write_ids
+from datasets.wflw_v.clips import Clip, write_clip
+from datasets.wflw_v.ids import ids_path, read_ids, write_ids
 from ldeq import InputError
 from ldeq.files import read_json_object, remove_temporaries, write_json, written_whole
 from utils.engine.workers import Done, Workers

@@ -95,8 +95,12 @@ class TrainingSet(Dataset[Clip | InputError]):
             turned=data.turned_heads,
         )
         self._wflw = None
+        #: The SHA-256 of the list that is trained on; None where there is none.
+        self.digest: str | None = None
         if data.dataset_path:
-            self._wflw = _WFLW(WFLWDataset(data.dataset_path, data.train_split), augmentation, seed)
+            dataset = WFLWDataset(data.dataset_path, data.train_split)
+            self.digest = dataset.digest()
+            self._wflw = _WFLW(dataset, augmentation, seed)
 
     def __getitem__(self, key: int | tuple[int, int]) -> Clip | InputError:
         index, clip_length = key if isinstance(key, tuple) else (key, self.clip_length)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from datasets.wflw.precropped import listed_names, write_list
 from datasets.wflw.splits import ATTRIBUTES
 from ldeq import InputError
-from ldeq.files import cannot_be_written, read_lines, written_whole
+from ldeq.files import cannot_be_written, checked_name, read_lines, written_whole
 from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS
 from ldeq.video.media import read_image
 
@@ -79,11 +79,9 @@ def _read_line(line: str, number: int, path: Path) -> Face:
     landmarks, attributes = numbers[: 2 * N_LANDMARKS].reshape(-1, 2), numbers[-len(ATTRIBUTES) :]
     if not (np.abs(landmarks) < 1e6).all() or not np.isin(attributes, (0, 1)).all():
         raise InputError(f"{where}: has a number out of its range, {_EXPECTED}")
-    image = PurePosixPath(words[-1])
-    if image.is_absolute() or ".." in image.parts:
-        raise InputError(f"{where}: names {words[-1]!r}, expected a path below the folder of images")
+    image = checked_name(words[-1], where, "expected a path below the folder of images", may_have_folders=True)
     names = frozenset(name for name, value in zip(ATTRIBUTES, attributes, strict=True) if value)
-    return Face(words[-1], landmarks, names, f"{number:04d}_{image.stem}.png")
+    return Face(image, landmarks, names, f"{number:04d}_{PurePosixPath(image).stem}.png")
 
 
 def splits_of(faces: Mapping[str, Sequence[Face]]) -> dict[str, list[Face]]:

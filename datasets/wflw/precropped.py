@@ -1,18 +1,21 @@
 """WFLW, pre-cropped as the HIH project gives it: ``<root>/<split>.txt`` and 256×256 ``<root>/<split>/<file name>``."""
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from datasets.wflw.splits import SPLITS
+from datasets.root import find_root
+from datasets.wflw.splits import SPLITS, TRAIN
 from ldeq import InputError
-from ldeq.files import is_file_name, read_lines, written_whole
+from ldeq.errors import reason_of
+from ldeq.files import checked_name, is_file_name, read_lines, written_whole
 from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS, OUTER_EYE_CORNERS
 
 #: Landmarks may overflow the crop by half a pixel before it is padded. A fraction of the crop's side.
@@ -25,10 +28,15 @@ _MIN_EYE_DISTANCE = 1e-6
 _MARGIN = 8
 _N_NUMBERS = 2 * N_LANDMARKS
 _EXPECTED = f"expected a file name and {_N_NUMBERS} finite numbers"
+_LAYOUT = "pre-cropped WFLW (<split>.txt and <split>/<file name>)"
 
 
 @dataclass(frozen=True)
-class _Face:
+class ListedFace:
+    """A line of a split's list."""
+
+    #: Of its image, below the split's folder.
+    name: str
     path: Path
     #: (98, 2), fractions of the crop's side, some outside [0, 1].
     landmarks: NDArray[np.float64]
@@ -41,7 +49,7 @@ class WFLWDataset:
     an item is asked for. Faces whose landmarks leave their crop are padded (:func:`pad_to_landmarks`).
 
     Args:
-        root: folder of the pre-cropped data set.
+        root: folder of the pre-cropped data set, or one that has it in it.
         split: one of :data:`SPLITS`, or any other name that the folder has a list of (``train``).
 
     Raises:
@@ -52,9 +60,13 @@ class WFLWDataset:
     def __init__(self, root: str | Path, split: str) -> None:
         if not is_file_name(split) or split == "file":
             raise InputError(f"{split!r} is no split, expected the name of a list in {root} ({', '.join(SPLITS)})")
-        self.root = Path(root)
+        self.root = find_wflw(root, split)
         self.split = split
-        self._faces = _read_list(self.root / f"{split}.txt", self.root / split)
+        self._faces: list[ListedFace] = []
+        for face in read_faces(self.root, split):
+            if isinstance(face, InputError):
+                raise face
+            self._faces.append(face)
         missing = [str(face.path) for face in self._faces if not face.path.is_file()]
         if missing:
             raise InputError(f"missing images, expected those that {self.root / split}.txt names: {', '.join(missing)}")
@@ -66,12 +78,50 @@ class WFLWDataset:
         if not 0 <= index < len(self):
             raise IndexError(index)
         face = self._faces[index]
-        image, landmarks = pad_to_landmarks(_read_image(face.path), face.landmarks)
+        image, landmarks = pad_to_landmarks(read_crop(face.path), face.landmarks)
         return np.array(image), landmarks.astype(np.float32)
 
     def name(self, index: int) -> str:
-        """The file name of item ``index``."""
-        return self._faces[index].path.name
+        """The file name of item ``index``, with its folders below the split's."""
+        return self._faces[index].name
+
+    def digest(self) -> str:
+        """The SHA-256 of names and landmarks, in hexadecimal digits: the same wherever the data set is."""
+        digest = hashlib.sha256()
+        for face in self._faces:
+            digest.update(face.name.encode() + b"\n" + face.landmarks.tobytes())
+        return digest.hexdigest()
+
+
+def find_wflw(root: str | Path, *splits: str) -> Path:
+    """The folder of pre-cropped WFLW (:func:`datasets.root.find_root`): it has a list of WFLW's or of ``splits``."""
+    lists = [f"{name}.txt" for name in dict.fromkeys((*splits, TRAIN, *SPLITS))]
+    return find_root(root, lambda folder: any((folder / name).is_file() for name in lists), _LAYOUT)
+
+
+def splits_with_faces(root: Path) -> list[str]:
+    """Those of :data:`SPLITS` that a data set has faces of.
+
+    An attribute that no face has makes an empty list. The full test set is not left out that way: without its list,
+    images of it are a data set that has lost something.
+
+    Raises:
+        InputError: where there are none.
+    """
+    found = [split for split in SPLITS if has_faces(root / f"{split}.txt")]
+    if SPLITS[0] not in found and (root / SPLITS[0]).is_dir() and any((root / SPLITS[0]).iterdir()):
+        found = [SPLITS[0], *found]
+    if not found:
+        raise InputError(f"{root}: has no list of faces ({SPLITS[0]}.txt, …), expected {_LAYOUT}")
+    return found
+
+
+def has_faces(path: Path) -> bool:
+    """True if there is a split's list at ``path``, and it has a line that is not blank."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as lines:
+        return any(line.strip(b"\xef\xbb\xbf \t\r\n") for line in lines)
 
 
 def pad_to_landmarks(image: Image.Image, landmarks: NDArray[np.float64]) -> tuple[Image.Image, NDArray[np.float64]]:
@@ -137,13 +187,24 @@ def listed_names(path: Path) -> list[str]:
     return [_split_line(line, where)[0] for where, line in _lines(path)]
 
 
-def _read_list(path: Path, folder: Path) -> list[_Face]:
+def read_faces(root: Path, split: str) -> Iterator[ListedFace | InputError]:
+    """The faces of a split's list, in its order; of a line that is something else, what is wrong with it.
+
+    Raises:
+        InputError: where the list cannot be read, or is empty.
+    """
+    path = root / f"{split}.txt"
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected WFLW's list of images and landmarks for this split")
-    faces = [_read_line(line, where, folder) for where, line in _lines(path)]
-    if not faces:
+    is_empty = True
+    for where, line in _lines(path):
+        is_empty = False
+        try:
+            yield _read_line(line, where, root / split)
+        except InputError as error:
+            yield error
+    if is_empty:
         raise InputError(f"{path}: is empty, expected a line for every image")
-    return faces
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
@@ -162,8 +223,11 @@ def _split_line(line: str, where: str) -> tuple[str, list[str]]:
     return name, words
 
 
-def _read_line(line: str, where: str, folder: Path) -> _Face:
+def _read_line(line: str, where: str, folder: Path) -> ListedFace:
     name, words = _split_line(line, where)
+    if name.startswith("/"):
+        name = _below(name, folder)
+    name = checked_name(name, where, "expected that of an image in the split's folder", may_have_folders=True)
     numbers = np.array([float(word) for word in words])
     if not np.isfinite(numbers).all():
         raise InputError(f"{where}: a coordinate is not finite, {_EXPECTED}")
@@ -178,7 +242,15 @@ def _read_line(line: str, where: str, folder: Path) -> _Face:
         raise InputError(
             f"{where}: landmarks {one} and {other} coincide, expected two outer eye corners to normalise by"
         )
-    return _Face(folder / name, landmarks)
+    return ListedFace(name, folder / name, landmarks)
+
+
+def _below(name: str, folder: Path) -> str:
+    """An absolute name as one below ``folder``, where it is there."""
+    for root in (folder.absolute(), folder.resolve()):
+        if PurePosixPath(name).is_relative_to(root):
+            return str(PurePosixPath(name).relative_to(root))
+    return name
 
 
 def _is_number(word: str) -> bool:
@@ -189,7 +261,12 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def _read_image(path: Path) -> Image.Image:
+def read_crop(path: Path) -> Image.Image:
+    """The face crop of a file, 256×256 RGB.
+
+    Raises:
+        InputError: where it cannot be read, or is another image.
+    """
     try:
         with Image.open(path) as image:
             if image.size != (CROP_SIZE, CROP_SIZE):
@@ -202,4 +279,4 @@ def _read_image(path: Path) -> Image.Image:
     except InputError:
         raise
     except Exception as error:  # Pillow raises whatever the damage in the file leads to
-        raise InputError(f"{path}: cannot be read as an image ({error}), expected a face crop") from None
+        raise InputError(f"{path}: cannot be read as an image ({reason_of(error)}), expected a face crop") from None

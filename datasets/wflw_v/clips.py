@@ -1,7 +1,7 @@
 """WFLW-V: 1,000 annotated face videos, 500 easy and 500 hard.
 
-``<root>/<split>_video_IDs.txt``, ``<root>/bboxes/<id>.npy`` (frames, ≥ 4), ``<root>/landmarks/<id>.npy``
-(frames, 98, 2) and ``<root>/videos/<id>.mp4``.
+``<root>/bboxes/<id>.npy`` (frames, ≥ 4), ``<root>/landmarks/<id>.npy`` (frames, 98, 2), ``<root>/videos/<id>.mp4`` and,
+where the folder has id lists of its own, ``<root>/<split>_video_IDs.txt``.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from datasets.wflw_v.splits import SPLITS
+from datasets.wflw_v.ids import find_wflw_v, split_ids
 from ldeq import InputError
 from ldeq.face.crop import FARTHEST, FaceCrop, are_boxes, crop, crop_matrix
-from ldeq.files import is_file_name, read_array, read_lines, written_whole
+from ldeq.files import read_array, sha256_of_bytes, written_whole
 from ldeq.landmarks98 import N_LANDMARKS, OUTER_EYE_CORNERS
 from ldeq.video.reading import VideoReader
 from ldeq.video.writing import VideoWriter
@@ -91,11 +91,19 @@ class Clip:
         Raises:
             InputError: where the annotations are missing, invalid or of different lengths.
         """
-        n_bboxes, n_frames = len(self.bboxes), len(self.landmarks)
-        if n_bboxes != n_frames:
+        return len(self.annotations()[0])
+
+    def annotations(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """:attr:`bboxes` and :attr:`landmarks`.
+
+        Raises:
+            InputError: where they are missing, invalid or of different lengths.
+        """
+        bboxes, landmarks = self.bboxes, self.landmarks
+        if len(bboxes) != len(landmarks):
             where = f"{self.bboxes_path} and {self.landmarks_path}"
-            raise InputError(f"{where}: have {n_bboxes} and {n_frames} frames, expected as many in both")
-        return n_frames
+            raise InputError(f"{where}: have {len(bboxes)} and {len(landmarks)} frames, expected as many in both")
+        return bboxes, landmarks
 
     def read_fps(self) -> float:
         """Frames per second of the video file."""
@@ -115,7 +123,7 @@ class Clip:
         try:
             video = VideoReader(self.video_path)
         except InputError as error:
-            raise UnusableVideo(str(error)) from None
+            raise UnusableVideo(f"{error}{self._files_of_other_kinds()}") from None
         with video:
             n_decoded = 0
             for bbox, frame in zip(bboxes, video, strict=False):
@@ -134,13 +142,21 @@ class Clip:
         if damage is not None:  # landmarks on what a decoder made up are no measurement
             raise UnusableVideo(f"{self.video_path}: {damage}, expected a whole video")
 
+    def _files_of_other_kinds(self) -> str:
+        """For the end of a message about a missing video: what there is of its name."""
+        path = self.video_path
+        if path.is_file() or not path.parent.is_dir():
+            return ""
+        there = sorted(file.name for file in path.parent.iterdir() if file.stem == self.id)
+        return f" (there is {', '.join(there)}, which is another kind of file)" if there else ""
+
 
 class WFLWVDataset:
     """The clips of a split, in the order of its id list. Annotations are checked when the data set is made.
 
     Args:
-        root: the data set's folder.
-        split: ``hard``, ``easy`` or ``all`` (hard, then easy).
+        root: the data set's folder, or one that has it in it.
+        split: ``hard``, ``easy``, or ``all``, as of :func:`datasets.wflw_v.ids.split_ids`.
         ids: only these videos of the split; None is all.
 
     Raises:
@@ -148,49 +164,29 @@ class WFLWVDataset:
     """
 
     def __init__(self, root: str | Path, split: str, ids: Sequence[str] | None = None) -> None:
-        self.root = Path(root)
+        self.root = find_wflw_v(root)
         self.split = split
-        if not self.root.is_dir():
-            raise InputError(f"{self.root}: no such folder, expected WFLW-V (bboxes, landmarks, videos and id lists)")
-        names = SPLITS if split == "all" else (split,)
-        listed = list(dict.fromkeys(id for name in names for id in read_ids(self.root, name)))
-        unknown = [id for id in ids or () if id not in listed]
+        listing = split_ids(self.root, split)
+        unknown = [id for id in ids or () if id not in listing.ids and id not in listing.lacking]
         if unknown:
             raise InputError(
                 f"{', '.join(unknown)}: not in the {split} id list of {self.root}, expected ids that it has"
             )
-        self.clips = [Clip(self.root, id) for id in listed if ids is None or id in ids]
-        #: Number of annotated frames by id.
-        self.lengths = {clip.id: clip.check_annotations() for clip in self.clips}
+        self.clips = [Clip(self.root, id) for id in listing.ids if ids is None or id in ids]
+        #: Videos that the data set lacks annotations of, with the reason.
+        self.lacking = {id: reason for id, reason in listing.lacking.items() if ids is None or id in ids}
+        #: Number of annotated frames by id, and the SHA-256 of their annotations' numbers.
+        self.lengths: dict[str, int] = {}
+        self.digests: dict[str, str] = {}
+        for clip in self.clips:
+            bboxes, landmarks = clip.annotations()
+            self.lengths[clip.id] = len(landmarks)
+            self.digests[clip.id] = digest_of(bboxes, landmarks)
 
 
-def ids_path(root: Path, split: str) -> Path:
-    """The file of a split's id list."""
-    return root / f"{split}_video_IDs.txt"
-
-
-def read_ids(root: Path, split: str) -> list[str]:
-    """The ids of ``<root>/<split>_video_IDs.txt``, one a line; they may begin with '-'.
-
-    Raises:
-        InputError: where the list is missing, empty, repeats an id or has one that is no file name.
-    """
-    path = ids_path(root, split)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file, expected the split's list of video ids")
-    seen: dict[str, int] = {}
-    for number, line in enumerate(read_lines(path, "expected an id a line"), 1):
-        id = line.strip()
-        if not id:
-            continue
-        if id in seen:
-            raise InputError(f"{path}, line {number}: repeats {id} of line {seen[id]}, expected every id once")
-        if not is_file_name(id):
-            raise InputError(f"{path}, line {number}: {id!r} cannot be a file name, expected a video id")
-        seen[id] = number
-    if not seen:
-        raise InputError(f"{path}: is empty, expected an id a line")
-    return list(seen)
+def digest_of(bboxes: NDArray[np.float64], landmarks: NDArray[np.float64]) -> str:
+    """The SHA-256 of a clip's annotations: of their numbers, whatever files they are in."""
+    return sha256_of_bytes(landmarks.tobytes() + bboxes.tobytes())
 
 
 def write_clip(
@@ -221,12 +217,6 @@ def write_clip(
     for path, values in ((clip.bboxes_path, bboxes), (clip.landmarks_path, landmarks)):
         with written_whole(path) as temporary:
             np.save(temporary, np.array(values))
-
-
-def write_ids(root: Path, split: str, ids: Iterable[str]) -> None:
-    """Writes a split's id list."""
-    with written_whole(ids_path(root, split)) as temporary:
-        temporary.write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
 
 
 def _read_annotation(path: Path) -> NDArray[np.float64]:

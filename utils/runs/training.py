@@ -26,6 +26,8 @@ from utils.visualization.figures import save
 from utils.visualization.training import training_curves
 
 _EXPECTED = "expected the folder of a training run to --resume (--output_dir) with its settings"
+#: The key of the digest of the data set in ``run.json``.
+_DATA = "dataset_sha256"
 COLUMNS = (
     "step",
     *PARTS,
@@ -50,15 +52,19 @@ class TrainingRun:
 
     Args:
         settings: what must be the same for a run to go on from the folder: dataclasses as dicts, by their names.
+        digest: of the data set that is trained on, which must be the same as well, wherever its folder is.
         resume: go on from the folder's state.
 
     Raises:
         InputError: where the folder holds a run and ``resume`` is false, or none or another one and it is true.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Mapping[str, Any]], *, resume: bool) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Mapping[str, Any]], digest: str | None = None, *, resume: bool
+    ) -> None:
         self.folder = folder
         self._settings = settings
+        self._digest = digest
         self._log = folder / "log.csv"
         self._events: Any = None
         if resume:
@@ -75,11 +81,12 @@ class TrainingRun:
     def begin(self, description: Mapping[str, Any], step: int) -> None:
         """Before step ``step``: rows of the log past it, which a killed run left, are taken back."""
         path = self.folder / "run.json"
-        content = {"settings": self._settings, **description}
+        content = {"settings": self._settings, _DATA: self._digest, **description}
         if path.is_file():
             before = read_json_object(path, _EXPECTED)
             resumed = [*before.get("resumed", []), description]
-            content = {**before, "script": description["script"], "settings": self._settings, "resumed": resumed}
+            content = {**before, "script": description["script"], "settings": self._settings, _DATA: self._digest}
+            content["resumed"] = resumed
         write_json(path, content)
         rows = [row for row in self.rows() if int(row["step"]) <= step]
         with written_whole(self._log) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -176,18 +183,25 @@ class TrainingRun:
             raise InputError(f"{self._log}: cannot be read ({error}), {expected}") from None
 
     def _check_settings(self) -> None:
+        where = self.folder / "run.json"
         before = read_settings(self.folder)
+        digest = read_json_object(where, _EXPECTED).get(_DATA)
         now = json.loads(json.dumps(self._settings))
         changes = [
             f"{name} (then {before.get(group, {}).get(name)!r}, now {value!r})"
             for group, values in now.items()
             for name, value in values.items()
-            # A setting that a run is older than has its default, as --resume takes it.
-            if before.get(group, {}).get(name, value) != value
+            # A setting that a run is older than has its default, as --resume takes it; a data set is known by its
+            # content.
+            if before.get(group, {}).get(name, value) != value and (name != "dataset_path" or digest is None)
         ]
         if changes:
-            where = self.folder / "run.json"
             raise InputError(f"{where}: the run to resume differs in {', '.join(changes)}, expected the same settings")
+        if digest is not None and digest != self._digest:
+            raise InputError(
+                f"{where}: the data set of the run to resume has other names or landmarks in its list, expected the "
+                "same (wherever it is: --dataset_path), or another --output_dir for a new run"
+            )
 
 
 def read_settings(folder: Path) -> dict[str, dict[str, Any]]:

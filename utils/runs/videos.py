@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ldeq import InputError
 from ldeq.files import append_text, csv_text, is_file_name, read_array, read_json_object, write_json, written_whole
+from ldeq.landmarks98 import N_LANDMARKS
 from ldeq.solvers.tally import SolverTally
 
 #: Plots of a run over videos, and its folders with a file a video, by what these end in.
@@ -20,7 +21,10 @@ _SUFFIXES = {"predictions": "npy", "videos": "mp4", "frames": "png"}
 #: Columns of ``results.csv``: a video's figures, then the counts of its solves.
 _FIGURES = ("NME", "NMF", "n_frames")
 _COUNTS = tuple(field.name for field in dataclasses.fields(SolverTally))
+#: The key of the digests of annotations in ``run.json``.
+_ANNOTATIONS = "annotations_sha256"
 _COLUMNS = ("id", *_FIGURES, *_COUNTS)
+_WHAT_HELPS = "expected the same, or another --output_dir for a new run"
 
 
 class VideoRun:
@@ -37,6 +41,7 @@ class VideoRun:
         description: from :func:`ldeq.run_folder.describe_run`.
         identity: what must be the same for rows of an earlier run to stand beside new ones.
         lengths: the videos of this run by their number of frames; rows of others are left out.
+        digests: a digest of the annotations of each video, which must be the same as well, wherever the data set is.
         resume: go on from the rows that are there.
         drawn: whether a video is only done with its MP4.
 
@@ -52,6 +57,7 @@ class VideoRun:
         description: Mapping[str, Any],
         identity: Mapping[str, Any],
         lengths: Mapping[str, int],
+        digests: Mapping[str, str],
         *,
         resume: bool,
         drawn: bool,
@@ -62,6 +68,7 @@ class VideoRun:
         self._tallies: dict[str, SolverTally] = {}
         self._description = dict(description)
         self._identity = identity
+        self._digests = digests
         self._begun = False
         self._table, self._marker, self._finished = (folder / f for f in ("results.csv", "run.json", "results.json"))
         there = self._table.is_file()
@@ -96,7 +103,8 @@ class VideoRun:
             self._write_table()
         else:
             self._table.unlink(missing_ok=True)
-        write_json(self._marker, {"script": self._description["script"], **self._identity})
+        content = {"script": self._description["script"], **self._identity, _ANNOTATIONS: dict(self._digests)}
+        write_json(self._marker, content)
         self._begun = True
 
     def add(self, id: str, nme: float, nmf: float, landmarks: NDArray[np.float64], tally: SolverTally) -> None:
@@ -174,7 +182,21 @@ class VideoRun:
         different = [key for key in self._identity if before.get(key) != self._identity[key]]
         if different:
             changes = ", ".join(f"{key} (then {before.get(key)!r}, now {self._identity[key]!r})" for key in different)
-            raise InputError(f"{self._marker}: the run to resume differs in {changes}, expected the same settings")
+            raise InputError(f"{self._marker}: the run to resume differs in {changes}, {_WHAT_HELPS}")
+        digests = before.get(_ANNOTATIONS)
+        if digests is None:
+            # Of a version that kept the data set's path.
+            if before.get("dataset") != str(Path(self._description["dataset"]).resolve()):
+                raise InputError(
+                    f"{self._marker}: the run to resume has the data set {before.get('dataset')!r}, {_WHAT_HELPS}"
+                )
+        elif not isinstance(digests, dict):
+            raise InputError(f"{self._marker}: {_ANNOTATIONS} is no object, expected those of the run to resume")
+        else:
+            changed = [id for id, digest in self._digests.items() if digests.get(id, digest) != digest]
+            if changed:
+                of = f"{changed[0]} and {len(changed) - 1} more videos" if changed[1:] else changed[0]
+                raise InputError(f"{self._marker}: boxes or landmarks of {of} are not what they were, {_WHAT_HELPS}")
 
     def _read_rows(self, lengths: Mapping[str, int], drawn: bool) -> None:
         """Takes over the rows of videos that need not be made again."""
@@ -182,24 +204,27 @@ class VideoRun:
             for cells in self._read_table():
                 id, tally = cells["id"], _tally_of(cells)
                 row = {"NME": float(cells["NME"]), "NMF": float(cells["NMF"]), "n_frames": int(cells["n_frames"])}
-                whole = row["n_frames"] == lengths.get(id) == self._predicted_frames(id)
-                finite = np.isfinite([row["NME"], row["NMF"]]).all()
-                if tally is not None and whole and finite and (not drawn or self.video_path(id).is_file()):
+                whole = row["n_frames"] == lengths.get(id) and self._has_predictions(id, row["n_frames"])
+                sound = all(0 <= row[figure] < np.inf for figure in ("NME", "NMF"))
+                if tally is not None and whole and sound and (not drawn or self.video_path(id).is_file()):
                     self.rows[id], self._tallies[id] = row, tally
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
             reason = f"cannot be read ({error}), expected the rows of the run to resume"
             raise InputError(f"{self._table}: {reason}") from None
 
-    def _predicted_frames(self, id: str) -> int | None:
+    def _has_predictions(self, id: str, n_frames: float) -> bool:
+        """True if the file of a video's predicted landmarks holds those of so many frames."""
         try:
-            return len(read_array(self.predictions_path(id)))
-        except (InputError, TypeError):  # of no dimensions
-            return None
+            landmarks = read_array(self.predictions_path(id))
+        except InputError:
+            return False
+        return landmarks.shape == (n_frames, N_LANDMARKS, 2) and bool(np.isfinite(landmarks).all())
 
 
 def _tally_of(cells: Mapping[str, str]) -> SolverTally | None:
     """The counts of a video's solves; None where its row has none, being of a version that kept them elsewhere."""
     try:
-        return SolverTally(*(int(cells[name]) for name in _COUNTS))
+        counts = [int(cells[name]) for name in _COUNTS]
     except (KeyError, TypeError, ValueError):
         return None
+    return SolverTally(*counts) if all(0 <= count < 2**63 for count in counts) else None

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ldeq.files import written_whole
+from ldeq.files import printable, written_whole
 
 __all__ = ["NME_LABEL", "Axes", "Figure", "add_legend", "add_note", "panels", "plain", "save", "show_from_zero"]
 
@@ -33,11 +33,13 @@ def save(figure: Figure, path: Path, dpi: int = 120) -> None:
 
 
 def plain(name: str, longest: int = 90) -> str:
-    """A file's or video's name as a label: no mathematics by its '$', not hidden by a '_' at its beginning.
+    """A file's or video's name as a label: no mathematics by its '$', not hidden by a '_' at its beginning, and with
+    characters that no font has escaped.
 
     Args:
         longest: characters; of a longer name the middle is left out.
     """
+    name = "\n".join(map(printable, name.split("\n")))
     if len(name) > longest:
         kept = longest - 1
         name = f"{name[: kept - kept // 2]}…{name[len(name) - kept // 2 :]}"

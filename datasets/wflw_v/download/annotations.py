@@ -9,6 +9,7 @@ import numpy as np
 
 from datasets.wflw_v import Clip
 from datasets.wflw_v.download.sources import Sources
+from datasets.wflw_v.ids import ANNOTATIONS
 from ldeq import InputError
 from ldeq.fetch import Connection, RetryPolicy, address_of, fetch, local_path
 from ldeq.files import sha256_of
@@ -16,8 +17,6 @@ from ldeq.first_use import check_first_use, record_first_use
 from utils.download.failure import Failure, Kind
 from utils.download.unpack import unpack
 
-#: Folders of annotations, each with a ``<id>.npy`` a video.
-FOLDERS = ("bboxes", "landmarks")
 #: A frame may cut off so much of a face, in fractions of the face's larger side; landmarks are annotated there as well.
 _CUT_OFF = 0.25
 
@@ -79,7 +78,7 @@ def fetch_annotations(
     Raises:
         InputError: where an archive cannot be downloaded or unpacked.
     """
-    for folder, source in zip(FOLDERS, (sources.bboxes, sources.landmarks), strict=True):
+    for folder, source in zip(ANNOTATIONS, (sources.bboxes, sources.landmarks), strict=True):
         missing = {id for id in ids if not (root / folder / f"{id}.npy").is_file()}
         if not missing:
             continue
@@ -130,9 +129,9 @@ def annotation_target(path: PurePosixPath, root: Path, ids: Collection[str], onl
 
     Args:
         path: of the member, in its archive.
-        only: the one of :data:`FOLDERS` that the archive is of, which its members need not say.
+        only: the one of :data:`ANNOTATIONS` that the archive is of, which its members need not say.
     """
-    folders = [part for part in path.parts[:-1] if part in FOLDERS]
+    folders = [part for part in path.parts[:-1] if part in ANNOTATIONS]
     folder = folders[-1] if folders else only
     if path.suffix != ".npy" or path.stem not in ids or folder is None or (only is not None and folder != only):
         return None

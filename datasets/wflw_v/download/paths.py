@@ -8,6 +8,10 @@ REPORT = "download_report.csv"
 WORK = ".download"
 
 
+#: What the name of a clip that failed its check ends in, before ``.mp4``.
+REJECTED = ".rejected"
+
+
 def archive_path(root: Path) -> Path:
     """The archive of the whole data set, until its clips are checked."""
     return root / WORK / "WFLW_V.archive"
@@ -25,4 +29,4 @@ def work_folder(root: Path, id: str) -> Path:
 
 def rejected_path(clip: Path) -> Path:
     """The file to which a clip that fails its check is renamed, until there is one that passes."""
-    return clip.with_suffix(".rejected.mp4")
+    return clip.with_suffix(f"{REJECTED}.mp4")

@@ -11,23 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from datasets.wflw_v.clips import Clip, read_ids
-from datasets.wflw_v.download.annotations import (
-    FOLDERS,
-    annotation_target,
-    fetch_annotations,
-    read_extent,
-    unpack_fetched,
-)
+from datasets.wflw_v.clips import Clip
+from datasets.wflw_v.download.annotations import annotation_target, fetch_annotations, read_extent, unpack_fetched
 from datasets.wflw_v.download.lists import FrameRange, fetch_lists, read_ranges
 from datasets.wflw_v.download.paths import WORK, archive_path, videos_path, work_folder
 from datasets.wflw_v.download.report import Report
 from datasets.wflw_v.download.sources import RANGES, Sources
 from datasets.wflw_v.download.videos import DiskFull, FinishedClip, Job, process_job
+from datasets.wflw_v.ids import ANNOTATIONS, read_ids
 from datasets.wflw_v.splits import SPLITS
 from ldeq import InputError, terminal
 from ldeq.fetch import Connection, RetryPolicy, fetch
-from ldeq.files import remove_temporaries
+from ldeq.files import printable, remove_temporaries
 from utils.download.failure import Failure, Kind
 from utils.download.unpack import DamagedArchive
 from utils.engine.workers import BytesReceived, Done, Workers
@@ -99,7 +94,7 @@ def download(root: Path, settings: Settings, split: str = "all", only: Sequence[
 def _remove_unfinished(root: Path) -> None:
     """Removes unfinished files, but for those of an archive, whose transfer a later run resumes."""
     remove_temporaries(root, deep=False)
-    for name in (*FOLDERS, "videos"):
+    for name in (*ANNOTATIONS, "videos"):
         remove_temporaries(root / name)
     shutil.rmtree(videos_path(root), ignore_errors=True)
     with suppress(OSError):
@@ -234,7 +229,7 @@ class _VideoDownloads:
         self._report.add(id, result, attempts, self._n_bytes[id], self._settings.source)
         if isinstance(result, Failure):
             self._n_failed += 1
-            print(f"{id}  {result.kind.value}: {result.message}")
+            print(printable(f"{id}  {result.kind.value}: {result.message}"))
         self._show()
         self._bar.advance()
 
