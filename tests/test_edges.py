@@ -474,6 +474,8 @@ def test_a_image_that_is_none_or_too_large(tmp_path, monkeypatch):
         raise cv2.error("Image is larger than CV_IO_MAX_IMAGE_PIXELS")
 
     monkeypatch.setattr(cv2, "imdecode", too_large)
+    assert np.array_equal(read_image(tmp_path / "c.png"), image), "what OpenCV does not take is left to Pillow"
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert read_image(tmp_path / "c.png") is None
 
 
