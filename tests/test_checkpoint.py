@@ -87,10 +87,6 @@ def drop_weight(content):
     del content["state_dict"]["tail.0.conv.weight"]
 
 
-def add_weight(content):
-    content["state_dict"]["tail.9.conv.weight"] = torch.zeros(1)
-
-
 def reshape_weight(content):
     content["state_dict"]["deq_layer.cell.head.conv.bias"] = torch.zeros(97)
 
@@ -101,10 +97,6 @@ def spoil_weight(content):
 
 def break_weight(content):
     content["state_dict"]["deq_layer.cell.head.conv.bias"][3] = torch.nan
-
-
-def number_key(content):
-    content["state_dict"][7] = torch.zeros(1)
 
 
 def spoil_latent(content):
@@ -132,11 +124,9 @@ def spoil_state(content):
     ("damage", "named"),
     [
         (drop_weight, r"lacks tail\.0\.conv\.weight"),
-        (add_weight, r"unexpected tail\.9\.conv\.weight"),
         (reshape_weight, r"deq_layer\.cell\.head\.conv\.bias.*\(97,\).*\(98,\)"),
         (spoil_weight, r"deq_layer\.cell\.head\.conv\.bias.*str"),
         (break_weight, r"deq_layer\.cell\.head\.conv\.bias.*not finite"),
-        (number_key, "unexpected 7"),
         (spoil_latent, "cell_extra_latent_width"),
         (drop_field, "lacks cell_norm"),
         (spoil_field, "solver = 'newton'.*one of fpi, anderson, broyden"),
