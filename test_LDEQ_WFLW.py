@@ -11,7 +11,7 @@ import numpy as np
 
 from datasets.wflw import SPLITS, WFLWDataset
 from ldeq import InputError, pretrained, run_folder, terminal
-from ldeq.command_line import ArgumentParser, add_common_flags, at_least, run
+from ldeq.command_line import MOST_AT_A_TIME, MOST_WORKERS, ArgumentParser, add_common_flags, at_least, run
 from ldeq.files import read_json_object, write_csv, write_json, written_whole
 from utils import bundled
 
@@ -40,8 +40,12 @@ def make_parser() -> ArgumentParser:
         metavar="SPLIT",
         help=f"one or more splits; if not given, {', '.join(SPLITS)}",
     )
-    data.add_argument("--batch_size", type=at_least(1), default=32, metavar="N", help="images at a time")
-    data.add_argument("--workers", type=at_least(0), default=4, metavar="N", help="threads that decode images")
+    data.add_argument(
+        "--batch_size", type=at_least(1, MOST_AT_A_TIME), default=32, metavar="N", help="images at a time"
+    )
+    data.add_argument(
+        "--workers", type=at_least(0, MOST_WORKERS), default=4, metavar="N", help="threads that decode images"
+    )
     add_common_flags(parser, SCRIPT)
     return parser
 

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.wflw_v import SPLITS
 from ldeq import InputError, pretrained, run_folder, terminal
-from ldeq.command_line import ArgumentParser, add_boolean, add_common_flags, at_least, run
+from ldeq.command_line import (
+    MOST_AT_A_TIME,
+    MOST_WORKERS,
+    ArgumentParser,
+    add_boolean,
+    add_common_flags,
+    at_least,
+    number_of,
+    run,
+)
+from ldeq.config import SolverConfig
 from utils import bundled
 
 if TYPE_CHECKING:  # imported by main, so that --help answers at once
@@ -36,8 +46,12 @@ def make_parser() -> ArgumentParser:
     )
     data.add_argument("--WFLW_V_split", choices=(*SPLITS, "all"), default="hard", help="which id list")
     data.add_argument("--videos", action="append", metavar="ID ...", help="only these videos of the split")
-    data.add_argument("--WFLW_V_batch_size", type=at_least(1), default=5, metavar="N", help="videos at a time")
-    data.add_argument("--WFLW_V_workers", type=at_least(0), default=8, metavar="N", help="threads that decode videos")
+    data.add_argument(
+        "--WFLW_V_batch_size", type=at_least(1, MOST_AT_A_TIME), default=5, metavar="N", help="videos at a time"
+    )
+    data.add_argument(
+        "--WFLW_V_workers", type=at_least(0, MOST_WORKERS), default=8, metavar="N", help="threads that decode videos"
+    )
     add_boolean(data, "--strict", "a video that cannot be used is an error")
     add_common_flags(parser, SCRIPT)
     solver = parser.group("solver")
@@ -45,7 +59,11 @@ def make_parser() -> ArgumentParser:
         solver, "--rwr", "recurrence without recurrence: each frame's solve starts from the last frame's equilibrium"
     )
     solver.add_argument(
-        "--rwr_max_iters", type=at_least(1), default=1, metavar="N", help="with --rwr, solver iterations on every frame"
+        "--rwr_max_iters",
+        type=number_of(SolverConfig, "max_iters"),
+        default=1,
+        metavar="N",
+        help="with --rwr, solver iterations on every frame",
     )
     add_boolean(
         solver,

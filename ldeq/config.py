@@ -22,6 +22,9 @@ GRADIENTS = ("implicit", "jfb", "unrolled")
 #: Precisions of the network's convolutions.
 PRECISIONS = ("fp32", "bf16", "fp16")
 
+#: Frames a second that images may be said to have, from and to.
+FPS = (0.1, 1000.0)
+
 #: Stride of the stem: images of ``im_size`` give heatmaps of ``im_size / STEM_STRIDE``.
 STEM_STRIDE = 4
 #: The hourglass halves the heatmap four times.

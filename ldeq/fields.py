@@ -100,17 +100,21 @@ def coerce_fields(config: Any) -> None:
         object.__setattr__(config, field.name, coerced(field, getattr(config, field.name)))
 
 
-def coerced(field: dataclasses.Field[Any], value: Any) -> Any:
+def coerced(field: dataclasses.Field[Any], value: Any, name: str | None = None) -> Any:
     """``value`` in the field's own Python type.
+
+    Args:
+        name: what the value is called in a message, if not as the field.
 
     Raises:
         InputError: where it is none of that type, out of the field's bounds, or not among its choices.
     """
+    name = name or field.name
     converted = convert(kind(field), value)
     if converted is None:
-        raise InputError(f"{field.name} = {shown(value)}, expected {_EXPECTED[kind(field)]}")
+        raise InputError(f"{name} = {shown(value)}, expected {_EXPECTED[kind(field)]}")
     if not setting_of(field).contains(converted):
-        raise InputError(f"{field.name} = {shown(converted)}, expected {setting_of(field).expected}")
+        raise InputError(f"{name} = {shown(converted)}, expected {setting_of(field).expected}")
     return converted
 
 
