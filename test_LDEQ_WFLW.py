@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from ldeq.metrics import image_nme
     from ldeq.model.summary import print_summary
     from ldeq.solvers.tally import SolverTally
-    from utils.cli.tables import wflw_table
+    from utils.cli.tables import solver_table, wflw_table
     from utils.visualization.figures import save
     from utils.visualization.images import cumulative_error_plot
 
@@ -75,12 +75,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print_summary(model)
 
     started = time.perf_counter()
-    tally = SolverTally()
-    predictions = predict(model, datasets, flags, tally)
+    predictions = predict(model, datasets, flags)
     seconds = time.perf_counter() - started
 
     nmes = {split: image_nme(found.predicted, found.truth) for split, found in predictions.items()}
-    figures = {split: figures_of(values) for split, values in nmes.items()}
+    tallies = {split: found.tally for split, found in predictions.items()}
+    figures = {split: figures_of(nmes[split]) | solves_of(tallies[split]) for split in nmes}
+    tally = SolverTally()
+    for part in tallies.values():
+        tally.merge(part)
     unsound = tally.check()
     for split in earlier_splits(folder):
         gallery_path(folder, split).unlink(missing_ok=True)
@@ -90,7 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         save_gallery(folder, datasets[split], predictions[split], nmes[split], note)
 
     console.print(wflw_table(figures))
-    remarks = [note, unsound]
+    if tally.n_solved:
+        console.print(solver_table(model.solver_config, tallies))
+    remarks = [note, unsound, tally.mostly_not_converged(model.solver_config)]
     n_images = sum(len(values) for values in nmes.values())
     remarks.append(f"{n_images} images in {seconds:.1f} s ({n_images / seconds:.1f} a second). Results are in {folder}")
     terminal.print_lines(console, remarks)
@@ -115,9 +120,7 @@ def open_splits(root: str, splits: list[str]) -> dict[str, WFLWDataset]:
     return datasets
 
 
-def predict(
-    model: "LDEQ", datasets: dict[str, WFLWDataset], flags: argparse.Namespace, tally: "SolverTally"
-) -> "dict[str, Predictions]":
+def predict(model: "LDEQ", datasets: dict[str, WFLWDataset], flags: argparse.Namespace) -> "dict[str, Predictions]":
     """Landmarks of every split.
 
     Raises:
@@ -134,7 +137,6 @@ def predict(
     with terminal.ProgressBar(n_images, "image", "WFLW") as bar, autocast(device, flags.precision):
 
         def on_batch(output: "LDEQOutput") -> None:
-            tally.add(output.stats)
             bar.advance(len(output.keypoints))
             if flags.verbose_solver:
                 print(describe_solve(output.stats))
@@ -163,6 +165,11 @@ def figures_of(nmes: np.ndarray) -> dict[str, float]:
     return {"NME": 100 * float(nmes.mean()), "FR": 100 * failures, "AUC": auc, "n_images": len(nmes)}
 
 
+def solves_of(tally: "SolverTally") -> dict[str, float]:
+    """How many solves a split's images took, and how many of them did not converge; none in explicit mode."""
+    return {"n_solved": tally.n_solved, "n_not_converged": tally.n_not_converged} if tally.n_solved else {}
+
+
 def write_results(
     folder: Path,
     model: "LDEQ",
@@ -185,7 +192,7 @@ def write_results(
     write_csv(folder / "images.csv", rows)
     with written_whole(folder / "predictions.npz") as temporary:
         np.savez(temporary, **{split: found.predicted for split, found in predictions.items()})  # type: ignore[arg-type]
-    write_json(folder / "results.json", {**description, "splits": figures, "solver": tally.summary()})
+    write_json(folder / "results.json", {**description, "splits": figures, "solver": tally.summary(to_converge=True)})
 
 
 def save_gallery(

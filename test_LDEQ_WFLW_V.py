@@ -87,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from ldeq.model.summary import print_summary
     from ldeq.recurrence import describe_mode
     from ldeq.video.window import Window
+    from utils.cli.tables import solver_table
     from utils.runs.videos import VideoRun
 
     device = resolve_device(flags.device)
@@ -142,8 +143,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     save_plots(outcome, dataset, mode, note, flags.plot)
 
     print_tables(console, outcome, skipped, flags.WFLW_V_split)
+    unconverged = None
+    if outcome.tally.n_solved and not flags.rwr:
+        console.print(solver_table(model.solver_config, {flags.WFLW_V_split: outcome.tally}))
+        unconverged = outcome.tally.mostly_not_converged(model.solver_config)
     speed = f"{n_frames} frames in {seconds:.1f} s ({n_frames / seconds:.1f} a second)."
-    terminal.print_lines(console, [note, unsound, f"{speed} Results are in {folder}"])
+    terminal.print_lines(console, [note, unsound, unconverged, f"{speed} Results are in {folder}"])
 
 
 def identity_of(description: dict[str, Any], flags: argparse.Namespace) -> dict[str, Any]:
@@ -224,6 +229,8 @@ def evaluate(
             ):
                 clip = video.clip
                 if video.failure is None:
+                    if not outcome.rows:
+                        video.tally.check()  # what gives nothing finite leaves nothing
                     outcome.begin()
                 drawings.end(clip, failed=video.failure is not None)
                 if video.failure is None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ldeq.fields import setting
+from ldeq.fields import coerce_fields, setting
 
 
 @dataclass(frozen=True)
@@ -53,3 +53,6 @@ class TrackingSettings:
         high=1e6,
     )
     remember: int = setting(75, "frames for which a lost face is kept in mind", low=0, high=1_000_000)
+
+    def __post_init__(self) -> None:
+        coerce_fields(self)
