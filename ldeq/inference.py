@@ -168,7 +168,7 @@ def landmarks(
     if isinstance(bboxes, (str, Path)):
         given = read_bboxes(bboxes)
     elif bboxes is not None:
-        given = bboxes_from_array(np.asarray(bboxes), "bboxes")
+        given = bboxes_from_array(bboxes, "bboxes")
 
     with open_source(source, fps) as frames:
         # Only now, as it takes a second: what has no frames is refused at once.
