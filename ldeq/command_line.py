@@ -99,6 +99,8 @@ class ArgumentParser(argparse.ArgumentParser):
         return formatter.format_help()
 
     def error(self, message: str) -> NoReturn:
+        if len(message) > 400:  # a word of any length may stand in it
+            message = f"{message[:300]} … {message[-60:]}"
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
     def parse(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -172,8 +174,7 @@ class Number:
         if not self.low <= number <= self.high:
             low, high = in_words(self.low), in_words(self.high)
             expected = f"whole number of at least {low} and at most" if self.is_whole else f"number from {low} to"
-            shown = repr(word if len(word) <= 80 else f"{word[:77]}...")
-            raise argparse.ArgumentTypeError(f"{shown} is not a {expected} {high}")
+            raise argparse.ArgumentTypeError(f"{word!r} is not a {expected} {high}")
         return number
 
 
