@@ -199,7 +199,9 @@ def landmarks(
                 if progress is not None:
                     progress(n_frames, frames.n_frames)
         damage = frames.check()
-        warnings = [sentence for sentence in (damage, faces.landmarker.tally.check()) if sentence]
+        tally = faces.landmarker.tally
+        unconverged = None if rwr else tally.mostly_not_converged(model.solver_config)
+        warnings = [sentence for sentence in (damage, tally.check(), unconverged) if sentence]
     table = np.array(rows, dtype=type) if rows else np.zeros(0, dtype=type)
     if filter_name is not None:
         smooth_rows(table, filter_name, frames.fps)

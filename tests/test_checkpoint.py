@@ -11,6 +11,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 
+import numpy as np
 import pytest
 import torch
 
@@ -464,6 +465,17 @@ def test_fields_of_other_types_are_taken_with_a_note(name, value, taken, content
     config = model.config if hasattr(model.config, name) else model.solver_config
     assert getattr(config, name) == taken
     assert f"{name} = " in capsys.readouterr().err
+
+
+def test_numpy_numbers_of_a_trusted_file(content, tmp_path, capsys):
+    numbers = {"max_iters": np.int64(12), "take_one_less_inference_step": np.bool_(True), "n_keypoints": np.array([98])}
+    vars(content["args"]).update(numbers)
+    path = save(content, tmp_path)
+    with pytest.raises(InputError, match=r"numpy\S+, which is not loaded .*trust_pickle"):
+        load_checkpoint(path)
+    model = load_checkpoint(path, trust_pickle=True)
+    assert (model.solver_config.max_iters, model.solver_config.take_one_less_inference_step) == (12, True)
+    assert "n_keypoints = array([98]) in args is taken for 98" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

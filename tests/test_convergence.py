@@ -94,6 +94,14 @@ def test_predictions_count_them_frame_by_frame(flags, counted, clip, weights, ru
     assert run["solver"].get("n_not_converged") == (2 if flags == ["--no-rwr"] else None)
 
 
+def test_the_function_warns_of_them(weights):
+    path = weights(NEVER).partition("=")[2]
+    frames, bboxes = np.zeros((2, 60, 80, 3), np.uint8), [[10, 10, 40, 40]] * 2
+    assert ldeq.landmarks(frames, weights=path, bboxes=bboxes).warnings == []
+    (warning,) = ldeq.landmarks(frames, weights=path, bboxes=bboxes, rwr=False).warnings
+    assert warning.startswith("Most solves did not converge: 2 of 2")
+
+
 def test_explicit_mode_has_no_solves_to_count(clip, weights, run_script, tmp_path):
     network = weights(model_mode="explicit")
     for main, flags in (

@@ -230,12 +230,12 @@ def _fill(model: LDEQ, weights: Mapping[str, Tensor]) -> None:
     Raises:
         InputError: where a weight is not finite.
     """
-    model.to_empty(device="cpu")
-    with torch.no_grad():
-        for key, tensor in model.state_dict().items():
-            tensor.copy_(weights[key])
-            if not torch.isfinite(tensor).all():
-                raise InputError(f"{key} in the state_dict is not finite, expected trained weights")
+    copies = {}
+    for key, wanted in model.state_dict().items():
+        copies[key] = weights[key].to(wanted.dtype, copy=True, memory_format=torch.contiguous_format)
+        if not torch.isfinite(copies[key]).all():
+            raise InputError(f"{key} in the state_dict is not finite, expected trained weights")
+    model.load_state_dict(copies, assign=True)
 
 
 def _name_of(dtype: torch.dtype) -> str:

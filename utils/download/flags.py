@@ -103,6 +103,6 @@ def retry_policy_of(flags: argparse.Namespace) -> RetryPolicy:
 def _rate(word: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)", word)
     rate = float(match[1]) * 1024.0 ** " kmg".index(match[2].lower() or " ") if match else 0.0
-    if not 0 < rate <= _FASTEST:
+    if not 1 <= rate <= _FASTEST:
         raise argparse.ArgumentTypeError(f"{word!r} is no rate, as 500K or 2M")
     return rate
