@@ -11,7 +11,8 @@ import numpy as np
 
 from datasets.wflw import SPLITS, WFLWDataset
 from ldeq import InputError, pretrained, run_folder, terminal
-from ldeq.command_line import MOST_AT_A_TIME, MOST_WORKERS, ArgumentParser, add_common_flags, at_least, run
+from ldeq.command_line import MOST_WORKERS, ArgumentParser, add_common_flags, at_least, run
+from ldeq.fields import MOST_AT_A_TIME
 from ldeq.files import read_json_object, write_csv, write_json, written_whole
 from utils import bundled
 

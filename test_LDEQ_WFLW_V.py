@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from datasets.wflw_v import SPLITS
 from ldeq import InputError, pretrained, run_folder, terminal
 from ldeq.command_line import (
-    MOST_AT_A_TIME,
     MOST_WORKERS,
     ArgumentParser,
     add_boolean,
@@ -19,6 +18,7 @@ from ldeq.command_line import (
     run,
 )
 from ldeq.config import SolverConfig
+from ldeq.fields import MOST_AT_A_TIME
 from utils import bundled
 
 if TYPE_CHECKING:  # imported by main, so that --help answers at once

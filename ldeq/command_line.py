@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from ldeq import pretrained
 from ldeq.config import PRECISIONS, STOP_CRITERIA
 from ldeq.errors import InputError
-from ldeq.fields import field_named, in_words, kind, setting_of
+from ldeq.fields import MOST_SAMPLES, field_named, in_words, kind, setting_of
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -153,8 +153,6 @@ def boolean(word: str) -> bool:
 
 #: Limits of numbers on the command line, which keep a mistyped one from filling all memory or starting what never ends.
 MOST_WORKERS = 256
-MOST_AT_A_TIME = 10_000
-MOST_SAMPLES = 10_000_000
 MOST_SECONDS = 86_400
 
 

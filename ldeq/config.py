@@ -32,8 +32,13 @@ HOURGLASS_DEPTH = 4
 
 #: Iterations of a solver, and applications of an unrolled cell, at most. Published networks make 30.
 MAX_ITERS = 1000
-#: Channels at most. Published networks have a few hundred.
+#: Iterations of Broyden's method, whose memory grows by two vectors of z's size with each.
+MAX_BROYDEN_ITERS = 200
+#: Iterates that Anderson acceleration mixes; the memory is twice as many vectors of z's size. Published networks have 5.
+MAX_ANDERSON_M = 32
+#: Channels at most: of the network's layers, and of z. Published networks have a few hundred, and about a hundred.
 MAX_WIDTH = 2048
+MAX_Z_WIDTH = 512
 
 
 @dataclass(frozen=True)
@@ -62,9 +67,9 @@ class ModelConfig:
     cell_norm: str = setting("softargmax", "normalisation of the heatmaps in the cell", choices=CELL_NORMS)
     cell_softargmax_beta: float = setting(1.0, "sharpness of the softargmax normalisation", low=-1e6, high=1e6)
     cell_learn_softargmax_beta: bool = setting(False, "take softplus(cell_softargmax_beta) as the cell's sharpness")
-    n_keypoints: int = setting(98, "landmarks of a face", low=1, high=MAX_WIDTH, is_flag=False)
+    n_keypoints: int = setting(98, "landmarks of a face", low=1, high=MAX_Z_WIDTH, is_flag=False)
     z_width: int = setting(
-        98, "channels of the equilibrium z; those past n_keypoints are latent", low=1, high=MAX_WIDTH
+        98, "channels of the equilibrium z; those past n_keypoints are latent", low=1, high=MAX_Z_WIDTH
     )
     heatmap_size: int = setting(64, "side of the heatmaps in pixels", low=16, high=512)
     im_size: int = setting(256, "side of the input images in pixels", low=16 * STEM_STRIDE, high=512 * STEM_STRIDE)
@@ -158,7 +163,7 @@ class SolverConfig:
     )
     rel_diff_target: float = setting(1e-3, "relative error below which a sample has converged", low=-1.0, high=1e6)
     abs_diff_target: float = setting(5e-3, "absolute error below which a sample has converged", low=-1.0, high=1e6)
-    anderson_m: int = setting(5, "m, number of iterates that Anderson acceleration mixes", low=2, high=100)
+    anderson_m: int = setting(5, "m, number of iterates that Anderson acceleration mixes", low=2, high=MAX_ANDERSON_M)
     anderson_lam: float = setting(1e-4, "Tikhonov term of Anderson's least squares", low=0.0, high=1e6)
     anderson_beta: float = setting(
         1.0, "Anderson's mixing: 1 takes the mixed values, 0 the mixed iterates", low=-100.0, high=100.0
@@ -172,6 +177,7 @@ class SolverConfig:
 
     def __post_init__(self) -> None:
         coerce_fields(self)
+        _check_broyden(self, self.solver, "max_iters")
 
     @property
     def tolerance(self) -> float:
@@ -237,6 +243,12 @@ class GradientConfig:
 
     def __post_init__(self) -> None:
         coerce_fields(self)
+        _check_broyden(self, self.backward_solver, "backward_max_iters")
+
+
+def _check_broyden(config: object, solver: str, name: str) -> None:
+    holds = solver != "broyden" or getattr(config, name) <= MAX_BROYDEN_ITERS
+    check(config, name, holds, f"at most {MAX_BROYDEN_ITERS} with broyden")
 
 
 def to_namespace(model: ModelConfig, solver: SolverConfig) -> argparse.Namespace:

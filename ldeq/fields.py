@@ -11,6 +11,10 @@ from ldeq.errors import InputError
 
 T = TypeVar("T", bool, int, float, str)
 
+#: Bounds of counts, which keep a mistyped number from filling all memory or starting what never ends.
+MOST_AT_A_TIME = 10_000
+MOST_SAMPLES = 10_000_000
+
 _KEY = "setting"
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = 80

@@ -271,7 +271,12 @@ def test_a_size_beyond_any_use_is_refused(name, size, content, tmp_path):
 
 @pytest.mark.parametrize(
     ("golden", "name", "size"),
-    [("explicit", "explicit_depth", 2**31 - 1), ("anderson", "anderson_m", 10**6), ("anderson", "max_iters", 10**6)],
+    [
+        ("explicit", "explicit_depth", 2**31 - 1),
+        ("anderson", "anderson_m", 10**6),
+        ("anderson", "max_iters", 10**6),
+        ("broyden", "max_iters", 500),
+    ],
 )
 def test_counts_are_bounded_where_they_have_an_effect(golden, name, size, tmp_path):
     with torch.serialization.safe_globals([argparse.Namespace]):
@@ -539,3 +544,10 @@ def test_a_file_that_ends_early_is_noticed(legacy, kept, content, tmp_path):
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(InputError, match=r"final\.pth\.tar: cannot be read"):
         load_checkpoint(path)
+
+
+def test_prefixes_without_an_end_are_keys_of_no_place(content, tmp_path):
+    content["state_dict"] = {"module." * 1000 + key: value for key, value in content["state_dict"].items()}
+    with pytest.raises(InputError, match=r"the state_dict lacks tail\.0\.conv\.weight") as refused:
+        load_checkpoint(save(content, tmp_path))
+    assert len(str(refused.value)) < 500

@@ -97,8 +97,8 @@ USEFUL = {Settings.__dataclass_fields__["data"].type: {"synthetic": True}}
 @pytest.mark.parametrize(
     ("cls", "changes"),
     [
-        (SolverConfig, {"max_iters": 1000, "anderson_m": 100, "rel_diff_target": 0.0}),
-        (ModelConfig, {"injection_width": 2048, "z_width": 2048}),
+        (SolverConfig, {"max_iters": 1000, "anderson_m": 32, "rel_diff_target": 0.0}),
+        (ModelConfig, {"injection_width": 2048, "z_width": 512}),
         (GradientConfig, {"n_probes": 0, "backward_max_iters": 1}),
         (TrackingSettings, {"max_uncertainty": 1, "max_faces": 1000, "min_size": 0}),
     ],

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ldeq import InputError, terminal
-from ldeq.command_line import MOST_AT_A_TIME, MOST_WORKERS, ArgumentParser, at_least, run
+from ldeq.command_line import MOST_WORKERS, ArgumentParser, at_least, run
+from ldeq.fields import MOST_AT_A_TIME
 from utils.engine.settings import HELD_OUT
 
 

@@ -26,6 +26,8 @@ _WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _COUNT_TYPES = (torch.int64, torch.int32)
 #: What wrappers put before every key: DataParallel, and torch.compile.
 _PREFIXES = ("module.", "_orig_mod.")
+#: No more wrappers than this are in one another.
+_MOST_PREFIXES = 8
 #: Bytes that weights may have beyond those of their file. A tensor can repeat what is there, and so be of any size.
 _MOST_REPEATED = 2**24
 #: The first bytes of a zip archive, which is what torch.save writes since PyTorch 1.6.
@@ -189,7 +191,9 @@ def _fitting_weights(
 
 def _without_prefixes(expected: Mapping[str, Tensor], found: Mapping[Any, Any]) -> Mapping[Any, Any]:
     """The state dict as the network has it, where a wrapper has put a prefix before the network's keys."""
-    while not any(key in expected for key in found):
+    for _ in range(_MOST_PREFIXES):
+        if any(key in expected for key in found):
+            break
         prefix = next((p for p in _PREFIXES if any(isinstance(key, str) and key.startswith(p) for key in found)), None)
         if prefix is None:
             break

@@ -9,16 +9,14 @@ import numpy as np
 
 from ldeq.config import GRADIENTS, MAX_ITERS, PRECISIONS, GradientConfig, ModelConfig, SolverConfig
 from ldeq.errors import InputError
-from ldeq.fields import check, coerce_fields, setting
+from ldeq.fields import MOST_AT_A_TIME, MOST_SAMPLES, check, coerce_fields, setting
 from ldeq.landmarks98 import N_LANDMARKS
 
 #: Seeds of synthetic people from here on are of held-out ones, which no run trains on.
 HELD_OUT = 10_000_000
 
-#: Bounds that keep a mistyped number from running forever or filling all memory.
+#: Steps of a run at most.
 MOST_STEPS = 100_000_000
-MOST_SAMPLES = 10_000_000
-MOST_OF_A_KIND = 10_000
 
 CLIP_GRADIENTS = ("same", *GRADIENTS)
 
@@ -41,7 +39,7 @@ class DataConfig:
         1,
         "images in a row of the same synthetic person: more are drawn faster, and teach a little less each",
         low=1,
-        high=MOST_OF_A_KIND,
+        high=MOST_AT_A_TIME,
     )
     crop_jitter: float = setting(
         1.0, "how loosely crops sit on synthetic faces in training, 1 as a detector's", low=0.0, high=10.0
@@ -122,12 +120,12 @@ class TrainingConfig:
     """
 
     steps: int = setting(100_000, "steps of the optimiser in all", low=1, high=MOST_STEPS, is_common=True)
-    batch_size: int = setting(32, "samples a step, over all processes", low=1, high=MOST_OF_A_KIND, is_common=True)
+    batch_size: int = setting(32, "samples a step, over all processes", low=1, high=MOST_AT_A_TIME, is_common=True)
     accumulate: int = setting(
         1,
         "parts of a process's share of a batch that run one after the other, for less memory",
         low=1,
-        high=MOST_OF_A_KIND,
+        high=MOST_AT_A_TIME,
     )
     lr: float = setting(
         1e-3, "learning rate of AdamW after the warm-up", low=0.0, high=10.0, excludes_low=True, is_common=True
