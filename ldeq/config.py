@@ -34,7 +34,7 @@ HOURGLASS_DEPTH = 4
 MAX_ITERS = 1000
 #: Iterations of Broyden's method, whose memory grows by two vectors of z's size with each.
 MAX_BROYDEN_ITERS = 200
-#: Iterates that Anderson acceleration mixes; the memory is twice as many vectors of z's size. Published networks have 5.
+#: Iterates that Anderson acceleration mixes, of which each takes two vectors of z's size. Published networks have 5.
 MAX_ANDERSON_M = 32
 #: Channels at most: of the network's layers, and of z. Published networks have a few hundred, and about a hundred.
 MAX_WIDTH = 2048
