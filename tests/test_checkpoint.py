@@ -418,7 +418,7 @@ def test_prefixes_of_wrappers_are_left_out(prefix, content, tmp_path, capsys):
 def test_a_prefix_of_some_keys_is_an_error(content, tmp_path):
     weights = content["state_dict"]
     weights[f"module.{HEAD}"] = weights.pop(HEAD)
-    with pytest.raises(InputError, match=f"lacks {HEAD}"):
+    with pytest.raises(InputError, match=rf"lacks {HEAD} and has unexpected module\.{HEAD}, expected"):
         load_checkpoint(save(content, tmp_path))
 
 
@@ -550,4 +550,4 @@ def test_prefixes_without_an_end_are_keys_of_no_place(content, tmp_path):
     content["state_dict"] = {"module." * 1000 + key: value for key, value in content["state_dict"].items()}
     with pytest.raises(InputError, match=r"the state_dict lacks tail\.0\.conv\.weight") as refused:
         load_checkpoint(save(content, tmp_path))
-    assert len(str(refused.value)) < 500
+    assert len(str(refused.value)) < 1000

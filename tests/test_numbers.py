@@ -74,7 +74,7 @@ def test_every_numeric_flag_has_bounds(command, run_script, parser_of):
             assert len(err) < 500
         if action.help and flag not in ("--limit-rate", "--points"):  # whose words are of another form
             described = parser._get_formatter()._expand_help(action)
-            assert re.search(r"from -?[\d,.e]+ to [\d,.e]+|more than \S+ and at most [\d,.e]+", described), described
+            assert re.search(r"from -?[\d,.e]+ to [\d,.e+]+|more than \S+ and at most [\d,.e+]+", described), described
 
 
 @pytest.mark.parametrize("cls", CONFIGS)

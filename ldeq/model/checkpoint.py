@@ -171,8 +171,10 @@ def _fitting_weights(
     found = _without_prefixes(expected, found)
     unused = {key for key in expected if key.endswith(".num_batches_tracked")}
     missing = [key for key in expected if key not in found and key not in unused]
+    left_out = [key for key in found if key not in expected]
     if missing:
-        raise InputError(f"the state_dict lacks {_listed(missing)}, expected the keys that its args describe")
+        instead = f" and has unexpected {_listed(left_out)}" if left_out else ""
+        raise InputError(f"the state_dict lacks {_listed(missing)}{instead}, expected the keys that its args describe")
     weights = {}
     for key, wanted in expected.items():
         tensor = found[key] if key in found else torch.zeros((), dtype=wanted.dtype)
@@ -183,7 +185,6 @@ def _fitting_weights(
     n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
     if n_bytes > size + _MOST_REPEATED:
         raise InputError(f"its weights are of {n_bytes:,} bytes, expected no more than the file's {size:,}")
-    left_out = [key for key in found if key not in expected]
     if left_out:
         notes.append(f"the network has no place for {_listed(left_out)} in the state_dict, left out")
     return weights

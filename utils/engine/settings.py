@@ -127,8 +127,9 @@ class TrainingConfig:
         low=1,
         high=MOST_AT_A_TIME,
     )
+    # Up to what float32 weights can be changed by: that training diverges is said by the run itself.
     lr: float = setting(
-        1e-3, "learning rate of AdamW after the warm-up", low=0.0, high=10.0, excludes_low=True, is_common=True
+        1e-3, "learning rate of AdamW after the warm-up", low=0.0, high=1e30, excludes_low=True, is_common=True
     )
     final_lr: float = setting(1e-5, "learning rate at the end, reached along half a cosine", low=0.0, high=10.0)
     warmup_steps: int = setting(1000, "steps over which the learning rate rises from 0", low=0, high=MOST_STEPS)
