@@ -138,7 +138,8 @@ class ModelConfig:
         if "cell_norm" in values and values["cell_norm"] is None:
             values["cell_norm"] = "None"
         if "z_width" not in values and "n_keypoints" in values:
-            parts = [_as_taken("int", values.get(name, 0)) for name in ("n_keypoints", "cell_extra_latent_width")]
+            extra = values.get("cell_extra_latent_width")
+            parts = [_as_taken("int", value) for value in (values["n_keypoints"], 0 if extra is None else extra)]
             if None in parts:
                 raise InputError("args lacks z_width, expected it or whole n_keypoints and cell_extra_latent_width")
             values["z_width"] = sum(parts)
