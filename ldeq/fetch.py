@@ -6,18 +6,21 @@ import random
 import re
 import shutil
 import time
+import urllib.parse
+from collections.abc import Collection
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ldeq.errors import InputError
+from ldeq.errors import InputError, reason_of
 from ldeq.files import cannot_be_written, written_whole
 
 if TYPE_CHECKING:
     from ldeq.terminal import ProgressBar
 
 _DRIVE_FILE = "https://drive.google.com/uc?id={}"
+_DRIVE_ID = re.compile(r"[A-Za-z0-9_-]{20,}")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,50 @@ class RetryPolicy:
         return min(120.0, self.delay * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)
 
 
+def check_address(address: str, schemes: Collection[str] = ("http", "https")) -> None:
+    """Refuses what is no web address, before a library runs into it.
+
+    Args:
+        schemes: those that are taken, in lower case.
+
+    Raises:
+        InputError: where the address cannot be one.
+    """
+    expected = f"expected one as {next(iter(schemes))}://host/path"
+    if not address.isprintable() or any(character.isspace() for character in address) or "\\" in address:
+        raise InputError(f"{address!r}: is no address (it has spaces or other characters that none has), {expected}")
+    try:
+        parts = urllib.parse.urlsplit(address)
+        port = parts.port
+        host = (parts.hostname or "").encode("idna")
+    except ValueError as error:
+        raise InputError(f"{address!r}: is no address ({reason_of(error)}), {expected}") from None
+    if parts.scheme not in schemes or not host or port == 0:
+        raise InputError(f"{address!r}: is no address that can be fetched, {expected}")
+
+
+def local_path(source: str) -> Path | None:
+    """The path of a source that is a file on this machine, else None."""
+    path = source.removeprefix("file://")
+    return Path(path) if "\0" not in path and os.path.isfile(path) else None
+
+
+def address_of(source: str) -> str:
+    """What a source of :func:`fetch` is called in messages: the web address of one that is to be downloaded, or a path.
+
+    Raises:
+        InputError: where it is no source.
+    """
+    if (path := local_path(source)) is not None:
+        return str(path)
+    if _DRIVE_ID.fullmatch(source):
+        return _DRIVE_FILE.format(source)
+    if "://" not in source or source.startswith("file://"):
+        raise InputError(f"{source!r}: no such file, expected one, a web address, or the id of a Google Drive file")
+    check_address(source)
+    return source
+
+
 def fetch(
     source: str,
     target: Path,
@@ -73,16 +120,17 @@ def fetch(
     Raises:
         InputError: where the file cannot be downloaded, or written.
     """
-    local = source.removeprefix("file://")
-    if os.path.isfile(local):
+    address = address_of(source)
+    if (local := local_path(source)) is not None:
         with written_whole(target) as temporary:
             shutil.copyfile(local, temporary)
         return
     gdown = _gdown()
+    import ssl
+
     import requests
     from gdown.exceptions import DownloadError, FileURLRetrievalError
 
-    address = source if "://" in source else _DRIVE_FILE.format(source)
     target.parent.mkdir(parents=True, exist_ok=True)
 
     def on_progress(position: int, total: int | None) -> None:
@@ -111,6 +159,8 @@ def fetch(
                 remove_parts(target)
             elif status < 500 and status not in (408, 429):
                 raise _cannot_be_fetched(address, reason) from None
+        except ValueError as error:  # of an address that a server leads to, and that cannot be one
+            raise _cannot_be_fetched(address, _short_reason(error)) from None
         except requests.RequestException as error:
             reason = _short_reason(error)
         except FileURLRetrievalError as error:  # not shared, or asked for too often today
@@ -120,7 +170,9 @@ def fetch(
             if "incomplete" not in reason:  # the part on disk is of no use
                 remove_parts(target)
         except OSError as error:
-            raise cannot_be_written(target, error) from None
+            if error.errno is not None and not isinstance(error, ConnectionError | TimeoutError | ssl.SSLError):
+                raise cannot_be_written(target, error) from None
+            reason = _short_reason(error)
         if attempt <= retry_policy.retries:
             time.sleep(retry_policy.backoff(attempt))
     raise _cannot_be_fetched(address, reason) from None

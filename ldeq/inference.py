@@ -198,10 +198,9 @@ def landmarks(
                 n_frames += 1
                 if progress is not None:
                     progress(n_frames, frames.n_frames)
-        damage = frames.check()
         tally = faces.landmarker.tally
         unconverged = None if rwr else tally.mostly_not_converged(model.solver_config)
-        warnings = [sentence for sentence in (damage, tally.check(), unconverged) if sentence]
+        warnings = [*frames.check(), *filter(None, [tally.check(), unconverged])]
     table = np.array(rows, dtype=type) if rows else np.zeros(0, dtype=type)
     if filter_name is not None:
         smooth_rows(table, filter_name, frames.fps)

@@ -150,14 +150,14 @@ class Prediction:
             interrupt = stack.enter_context(deferred_interrupt())
             done = self._follow(source, chain([first], frames), faces, other, rows, drawing, window, interrupt, smooths)
             seconds = time.perf_counter() - started
-            damage = None if done.stopped else source.check()
+            remarks = [] if done.stopped else source.check()
             faces.landmarker.tally.check()  # before anything is written
             if smooths:
                 rows.smooth(flags.smooth, source.fps)
                 self._draw_again(name, rows, drawing, done)
-            # Where the images end before their time, so does the sound.
-            drawing.close(done.seconds + 1 / source.fps if done.stopped or damage else math.inf)
-            self._write(folder, source, rows, faces, other, drawing, done, damage, smooths)
+            # Where the user has ended the images, the sound ends too.
+            drawing.close(done.seconds + 1 / source.fps if done.stopped else math.inf)
+            self._write(folder, source, rows, faces, other, drawing, done, remarks, smooths)
             none = self._nothing_found(source, rows, faces)
         counted = f"{done.n_frames} frame{'s' * (done.n_frames != 1)}"
         speed = f"{counted} in {seconds:.1f} s ({done.n_frames / seconds:.1f} a second)."
@@ -256,7 +256,7 @@ class Prediction:
         other: TorchLandmarker | None,
         drawing: AnnotatedOutput,
         done: Progress,
-        damage: str | None,
+        remarks: list[str],
         smooths: bool,
     ) -> None:
         """Everything but the video."""
@@ -271,7 +271,7 @@ class Prediction:
             modes["frame by frame"] = face_curves(rows, FRAME_BY_FRAME)
         if self.on_finished is not None:
             self.on_finished(Finished(folder, f"{Path(source.name).name}, {self.mode}", self.note, modes))
-        warnings = list(filter(None, self._warnings(source, faces, other, drawing.video, done, damage)))
+        warnings = list(filter(None, self._warnings(source, faces, other, drawing.video, done, remarks)))
         sound = drawing.video.sound if drawing.video is not None else None
         summary: dict[str, Any] = {
             "n_frames": done.n_frames,
@@ -301,7 +301,7 @@ class Prediction:
         other: TorchLandmarker | None,
         video: VideoWriter | None,
         done: Progress,
-        damage: str | None,
+        remarks: list[str],
     ) -> Iterator[str | None]:
         """Things that were not as they should be, a sentence each."""
         yield faces.landmarker.tally.unsound()
@@ -313,7 +313,7 @@ class Prediction:
             yield f"{source.name}: {video.sound.failure}, and ends early."
         if video is not None and video.sound is None and source.sound is not None and has_sound(source.sound):
             yield f"{source.name}: its sound cannot be read and is left out."
-        yield damage
+        yield from remarks
         # A run's own rows end with the last face.
         counted = self.bboxes is not None and Path(self.flags.bboxes).suffix != ".npz" and not done.stopped
         n_frames = source.n_frames if isinstance(source, ImageFolder) else done.end

@@ -6,9 +6,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from ldeq.errors import InputError
-from ldeq.fetch import Connection, RetryPolicy, fetch, list_drive_folder
-from ldeq.files import written_whole
+from ldeq.errors import InputError, reason_of
+from ldeq.fetch import Connection, RetryPolicy, address_of, fetch, list_drive_folder
+from ldeq.files import sha256_of, written_whole
+from ldeq.first_use import check_first_use, record_first_use
 
 #: The network that comes with the package.
 BUNDLED = "synthetic"
@@ -54,13 +55,15 @@ def resolve(weights: str | Path, check: Callable[[Path], object]) -> Path:
         check: loads a checkpoint that has been fetched, and raises InputError where it is none.
 
     Raises:
-        InputError: where a name's checkpoint cannot be fetched.
+        InputError: where a name's checkpoint cannot be fetched, or is no longer what was fetched.
     """
     if not isinstance(weights, str) or weights not in NAMES:
         return Path(weights)
     path = path_of(weights)
     if not path.is_file():
         download(weights, path, check)
+    elif weights != BUNDLED:
+        _check_kept(weights, path)
     return path
 
 
@@ -85,26 +88,58 @@ def download(
         source: an address or the id of a Google Drive file, instead of where it is published.
 
     Raises:
-        InputError: where it cannot be had, or is no checkpoint.
+        InputError: where it cannot be had, is no checkpoint, or another one than at the first download.
     """
     from ldeq.terminal import ProgressBar
 
     if target.is_file():
+        _check_kept(name, target)
         check(target)
         return False
     connection = connection or Connection()
     source = source or _published(name, connection)
+    address = address_of(source)
     with tempfile.TemporaryDirectory(prefix="ldeq-") as folder, ProgressBar(None, "B", name) as bar:
         fetched = Path(folder) / f"{name}.pth.tar"
         fetch(source, fetched, connection, retry_policy or RetryPolicy(), bar)
         try:
             check(fetched)
+            _check_whole(fetched)
         except InputError as error:
             sentence = str(error).removeprefix(f"{fetched}: ")
-            raise InputError(f"{source}: what was downloaded {sentence}") from None
+            raise InputError(f"{address}: what was downloaded {sentence}") from None
+        digest = sha256_of(fetched)
+        check_first_use(cache_folder(), _recorded_as(name), digest, address)
         with written_whole(target) as temporary:
             shutil.copyfile(fetched, temporary)
+    record_first_use(cache_folder(), _recorded_as(name), digest)
     return True
+
+
+def _check_whole(path: Path) -> None:
+    """Raises InputError where the checksums of a checkpoint, a ZIP file, are wrong: PyTorch passes over them."""
+    import zipfile
+
+    if not zipfile.is_zipfile(path):  # as PyTorch wrote them before it had checksums
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # whatever the damage leads to
+        damaged = reason_of(error)
+    if damaged:
+        raise InputError(f"{path}: is damaged ({damaged}), expected a checkpoint that is whole")
+
+
+def _check_kept(name: str, path: Path) -> None:
+    """Raises InputError where a checkpoint on this machine is no longer what was downloaded."""
+    remedy = "delete it to download it again, or, "
+    check_first_use(cache_folder(), _recorded_as(name), sha256_of(path), str(path), remedy)
+
+
+def _recorded_as(name: str) -> str:
+    """The name of a checkpoint in the record of the cache folder: its path there."""
+    return f"weights/{name}.pth.tar"
 
 
 def _published(name: str, connection: Connection) -> str:

@@ -8,6 +8,7 @@ import pytest
 import test_LDEQ_WFLW
 from ldeq import LDEQ, InputError, load_checkpoint, pretrained
 from ldeq.fetch import RetryPolicy
+from ldeq.files import sha256_of_bytes
 from tests.conftest import GOLDEN, assert_refused
 from tests.loopback import Answer, make_certificate, serving
 from tests.test_download_wflw_v import serve_drive_file
@@ -63,6 +64,42 @@ def test_what_is_no_checkpoint_gets_no_name(answer, named, sources, folder, run_
     assert not folder.exists() or not list(folder.iterdir())
 
 
+def test_a_checkpoint_is_what_it_was_at_its_first_download(sources, folder, run_script):
+    server, path = sources
+    first, other = ((GOLDEN / f"{name}.pth.tar").read_bytes() for name in ("anderson", "fpi"))
+    fetch = ("wflw", f"--sources={path}", *FAST)
+    kept, record = folder / "wflw.pth.tar", folder.parent / "download_sha256.txt"
+    server.answers["/final.pth.tar"] = Answer(first)
+    assert run_script(download_weights.main, *fetch)[0] == 0
+    assert record.read_text() == f"{sha256_of_bytes(first)}  weights/wflw.pth.tar\n"
+
+    kept.unlink()
+    server.answers["/final.pth.tar"] = Answer(other)
+    digests = (sha256_of_bytes(first), sha256_of_bytes(other))
+    assert_refused(run_script(download_weights.main, *fetch), server.url, *digests, f"from {record}")
+    assert not kept.exists()
+
+    # The same at its use, of a file that has changed since.
+    kept.write_bytes(other)
+    assert_refused(run_script(download_weights.main, *fetch), kept, *digests, "delete it")
+    evaluate = ("--workers=0", "--split=test_blur", "--landmark_model_weights=wflw")
+    assert_refused(run_script(test_LDEQ_WFLW.main, *evaluate), kept, *digests)
+    with pytest.raises(InputError, match=digests[1]):
+        LDEQ.from_pretrained("wflw")
+    record.write_text(f"{digests[1]}  weights/wflw.pth.tar\n")
+    assert LDEQ.from_pretrained("wflw").solver_config.solver == "fpi"
+
+
+def test_a_checkpoint_with_wrong_checksums_gets_no_name(sources, folder, run_script):
+    """PyTorch would load it."""
+    server, path = sources
+    content = bytearray((GOLDEN / "anderson.pth.tar").read_bytes())
+    content[len(content) // 2] ^= 1
+    server.answers["/final.pth.tar"] = Answer(bytes(content))
+    assert_refused(run_script(download_weights.main, "wflw", f"--sources={path}", *FAST), server.url, "is damaged")
+    assert not list(folder.parent.rglob("*.*"))
+
+
 def test_a_path_is_a_path(tmp_path):
     for path in ("./wflw", "some/wflw_v", str(tmp_path)):
         assert pretrained.resolve(path, load_checkpoint) == Path(path)
@@ -109,8 +146,10 @@ def test_the_bundled_network_is_there_without_a_download():
 
 def test_names_that_are_none(run_script, tmp_path):
     assert_refused(run_script(download_weights.main, "wflw_x"), "wflw_x")
-    (tmp_path / "sources.json").write_text('{"wflw": 3}')
-    assert_refused(run_script(download_weights.main, "wflw", f"--sources={tmp_path / 'sources.json'}"), "sources.json")
+    for source in ("3", '"http://[::1/x"', '"http://x:99999/y"', '"http://x y/z"', '"ftp://x/y"', '"nowhere.pth.tar"'):
+        (tmp_path / "sources.json").write_text(f'{{"wflw": {source}}}')
+        refused = run_script(download_weights.main, "wflw", f"--sources={tmp_path / 'sources.json'}")
+        assert_refused(refused, "sources.json")
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")

@@ -1,8 +1,10 @@
 """Downloading WFLW-V end to end, over loopback, by the real libraries: what works, what fails, and what is killed."""
 
 import csv
+import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +17,10 @@ import numpy as np
 import pytest
 
 from datasets.wflw_v import WFLWVDataset
+from ldeq.files import sha256_of_bytes
 from tests.conftest import assert_refused
 from tests.loopback import Answer, make_certificate, serving
-from tests.wflw_v_site import FIRST, HEIGHT, LAST, WIDTH, Site, make_video, npy, numbers_of, tar_of, zip_of
+from tests.wflw_v_site import FIRST, HEIGHT, LAST, PLAYER, WIDTH, Site, make_video, npy, numbers_of, tar_of, zip_of
 from utils import download_WFLW_V
 from utils.download.failure import Kind
 
@@ -128,6 +131,17 @@ def test_an_archive(server, download, root, tmp_path):
     }
 
 
+def damaged_in_the_middle(content):
+    """A gzip file that inflates as before, but for some bytes of what it holds."""
+    stored = gzip.compress(gzip.decompress(content), 0)
+    values = stored.index(b"NUMPY") + 150
+    return stored[:values] + bytes(20) + stored[values + 20 :]
+
+
+def with_a_wrong_checksum(content):
+    return content[:-8] + bytes(4) + content[-4:]
+
+
 def publish_archive(site, ids):
     clip = make_video(LAST - FIRST + 1)
     members = {f"videos/{id}.mp4": clip for id in ids}
@@ -156,8 +170,9 @@ def test_an_archive_is_kept_until_its_clips_are_checked(server, download, root, 
         (b"<!DOCTYPE html><html>Too many users have viewed or downloaded this file</html>", "web page"),
         (tar_of({"videos/x.mp4": b"", "../../evil": b""}), "evil"),
         (zip_of({"videos/x.mp4": bytes(10000)})[:9000], "ZIP or TAR"),
+        (with_a_wrong_checksum(tar_of({"videos/x.mp4": bytes(10000)})), "is damaged"),
     ],
-    ids=["web page", "evil", "cut off"],
+    ids=["web page", "evil", "cut off", "checksum"],
 )
 def test_archives_that_are_none(content, named, server, download, root, tmp_path):
     site = Site(server, 2, tmp_path)
@@ -165,6 +180,71 @@ def test_archives_that_are_none(content, named, server, download, root, tmp_path
     assert_refused(download(site, "--source=archive"), named)
     assert not (root / "videos").exists()
     assert not [path for path in root.rglob("*") if "archive" in path.name]
+
+
+@pytest.mark.slow
+def test_annotations_are_whole_and_what_they_were_at_first(server, download, root, tmp_path):
+    site = Site(server, 2, tmp_path)
+    members = {f"bboxes/{id}.npy": npy(values) for id, values in site.annotations["bboxes"].items()}
+    first, other = tar_of(members), tar_of({**members, "bboxes/readme": b"other"})
+    for damage in (damaged_in_the_middle, with_a_wrong_checksum, lambda content: content[:-9]):
+        server.answers["/bboxes.zip"] = Answer(damage(first))
+        assert_refused(download(site), f"{server.url}/bboxes.zip", "is damaged")
+        assert not [path for path in root.rglob("*") if path.suffix == ".npy" or "archive" in path.name]
+    server.answers["/bboxes.zip"] = Answer(first)
+    assert download(site)[0] == 0  # fetched afresh
+
+    shutil.rmtree(root / "bboxes")
+    server.answers["/bboxes.zip"] = Answer(other)
+    record = root / "download_sha256.txt"
+    named = ("bboxes.zip", sha256_of_bytes(first), sha256_of_bytes(other), f"remove the line of {server.url}", record)
+    assert_refused(download(site), *named)
+    assert not list(root.rglob("bboxes/*.npy"))
+    server.answers["/bboxes.zip"] = Answer(with_a_wrong_checksum(other))
+    assert_refused(download(site), "is damaged")  # which it is before it is another one
+    lines = record.read_text().splitlines(keepends=True)
+    record.write_text("no digest\n")
+    server.answers["/bboxes.zip"] = Answer(other)
+    assert_refused(download(site), record, "line 1")
+    record.write_text("".join(line for line in lines if "bboxes" not in line))
+    assert download(site)[0] == 0
+    assert sha256_of_bytes(other) in record.read_text()
+
+
+@pytest.mark.slow
+def test_an_archive_of_the_users_own_is_neither_deleted_nor_recorded(server, download, root, tmp_path):
+    site = Site(server, 2, tmp_path)
+    mine = tmp_path / "mine.tar.gz"
+    mine.write_bytes(with_a_wrong_checksum(tar_of({f"videos/{site.ids[0]}.mp4": make_video(LAST - FIRST + 1)})))
+    site.publish(archive=str(mine))
+    assert_refused(download(site, "--source=archive"), mine, "is damaged")
+    assert mine.exists()
+    publish_archive(site, site.ids)
+    mine.write_bytes(server.answers["/WFLW_V.tar.gz"].body)
+    assert download(site, "--source=archive")[0] == 0
+    assert mine.exists()
+    assert not (root / "download_sha256.txt").exists()
+
+
+@pytest.mark.slow
+def test_a_list_that_is_incomplete_is_tried_again_and_at_the_next_run(server, download, root, tmp_path):
+    from tests.test_download_parts import HIGH, LOW, manifest, manifest_with_drm
+
+    site = Site(server, 2, tmp_path)
+    site.publish(video=f"{server.url}/{{id}}.mpd")
+    listed = f"/{site.ids[0]}.mpd"
+    server.answers[listed] = manifest_with_drm(LOW, HIGH, protected=["high"])
+    server.answers["/low.mp4"] = Answer(make_video(size=(640, 360)), "video/mp4")
+    server.answers["/high.mp4"] = Answer(make_video(size=(1280, 720)), "video/mp4")
+    status, out, _ = download(site, "--retries=1", "--videos", site.ids[0])
+    assert status == 1
+    assert "incomplete-list" in out
+    assert kinds_of(root) == {site.ids[0]: Kind.INCOMPLETE}
+    assert rows_of(root)[site.ids[0]]["attempts"] == "2"
+    assert not list((root / "videos").glob("*"))
+    server.answers[listed] = manifest(LOW, HIGH)
+    assert download(site, "--videos", site.ids[0])[0] == 0
+    assert rows_of(root)[site.ids[0]]["height"] == "720"
 
 
 @pytest.mark.slow
@@ -349,6 +429,8 @@ def test_lists_that_say_something_odd(name, content, named, server, download, tm
         (["--cookies", "/nowhere/cookies.txt"], "/nowhere/cookies.txt"),
         (["--cookies-from-browser", "netscape"], "netscape"),
         (["--proxy", "localhost"], "--proxy"),
+        (["--proxy", "http://[::1"], "--proxy"),
+        (["--proxy", "socks5://host:99999"], "--proxy"),
         (["--limit-rate", "fast"], "fast"),
         (["--sources", "/nowhere.json"], "/nowhere.json"),
         (["--backend", "pytube", "--limit-rate", "1M"], "limit-rate"),
@@ -368,12 +450,36 @@ def test_cookies_that_are_none(content, server, download, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", "{", '{"video": "no id"}', '{"other": "x"}', '{"lists": {"a": 1}}', '{"video": "{id.x}"}']
+    "content",
+    [
+        *("[]", "{", '{"other": "x"}', '{"lists": {"a": 1}}'),
+        *(
+            '{"video": "no id"}',
+            '{"video": "{id.x}"}',
+            '{"video": "https://x/{id:d}"}',
+            '{"video": "https://x/{id!x}"}',
+        ),
+        *('{"video": "https://x/{id}{"}', '{"video": "https://x/{{id}}"}', '{"video": "https://x/{id}/{}"}'),
+        *('{"video": "https://x/{id}/{name}"}', '{"video": "{id}"}', '{"video": "file:///x/{id}"}'),
+        *('{"video": "http://[::1/{id}"}', '{"video": "http://x:99999/{id}"}', '{"video": "http://x y/{id}"}'),
+        *('{"bboxes": "http://[::1/x"}', '{"landmarks": "ftp://x/y"}', '{"archive": "nowhere.zip"}'),
+        '{"lists": {"easy_video_IDs.txt": {"address": "http://[::1/x", "sha256": "0"}}}',
+    ],
 )
 def test_sources_that_cannot_be(content, run_script, tmp_path):
     (tmp_path / "sources.json").write_text(content)
     arguments = (f"--output_folder={tmp_path}", f"--sources={tmp_path / 'sources.json'}")
     assert_refused(run_script(download_WFLW_V.main, *arguments), "sources.json")
+
+
+def test_a_source_is_named_by_its_key(run_script, tmp_path):
+    path = tmp_path / "sources.json"
+    address = "http://[::1/x"
+    of_lists = {"lists": {"easy_video_IDs.txt": {"address": address, "sha256": "0"}}}
+    for content in ({"bboxes": address}, {"video": f"{address}{{id}}"}, of_lists):
+        path.write_text(json.dumps(content))
+        refused = run_script(download_WFLW_V.main, f"--output_folder={tmp_path}", f"--sources={path}")
+        assert_refused(refused, f"{path}: {next(iter(content))}", "http://[::1/x")
 
 
 # -- What is printed ---------------------------------------------------------------------------------------------------
@@ -469,13 +575,6 @@ def test_two_at_a_time_in_one_folder_are_refused(server, download, root, tmp_pat
 
 # -- The real addresses, through a proxy -------------------------------------------------------------------------------
 
-PLAYER = """
-var DE={AJ:function(a){a.reverse()}, VR:function(a,b){a.splice(0,b)}};
-xyz=function(a){a=a.split("");DE.AJ(a,15);DE.VR(a,3);return a.join("")};
-var Bpa=[nth];
-a.C&&(b=a.get("n"))&&(b=Bpa[0](b),a.set("n",b));
-nth=function(a){var b=a.split(""),c=[1,function(d){d.reverse()},b];try{c[1](c[2])}catch(d){}return b.join("")};
-"""
 SCRIPT = "/s/player/abc/player_ias.vflset/base.js"
 HOSTS = ["youtube.com", "www.youtube.com", "video.example", "drive.google.com", "drive.usercontent.google.com"]
 

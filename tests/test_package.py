@@ -20,7 +20,7 @@ CLIP = bundled.WFLW_V / "videos" / "portrait-pan.mp4"
 
 #: From the bottom up: a module imports from its own layer and those below.
 LAYERS = (
-    ("errors", "lazy", "files", "fields", "config", "fetch", "pretrained", "terminal", "command_line"),
+    ("errors", "lazy", "files", "fields", "config", "fetch", "first_use", "pretrained", "terminal", "command_line"),
     ("landmarks98", "metrics", "smoothing"),
     ("solvers",),
     ("model",),
@@ -289,3 +289,10 @@ def test_the_wheel_alone_works_from_any_folder(wheel, tmp_path):
         "run.json",
         "video.mp4",
     ]
+
+
+def test_no_module_puts_files_of_known_names_where_others_write():
+    """In a shared temporary folder anyone could put a link, or a lock, of that name first."""
+    names = ("gettempdir", "/tmp", "/var/tmp", "/dev/shm", "mktemp(", "TMPDIR")
+    found = {str(path): [name for name in names if name in path.read_text()] for path, _ in modules()}
+    assert not {path: used for path, used in found.items() if used}

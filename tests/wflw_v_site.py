@@ -16,6 +16,15 @@ from tests.loopback import Answer, Server
 WIDTH, HEIGHT, FIRST, LAST = 64, 48, 4, 11
 N_SOURCE_FRAMES = 16
 
+#: As much of YouTube's player as pytube looks for in it.
+PLAYER = """
+var DE={AJ:function(a){a.reverse()}, VR:function(a,b){a.splice(0,b)}};
+xyz=function(a){a=a.split("");DE.AJ(a,15);DE.VR(a,3);return a.join("")};
+var Bpa=[nth];
+a.C&&(b=a.get("n"))&&(b=Bpa[0](b),a.set("n",b));
+nth=function(a){var b=a.split(""),c=[1,function(d){d.reverse()},b];try{c[1](c[2])}catch(d){}return b.join("")};
+"""
+
 
 def grey_of(number: int) -> int:
     """The grey level that says a frame's number."""

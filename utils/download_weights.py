@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from ldeq import InputError, pretrained
 from ldeq.command_line import ArgumentParser, run
+from ldeq.fetch import address_of
 from ldeq.files import read_json_object, sha256_of
 from ldeq.terminal import console, print_lines
 from utils.download.flags import add_connection_flags, connection_of, retry_policy_of
@@ -54,6 +55,11 @@ def read_sources(path: str | Path) -> Mapping[str, str]:
     content = read_json_object(path, expected)
     if not all(key in NAMES and isinstance(source, str) for key, source in content.items()):
         raise InputError(f"{path}: holds something else, {expected}")
+    for name, source in content.items():
+        try:
+            address_of(source)
+        except InputError as error:
+            raise InputError(f"{path}: {name} = {error}") from None
     return content
 
 

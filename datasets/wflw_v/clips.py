@@ -109,7 +109,7 @@ class Clip:
             keep_frames: give the whole frames as well.
 
         Raises:
-            UnusableVideo: where the video is missing, cannot be opened, or ends before its annotations do.
+            UnusableVideo: where the video is missing, cannot be opened, is damaged, or ends before its annotations do.
         """
         bboxes = self.bboxes
         try:
@@ -119,13 +119,20 @@ class Clip:
         with video:
             n_decoded = 0
             for bbox, frame in zip(bboxes, video, strict=False):
+                self._check_whole(video)
                 matrix = crop_matrix(bbox)
                 yield FaceFrame(crop(frame, matrix), matrix, frame if keep_frames else None)
                 n_decoded += 1
+            self._check_whole(video)
         if n_decoded < len(bboxes):
             raise UnusableVideo(
                 f"{self.video_path}: has {n_decoded} frames, expected {len(bboxes)} as its annotations have"
             )
+
+    def _check_whole(self, video: VideoReader) -> None:
+        damage = video.damage()
+        if damage is not None:  # landmarks on what a decoder made up are no measurement
+            raise UnusableVideo(f"{self.video_path}: {damage}, expected a whole video")
 
 
 class WFLWVDataset:

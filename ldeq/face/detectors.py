@@ -4,6 +4,7 @@ A detector's own box is another one than the tight box of 98 landmarks; each det
 it can be told from the former.
 """
 
+import http.client
 import math
 import threading
 import urllib.request
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldeq.errors import InputError
+from ldeq.fetch import check_address
 from ldeq.files import sha256_of, sha256_of_bytes, written_whole
 from ldeq.pretrained import cache_folder
 
@@ -165,10 +167,11 @@ def fetch_yunet(url: str = YUNET_URL, sha256: str = YUNET_SHA256, folder: Path |
     path = folder / Path(url).name
     if path.is_file() and sha256_of(path) == sha256:
         return path
+    check_address(url)
     try:
         with urllib.request.urlopen(url, timeout=60) as response:
             content = response.read(2**24)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = f"cannot be downloaded ({error}), expected a connection, or the file from elsewhere"
         raise InputError(f"{url}: {reason}") from None
     found = sha256_of_bytes(content)

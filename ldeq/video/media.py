@@ -1,7 +1,11 @@
-"""Names of media files as OpenCV and FFmpeg take them, and images read with a sentence about what is wrong."""
+"""Media files opened with PyAV, the streams of them that count, and images read with a sentence about what is wrong."""
 
 import os
+import warnings
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,18 +29,79 @@ def for_ffmpeg(path: str | Path) -> str:
     return absolute
 
 
+def open_media(path: str | Path) -> Any:
+    """A media file as a PyAV container, which is closed by its user.
+
+    Raises:
+        av.FFmpegError: where it is none.
+        InputError, OSError: where it cannot be opened.
+    """
+    import av
+
+    # A playlist may name other files and addresses, which nobody asked for. Titles need not be UTF-8.
+    options = {"protocol_whitelist": "file"}
+    return av.open(for_ffmpeg(path), metadata_errors="replace", container_options=options)
+
+
+def choose_streams(container: Any) -> tuple[Any, Any]:
+    """The video stream that is meant, and the first audio stream that can be decoded; None where there is none.
+
+    Of several video streams it is the one that the file calls its default; where it calls so none or more than one, the
+    longest, and then the first. Covers and thumbnails are none.
+    """
+    from av.stream import Disposition
+
+    still = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    videos = [stream for stream in container.streams.video if not stream.disposition & still]
+    default = [stream for stream in videos if stream.disposition & Disposition.default]
+    videos = default if len(default) == 1 else videos
+
+    def seconds(stream: Any) -> float:
+        return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+
+    video = max(videos, key=seconds, default=None)
+    return video, next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
+
+
+def beginning_of(stream: Any) -> float:
+    """The time of a stream's first packet, in seconds."""
+    return float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
+
+
 def read_image(path: str | Path) -> NDArray[np.uint8] | None:
-    """The image (H, W, 3) RGB of a file, upright; None where it is none or too large to be decoded.
+    """The image (H, W, 3) RGB of a file, upright as its metadata say; None where it is none or too large to be decoded.
+
+    OpenCV decodes what it can, and Pillow the rest: AVIF and HEIC, whose orientation OpenCV leaves out, and TIFF turned
+    by a right angle.
 
     Raises:
         OSError: where the file cannot be read.
     """
     content = np.fromfile(path, np.uint8)
+    image = None
+    if content.size and not is_heif(content[:64].tobytes()):
+        with suppress(cv2.error):
+            image = cv2.imdecode(content, cv2.IMREAD_COLOR)
+    if image is not None:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return _read_with_pillow(content.tobytes())
+
+
+def is_heif(head: bytes) -> bool:
+    """True where a file begins as AVIF or HEIC do."""
+    return head[4:8] == b"ftyp" and any(brand in head[8:] for brand in (b"avif", b"heic", b"heix", b"mif1"))
+
+
+def _read_with_pillow(content: bytes) -> NDArray[np.uint8] | None:
+    import pi_heif
+    from PIL import Image, ImageOps
+
+    pi_heif.register_heif_opener()
     try:
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    except cv2.error:
+        with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(content)) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
         return None
-    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def write_image(path: Path, image: NDArray[np.uint8]) -> None:

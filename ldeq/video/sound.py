@@ -4,7 +4,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Self
 
-from ldeq.video.media import for_ffmpeg
+from ldeq.video.media import beginning_of, choose_streams, open_media
+from ldeq.video.timeline import Timeline
 
 #: Codecs that an MP4 takes as they are and players expect in one; others become AAC.
 COPIED_CODECS = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})
@@ -15,13 +16,13 @@ AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 1200
 
 
 class Sound:
-    """The first audio stream of a media file, on its way into a container.
+    """The first audio stream of a media file that can be decoded, on its way into a container.
 
     Packets are copied without being decoded, or decoded and encoded as AAC where an MP4 does not take their codec.
     Nothing but the packets at hand is in memory. Make one with :meth:`open`, before the container's first packet.
     """
 
-    def __init__(self, source: Any, stream: Any, container: Any) -> None:
+    def __init__(self, source: Any, video: Any, stream: Any, container: Any) -> None:
         self._source = source
         self._container = container
         # The decoder's name, which may be that of a variant or of a library ("mp3float", "libopus").
@@ -38,7 +39,7 @@ class Sound:
             rate = stream.codec_context.sample_rate
             self._target = container.add_stream("aac", rate=rate if rate in AAC_RATES else 48000)
             self._target.layout = "mono" if stream.codec_context.layout.nb_channels == 1 else "stereo"
-        self._packets = self._read(source, stream)
+        self._packets = self._read(source, video, stream)
         self._waiting: Any = None
 
     @classmethod
@@ -47,15 +48,15 @@ class Sound:
         import av
 
         try:
-            source = av.open(for_ffmpeg(path))
-        except (av.FFmpegError, OSError):
+            source = open_media(path)
+        except (av.FFmpegError, OSError, ValueError):
             return None
-        streams = [stream for stream in source.streams.audio if stream.codec_context is not None]
-        if not streams or not source.streams.video or not _is_known(streams[0].codec_context):
+        video, stream = choose_streams(source)
+        if stream is None or video is None or not _is_known(stream.codec_context):
             source.close()
             return None
         try:
-            return cls(source, streams[0], container)
+            return cls(source, video, stream, container)
         except (av.FFmpegError, ValueError):  # what FFmpeg knows of and cannot set up
             source.close()
             return None
@@ -94,14 +95,18 @@ class Sound:
         self._packets.close()
         self._source.close()
 
-    def _read(self, source: Any, stream: Any) -> Generator[Any, None, None]:
+    def _read(self, source: Any, video: Any, stream: Any) -> Generator[Any, None, None]:
         """Packets or decoded frames, with times counted from the video's first image."""
         import av
 
-        video = source.streams.video[0]
-        beginning = float(video.start_time * video.time_base) if video.start_time is not None else 0.0
+        beginning = beginning_of(video)
+        timeline = Timeline(source, [video, stream])
         try:
-            for packet in source.demux(stream):
+            for packet in source.demux(video, stream):
+                if packet.size:
+                    timeline.mend(packet)
+                if packet.stream is not stream:
+                    continue
                 items = [packet] if self.copied else packet.decode()
                 for item in items:
                     if item.pts is None or item.time_base is None or (self.copied and packet.size == 0):
@@ -127,9 +132,9 @@ def has_sound(path: str | Path) -> bool:
     import av
 
     try:
-        with av.open(for_ffmpeg(path)) as source:
+        with open_media(path) as source:
             return len(source.streams.audio) > 0
-    except (av.FFmpegError, OSError):
+    except (av.FFmpegError, OSError, ValueError):
         return False
 
 

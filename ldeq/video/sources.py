@@ -7,7 +7,6 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,13 +18,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldeq.errors import InputError
-from ldeq.video.media import for_ffmpeg, read_image
+from ldeq.video.media import for_ffmpeg, is_heif, read_image
 from ldeq.video.reading import DEFAULT_FPS, VideoReader
 
-#: Names of images end so.
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-#: Codecs with packets that hold no image of their own.
-_HIDDEN_FRAMES = frozenset({"vp8"})
+#: Names of images end so, of those also that cannot be decoded here; others are known by how they begin.
+# fmt: off
+IMAGE_SUFFIXES = frozenset({
+    ".arw", ".avif", ".bmp", ".cr2", ".cr3", ".dib", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".hif",
+    ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl", ".nef", ".orf", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
+    ".psd", ".raf", ".rw2", ".tga", ".tif", ".tiff", ".webp"
+})
+# fmt: on
+#: Names of videos end so.
+# fmt: off
+_VIDEO_SUFFIXES = frozenset({
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob",
+    ".webm", ".wmv"
+})
+# fmt: on
+#: So many names stand in a sentence.
+_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -60,9 +72,9 @@ class FrameSource(ABC):
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]: ...
 
-    @abstractmethod
-    def check(self) -> str | None:
-        """After the last frame: a sentence where there should have been more of them."""
+    def check(self) -> list[str]:
+        """After the last frame: sentences on frames that are damaged, missing or left out, and on choices."""
+        return []
 
     def close(self) -> None:  # noqa: B027  (not every source has something to close)
         pass
@@ -89,21 +101,20 @@ class VideoFile(FrameSource):
         self._reader = VideoReader(path)
         self.fps = self._reader.fps
         self.n_frames = max(self._reader.n_frames_declared, 0) or None
-        self.pixel_aspect = _pixel_aspect(path)
-        self._n_decoded = 0
 
     def __iter__(self) -> Iterator[Frame]:
+        index = -1
         for index, (seconds, image) in enumerate(self._reader.timed()):
-            self._n_decoded = index + 1
+            self.pixel_aspect = self._reader.pixel_aspect
             yield Frame(index, seconds, image)
-        if self._n_decoded == 0:
+        if index < 0:
             raise InputError(f"{self.name}: no frame of it can be decoded, expected a video")
 
-    def check(self) -> str | None:
+    def check(self) -> list[str]:
         """See :class:`FrameSource`."""
-        if self.n_frames is not None and self._n_decoded >= self.n_frames:
-            return None
-        return _what_is_missing(self.name, self._n_decoded)
+        missing = self._reader.what_is_missing()
+        found = [*self._reader.remarks, *([missing] if missing else [])]
+        return [f"{self.name}: {what}." for what in found]
 
     def close(self) -> None:
         self._reader.close()
@@ -112,7 +123,7 @@ class VideoFile(FrameSource):
 class ImageFolder(FrameSource):
     """The images of a folder in the natural order of their names (2 before 10), as the frames of a video.
 
-    Images that cannot be read are left out.
+    Images that cannot be read are left out, and leave a gap in time. What is no image is passed over.
 
     Raises:
         InputError: where the folder has no image; from iterating, where none can be read.
@@ -121,10 +132,12 @@ class ImageFolder(FrameSource):
     def __init__(self, folder: str | Path, fps: float = DEFAULT_FPS) -> None:
         self.name = str(folder)
         self.fps = fps
-        paths = [path for path in Path(folder).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
-        self._paths = sorted((path for path in paths if path.name[0] != "."), key=lambda path: natural_key(path.name))
+        files = [path for path in Path(folder).iterdir() if path.name[0] != "." and path.is_file()]
+        files.sort(key=lambda path: natural_key(path.name))
+        self._videos = [path.name for path in files if path.suffix.lower() in _VIDEO_SUFFIXES]
+        self._paths = [path for path in files if path.suffix.lower() not in _VIDEO_SUFFIXES and _is_image(path)]
         if not self._paths:
-            raise InputError(f"{folder}: has no image ({', '.join(sorted(IMAGE_SUFFIXES))}), expected some")
+            raise InputError(f"{folder}: has no image, expected some")
         self.n_frames = len(self._paths)
         self._unreadable: list[str] = []
 
@@ -141,11 +154,10 @@ class ImageFolder(FrameSource):
         if len(self._unreadable) == len(self._paths):
             raise InputError(f"{self.name}: none of its {len(self._paths)} images can be read, expected images")
 
-    def check(self) -> str | None:
-        """See :class:`FrameSource`; images that were left out are named."""
-        if not self._unreadable:
-            return None
-        return f"{self.name}: {', '.join(self._unreadable)} cannot be read as images and are left out."
+    def check(self) -> list[str]:
+        """See :class:`FrameSource`; what was left out is named."""
+        left_out = ((self._unreadable, "cannot be read as images"), (self._videos, "are videos"))
+        return [f"{self.name}: {_listed(names)} {what} and are left out." for names, what in left_out if names]
 
 
 class ImageFile(FrameSource):
@@ -164,10 +176,6 @@ class ImageFile(FrameSource):
 
     def __iter__(self) -> Iterator[Frame]:
         yield Frame(0, 0.0, _read(self.name))
-
-    def check(self) -> str | None:
-        """See :class:`FrameSource`."""
-        return None
 
 
 class Arrays(FrameSource):
@@ -209,10 +217,6 @@ class Arrays(FrameSource):
         if index < 0:
             raise InputError(f"{self.name}: there are none, expected at least one")
 
-    def check(self) -> str | None:
-        """See :class:`FrameSource`."""
-        return None
-
 
 class Camera(FrameSource):
     """A camera by its number. Times are those of the clock, and the frames have no end.
@@ -246,8 +250,9 @@ class Camera(FrameSource):
         if index == 0:
             raise InputError(f"{self.name}: gives no image, expected a camera that works")
 
-    def check(self) -> str | None:
-        return f"{self.name}: stopped giving images."
+    def check(self) -> list[str]:
+        """See :class:`FrameSource`."""
+        return [f"{self.name}: stopped giving images."]
 
     def close(self) -> None:
         self._capture.release()
@@ -274,9 +279,11 @@ def open_source(source: Any, fps: float = DEFAULT_FPS) -> FrameSource:
     address = re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://?", name)
     if address is not None and len(address[0]) > 3 and not Path(name).exists():
         raise InputError(f"{name}: is an address, expected a file: download it first")
-    if Path(name).is_dir():
+    path = Path(name)
+    if path.is_dir():
         return ImageFolder(name, fps)
-    return ImageFile(name) if Path(name).is_file() and _is_image(Path(name)) else VideoFile(name)
+    is_image = path.is_file() and _is_image(path) and not _is_animation(path)
+    return ImageFile(name) if is_image else VideoFile(name)
 
 
 def _read(path: str | Path) -> NDArray[np.uint8]:
@@ -288,65 +295,33 @@ def _read(path: str | Path) -> NDArray[np.uint8]:
     return image
 
 
+def _listed(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 def _is_image(path: Path) -> bool:
+    """True by the name, or by how the file begins."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return True
-    # By what it begins with; animations are videos, whatever OpenCV says of them.
     try:
-        with path.open("rb") as file:
-            head = file.read(64)
-        return not head.startswith(b"GIF8") and bool(cv2.haveImageReader(for_ffmpeg(path)))
-    except cv2.error:
+        return is_heif(_head(path)) or bool(cv2.haveImageReader(for_ffmpeg(path)))
+    except (cv2.error, OSError):
         return False
+
+
+def _is_animation(path: Path) -> bool:
+    """True for GIF, and for sequences of AVIF and HEIC."""
+    head = _head(path)
+    return head.startswith(b"GIF8") or head[4:12] in (b"ftypavis", b"ftyphevc", b"ftypmsf1")
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(64)
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """Sorts names as people do: numbers in them by value."""
     parts = re.split(r"(\d+)", name.casefold())
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
-
-
-def _pixel_aspect(path: str | Path) -> Fraction:
-    """Width of a pixel divided by its height, in the upright image."""
-    import av
-
-    try:
-        with av.open(for_ffmpeg(path)) as container:
-            stream = container.streams.video[0]
-            aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-            if not aspect or aspect == 1:
-                return Fraction(1)
-            turned = next((frame.rotation for frame in container.decode(stream)), 0) % 180 == 90
-            return Fraction(1) / aspect if turned else Fraction(aspect)
-    except (av.FFmpegError, OSError, IndexError):
-        return Fraction(1)
-
-
-def _what_is_missing(path: str, n_decoded: int) -> str | None:
-    """Compares what was decoded with what the file holds and what it says of itself, without decoding it again."""
-    import av
-
-    try:
-        with av.open(for_ffmpeg(path)) as container:
-            stream = container.streams.video[0]
-            n_said = stream.frames
-            declared = container.duration / av.time_base if container.duration else 0.0
-            beginning = (container.start_time or 0) / av.time_base
-            n_shown = n_hidden = 0
-            end = 0.0
-            with suppress(av.FFmpegError, OSError):  # what follows cannot be read
-                for packet in container.demux():
-                    if packet.pts is not None and packet.time_base is not None:
-                        end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base) - beginning)
-                    if packet.stream is stream and packet.size:
-                        n_hidden += packet.is_discard
-                        n_shown += not packet.is_discard
-    except (av.FFmpegError, OSError, IndexError):
-        return None
-    if n_said > n_shown + n_hidden:
-        return f"{path}: is damaged or not whole: {n_decoded} of its {n_said} frames could be decoded."
-    if n_shown > n_decoded and stream.codec_context.name not in _HIDDEN_FRAMES:
-        return f"{path}: is damaged: {n_decoded} of its {n_shown} frames could be decoded."
-    if declared - end > max(0.5, 0.03 * declared):
-        return f"{path}: is not whole: it ends after {end:.1f} of its {declared:.1f} seconds."
-    return None

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ldeq.video.media import for_ffmpeg
+from ldeq.video.media import choose_streams, for_ffmpeg, open_media
 from ldeq.video.reading import DEFAULT_FPS
 from utils.download.failure import Failure, Kind, is_web_page
 
@@ -46,17 +46,18 @@ def cut(source: Path, target: Path, first: int, last: int, *, size: tuple[int, i
 def _frames(source: Path, first: int, last: int, step: int) -> Iterator[tuple[av.VideoFrame, Fraction]]:
     n_counted, declared = 0, 0
     try:
-        with av.open(for_ffmpeg(source)) as container:
-            if not container.streams.video:
-                raise Failure(Kind.UNDECODABLE, f"{_describe(source)} has no image")
-            stream = container.streams.video[0]
+        with open_media(source) as container:
+            stream, _ = choose_streams(container)
+            if stream is None or stream.codec_context is None:
+                raise Failure(Kind.UNDECODABLE, f"{_describe(source)} has no images that can be decoded")
             stream.thread_type = "AUTO"
             declared = stream.frames
             rate = stream.average_rate or Fraction(DEFAULT_FPS)
             for index, frame in enumerate(container.decode(stream)):
                 number, skipped = divmod(index, step)
                 n_counted = number + 1
-                _check_intact(source, frame, index)
+                if frame.is_corrupt:
+                    raise Failure(Kind.UNDECODABLE, f"{_describe(source)}: frame {index} is damaged")
                 if number >= first and not skipped:
                     yield frame, rate
                     if number == last:
@@ -70,27 +71,6 @@ def _frames(source: Path, first: int, last: int, step: int) -> Iterator[tuple[av
     if declared > last * step:
         raise Failure(Kind.UNDECODABLE, f"{message} (it says that it has {declared})")
     raise Failure(Kind.LENGTH, message)
-
-
-def check_undamaged(source: Path) -> None:
-    """Decodes a video to its end, for damage that OpenCV passes over: frames with parts that the decoder made up.
-
-    Raises:
-        Failure: where one is damaged.
-    """
-    index = 0
-    try:
-        with av.open(for_ffmpeg(source)) as container:
-            container.streams.video[0].thread_type = "AUTO"
-            for index, frame in enumerate(container.decode(video=0)):
-                _check_intact(source, frame, index)
-    except (av.FFmpegError, IndexError) as error:
-        raise Failure(Kind.UNDECODABLE, f"{_describe(source)} cannot be decoded, at about frame {index}") from error
-
-
-def _check_intact(source: Path, frame: av.VideoFrame, index: int) -> None:
-    if frame.is_corrupt:
-        raise Failure(Kind.UNDECODABLE, f"{_describe(source)}: frame {index} is damaged")
 
 
 def _describe(source: Path) -> str:

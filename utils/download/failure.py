@@ -16,6 +16,8 @@ class Kind(StrEnum):
     LOGIN = "login"
     BLOCKED = "blocked"
     NETWORK = "network"
+    NOT_YET = "not-yet"
+    INCOMPLETE = "incomplete-list"
     NO_STREAM = "no-stream"
     LENGTH = "wrong-length"
     WRONG_SIZE = "wrong-size"
@@ -28,7 +30,7 @@ class Kind(StrEnum):
     @property
     def is_transient(self) -> bool:
         """True if the same request may succeed a little later."""
-        return self in (Kind.BLOCKED, Kind.NETWORK, Kind.UNDECODABLE, Kind.CRASHED)
+        return self in (Kind.BLOCKED, Kind.NETWORK, Kind.NOT_YET, Kind.INCOMPLETE, Kind.UNDECODABLE, Kind.CRASHED)
 
     @property
     def advice(self) -> str:
@@ -43,6 +45,8 @@ _ADVICE = {
     Kind.LOGIN: "needs a login: --cookies or --cookies-from-browser",
     Kind.BLOCKED: "the site slows you down: --cookies-from-browser, --sleep, fewer --n_processes, or wait",
     Kind.NETWORK: "the connection failed: run the command again",
+    Kind.NOT_YET: "the site has it soon: run the command again later",
+    Kind.INCOMPLETE: "the site did not list all streams: run the command again, update yt-dlp",
     Kind.NO_STREAM: "there is no video to download at this address",
     Kind.LENGTH: "the video is no longer what was annotated",
     Kind.WRONG_SIZE: "no stream has the size that was annotated",
@@ -102,23 +106,36 @@ def kind_of_status(status: int) -> Kind:
 
 
 #: Regular expressions for lower-case error messages of yt-dlp, pytube and YouTube; the first that is found decides.
+#: What passes comes before what stays, since YouTube says "video unavailable" before either.
 _ERROR_PATTERNS: dict[Kind, str] = {
-    Kind.BLOCKED: "not a bot|captcha|too many requests|rate-limited|try again later",
+    Kind.REGION: "in your country|your location|geo.restrict|your region|in your jurisdiction|http error 451",
+    Kind.BLOCKED: "not a bot|captcha|too many requests|rate.?limit|try again later|page needs to be reloaded"
+    "|likely being blocked|unusual traffic|content isn.t available|not available on this app|http error (403|429)",
+    Kind.NOT_YET: "check back later|processing this video|still processing|being processed|premiere|live event"
+    "|streaming live|will begin|begins (in|shortly)|starting soon|is offline|not yet available"
+    "|(currently|temporarily) (unavailable|not available)",
     Kind.PRIVATE: "private video|video is private|is a private",
-    Kind.REGION: "in your country|your location|geo.restrict|your region|in your jurisdiction",
     Kind.LOGIN: "confirm your age|age.restricted|inappropriate|members.only|join this channel|sign in|login required"
-    "|registered users|requires payment|purchase",
+    "|registered users|requires payment|purchase|http error 401",
+    Kind.INCOMPLETE: r"\bdrm\b|formats may be missing|missing a url|po token|\bsabr\b|only images are available"
+    r"|challenge solving failed|signature (solving|extraction) failed|\bnsig\b",
+    Kind.NETWORK: "http error 5|service unavailable|unreachable",
     Kind.REMOVED: "video unavailable|video is (unavailable|not available)|has been removed|been terminated|deleted"
     "|no longer available|does not exist|removed by the uploader|copyright|account associated|incomplete youtube id"
-    "|is unavailable",
-    Kind.NO_STREAM: "unsupported url|no video formats|requested format is not available|drm|live event|premieres in"
-    "|streaming live",
-    Kind.NETWORK: "connect|timed out|timeout|temporary failure|name resolution|ssl|bytes read|more expected"
-    "|unable to download|giving up|urlopen error|proxy|incomplete",
+    "|is unavailable|recording is not available|not have a live stream recording|http error (404|410)",
+    Kind.NO_STREAM: "unsupported url|no video formats|requested format is not available",
 }
+#: As above, where none of those is found.
+_CONNECTION = (
+    "connect|timed out|timeout|temporary failure|name resolution|failed to resolve|no route|reset by peer|broken pipe"
+    "|ssl|bytes read|more expected|unable to download|giving up|urlopen error|proxy|incomplete"
+)
+#: What yt-dlp puts before a message, with an id that could hold any word.
+_PREFIX = re.compile(r"^\[[^\]]*\] \S+: ")
 
 
 def kind_of_message(message: str) -> Kind:
     """The kind of failure of a downloader's error message; :attr:`Kind.BACKEND` where no pattern is found in it."""
-    found = (kind for kind, pattern in _ERROR_PATTERNS.items() if re.search(pattern, message.lower()))
-    return next(found, Kind.BACKEND)
+    text = _PREFIX.sub("", message).lower()
+    found = (kind for kind, pattern in _ERROR_PATTERNS.items() if re.search(pattern, text))
+    return next(found, Kind.NETWORK if re.search(_CONNECTION, text) else Kind.BACKEND)

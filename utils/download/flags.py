@@ -8,7 +8,9 @@ from pathlib import Path
 
 from ldeq import InputError
 from ldeq.command_line import MOST_SECONDS, ArgumentParser, at_least, number_within
-from ldeq.fetch import Connection, RetryPolicy
+from ldeq.fetch import Connection, RetryPolicy, check_address
+
+_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 #: Bytes a second, above what any connection has.
 _FASTEST = 2.0**40
@@ -64,8 +66,11 @@ def connection_of(flags: argparse.Namespace) -> Connection:
             parse_browser(flags.cookies_from_browser)
         except ValueError as error:
             raise InputError(f"--cookies-from-browser: {error}") from None
-    if flags.proxy is not None and not re.match(r"(https?|socks[45][ah]?)://\S", flags.proxy):
-        raise InputError(f"--proxy: {flags.proxy!r} is no address, expected one as http://host:port")
+    if flags.proxy is not None:
+        try:
+            check_address(flags.proxy, _PROXY_SCHEMES)
+        except InputError as error:
+            raise InputError(f"--proxy: {error}") from None
     return Connection(
         proxy=flags.proxy,
         limit_rate=flags.limit_rate,

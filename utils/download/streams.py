@@ -5,7 +5,7 @@ stream (sound and image in one file), which YouTube then had at 720p where the u
 720p ones have been withdrawn since, while video-only streams of the same size exist.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from utils.download.failure import Failure, Kind
@@ -51,6 +51,11 @@ class Choice:
     #: A remark for the report.
     note: str = ""
 
+    @property
+    def enlarges(self) -> bool:
+        """True if frames are scaled up: a smaller stream in place of one that would show more."""
+        return self.size is not None and self.stream.size is not None and _area(self.stream.size) < _area(self.size)
+
 
 def choose(streams: Sequence[Stream], min_size: tuple[float, float], avoid: Collection[str] = frozenset()) -> Choice:
     """The stream for annotations that need a frame of at least ``min_size`` (width and height in pixels).
@@ -71,7 +76,7 @@ def choose(streams: Sequence[Stream], min_size: tuple[float, float], avoid: Coll
     """
     if not streams:
         raise Failure(Kind.NO_STREAM, "the site lists no stream with an image")
-    sizes = sorted({stream.size for stream in streams if stream.size}, key=lambda size: size[0] * size[1])
+    sizes = sorted({stream.size for stream in streams if stream.size}, key=_area)
     left = [stream for stream in streams if stream.id not in avoid] or list(streams)
     if not sizes:
         return Choice(max(left, key=lambda stream: (stream.progressive, stream.bitrate or 0.0)), None)
@@ -85,6 +90,56 @@ def choose(streams: Sequence[Stream], min_size: tuple[float, float], avoid: Coll
     if step > 1:
         notes.append(f"every second frame of {best.fps:g} a second")
     return Choice(best, size, step, "; ".join(notes))
+
+
+def choose_from_list(
+    streams: Sequence[Stream],
+    unusable: Sequence[Stream],
+    doubt: tuple[Kind, str] | None,
+    choose: Callable[[Sequence[Stream]], Choice],
+) -> Choice:
+    """What ``choose`` takes from a site's list, if the list is whole enough to tell the annotated size by.
+
+    That is the size of 720p where the video has it, so a list without it must not have lost it.
+
+    Args:
+        streams: those that can be downloaded.
+        unusable: others that the site lists: without an address, encrypted, or damaged.
+        doubt: the kind of failure and the reason, where the site may have streams that it does not list.
+        choose: picks one of the streams.
+
+    Raises:
+        Failure: that of ``choose``; or where the list is not whole, one that another attempt may not have.
+    """
+    sizes = [stream.size for stream in streams if stream.size]
+    largest = max((_area(size) for size in sizes), default=0)
+    lost = [stream for stream in unusable if stream.size is None or _area(stream.size) > largest]
+    if lost and doubt is None:
+        named = ", ".join(sorted({f"{stream.width}x{stream.height}" for stream in lost if stream.size}))
+        doubt = (Kind.INCOMPLETE, f"others ({named or 'of unknown sizes'}) have no address, DRM, or are damaged")
+    found = "no stream of 720p can be downloaded" if streams else "no stream with an image can be downloaded"
+    if doubt is not None and (not streams or (sizes and not any(is_hd(size) for size in sizes))):
+        raise Failure(doubt[0], f"{found}, and {doubt[1]}")
+    try:
+        return choose(streams)
+    except Failure as failure:
+        if doubt is None or failure.kind not in (Kind.WRONG_SIZE, Kind.NO_STREAM):
+            raise
+        raise Failure(doubt[0], f"{failure.message}; {doubt[1]}") from failure
+
+
+def doubt_of_youtube(streams: Sequence[Stream]) -> tuple[Kind, str] | None:
+    """The doubt on a list of YouTube's that lacks what every video has: streams of the image alone.
+
+    What is left where a client is given no addresses of these, or may not use them, is one of 360p.
+    """
+    if all(stream.progressive for stream in streams):
+        return Kind.INCOMPLETE, "YouTube lists none without sound, which it has of every video"
+    return None
+
+
+def _area(size: Size) -> int:
+    return size[0] * size[1]
 
 
 def _fits(min_size: tuple[float, float], size: Size) -> bool:
@@ -138,7 +193,7 @@ def _is_fast(stream: Stream) -> bool:
 def _rank(stream: Stream, wanted: Size) -> tuple[object, ...]:
     """A sort key by which the best stream comes first."""
     assert stream.size is not None
-    area, wanted_area = stream.size[0] * stream.size[1], wanted[0] * wanted[1]
+    area, wanted_area = _area(stream.size), _area(wanted)
     if stream.size == wanted:
         distance = (0, 0)
     elif area >= wanted_area:

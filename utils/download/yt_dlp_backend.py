@@ -11,13 +11,23 @@ from typing import Any
 from ldeq.fetch import Connection
 from utils.download.backend import Downloaded
 from utils.download.failure import Failure, Kind, kind_of_message, kind_of_status
-from utils.download.streams import Choice, Stream, is_hd
+from utils.download.streams import Choice, Stream, choose_from_list, doubt_of_youtube
 
 #: Attempts within one download, each going on where the last one broke off.
 _RETRIES = 3
-#: Warnings of yt-dlp where it could not list all formats, for want of a JavaScript runtime or of what goes with it.
-_INCOMPLETE_LIST = re.compile(
-    r"formats may be missing|JavaScript runtime|JS runtime|challenge solving failed", re.IGNORECASE
+#: Messages of yt-dlp where it could not list all formats: the kind of failure that they mean, and the reason.
+_DOUBTS = (
+    (
+        r"JavaScript runtime|JS runtime|(signature|nsig|challenge) (solving|extraction) failed",
+        Kind.BACKEND,
+        "yt-dlp says that some may be missing: install deno",
+    ),
+    (
+        r"formats? may be missing|formats have been skipped|missing a url|field is missing|DRM protected|PO Token"
+        r"|SABR|only images are available|player responses? from|possibly damaged|(failed|unable) to download",
+        Kind.INCOMPLETE,
+        "yt-dlp says that some may be missing",
+    ),
 )
 _ANSI_ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -38,22 +48,34 @@ class YtDlpBackend:
         import yt_dlp
 
         choices: list[Choice] = []
+        listed: list[Mapping[str, Any]] = []  # formats of the video, those included that yt-dlp leaves out
+        of_youtube = False
+
+        class Library(yt_dlp.YoutubeDL):  # type: ignore[misc]
+            def process_video_result(self, info_dict: dict[str, Any], download: bool = True) -> Any:
+                nonlocal of_youtube
+                if info_dict.get("is_live") or info_dict.get("live_status") in ("is_live", "is_upcoming", "post_live"):
+                    raise Failure(Kind.NOT_YET, "it is a live event, whose recording the site does not have yet")
+                listed[:] = [dict(entry) for entry in info_dict.get("formats") or ()]
+                of_youtube = info_dict.get("extractor_key") == "Youtube"
+                return super().process_video_result(info_dict, download)
 
         def select(context: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             formats = {str(entry["format_id"]): entry for entry in context["formats"] if is_original(entry)}
             streams = [_stream_of(entry) for entry in formats.values()]
-            _check_list(streams, log.warnings)
-            choices.append(choose(streams))
+            unusable = [_stream_of(entry) for entry in listed if _is_unusable(entry)]
+            doubt = log.doubt or (doubt_of_youtube(streams) if of_youtube else None)
+            choices.append(choose_from_list(streams, unusable, doubt, choose))
             yield formats[choices[-1].stream.id]
 
         counter, log = _ByteCounter(on_bytes), _Log()
         try:
             # In the folder, and with names that it gives itself: yt-dlp expands %, ~ and $ in those that it is given.
-            with contextlib.chdir(folder), yt_dlp.YoutubeDL(self._options(select, counter, log)) as library:
+            with contextlib.chdir(folder), Library(self._options(select, counter, log)) as library:
                 info = library.extract_info(address, download=True)
         except yt_dlp.utils.YoutubeDLError as error:
             stream = choices[-1].stream.id if choices else ""
-            raise _failure(error, counter.n_bytes, stream) from error
+            raise _failure(error, log.doubt, counter.n_bytes, stream) from error
         paths = [entry.get("filepath") for entry in (info or {}).get("requested_downloads") or ()]
         if len(paths) != 1 or not choices:
             raise Failure(Kind.NO_STREAM, "the address leads to no single video", counter.n_bytes)
@@ -115,22 +137,29 @@ def is_original(entry: Mapping[str, Any]) -> bool:
     """True if a format that yt-dlp lists has the image that was uploaded: not upscaled by YouTube, and not damaged."""
     if entry.get("vcodec") == "none" or entry.get("ext") == "mhtml" or entry.get("has_drm"):
         return False
-    note = entry.get("format_note") or ""
-    return not (str(entry["format_id"]).endswith("-sr") or "AI-upscaled" in note or "DAMAGED" in note)
+    return not (_is_upscaled(entry) or _is_damaged(entry))
 
 
-def _check_list(streams: Sequence[Stream], warnings: Sequence[str]) -> None:
-    """Raises Failure where the larger streams, by which the annotated size is told, may only be missing in the list."""
-    missing = any(_INCOMPLETE_LIST.search(warning) for warning in warnings)
-    if missing and streams and not any(stream.size is not None and is_hd(stream.size) for stream in streams):
-        raise Failure(Kind.BACKEND, "yt-dlp lists no stream of 720p, and says that some may be missing: install deno")
+def _is_upscaled(entry: Mapping[str, Any]) -> bool:
+    return str(entry.get("format_id")).endswith("-sr") or "AI-upscaled" in (entry.get("format_note") or "")
+
+
+def _is_damaged(entry: Mapping[str, Any]) -> bool:
+    return "DAMAGED" in (entry.get("format_note") or "")
+
+
+def _is_unusable(entry: Mapping[str, Any]) -> bool:
+    """True if a format is of the image that was uploaded, and cannot be downloaded as it is."""
+    if entry.get("vcodec") == "none" or entry.get("ext") == "mhtml" or _is_upscaled(entry):
+        return False
+    return bool(entry.get("has_drm")) or not entry.get("url") or _is_damaged(entry)
 
 
 def _stream_of(entry: Mapping[str, Any]) -> Stream:
     protocol = entry.get("protocol")
     has_both = not {entry.get("vcodec"), entry.get("acodec")} & {"none", None}
     return Stream(
-        id=str(entry["format_id"]),
+        id=str(entry.get("format_id")),
         width=entry.get("width"),
         height=entry.get("height"),
         fps=entry.get("fps"),
@@ -160,22 +189,33 @@ class _ByteCounter:
 
 
 class _Log:
-    """Keeps warnings and prints nothing: lines of yt-dlp would tear the progress bar, and errors come as exceptions."""
+    """Prints nothing of what yt-dlp says: its lines would tear the progress bar, and errors come as exceptions."""
 
     def __init__(self) -> None:
-        self.warnings: list[str] = []
+        #: The kind of failure and the reason, where yt-dlp has said that it did not list all formats.
+        self.doubt: tuple[Kind, str] | None = None
 
-    def debug(self, message: str) -> None: ...
+    def debug(self, message: str) -> None:
+        # What yt-dlp would print: of ages that a site restricts it says this, which is a warning in all but name.
+        if "formats may be missing" in message:
+            self.warning(message)
+
     def info(self, message: str) -> None: ...
 
     def warning(self, message: str) -> None:
-        self.warnings.append(_ANSI_ESCAPE.sub("", message))
+        text = _ANSI_ESCAPE.sub("", message)
+        found = ((kind, reason) for pattern, kind, reason in _DOUBTS if re.search(pattern, text, re.I))
+        self.doubt = self.doubt or next(found, None)
 
     def error(self, message: str) -> None: ...
 
 
-def _failure(error: Exception, n_bytes: int, stream: str) -> Failure:
-    """The failure that an error of yt-dlp means, by its causes where they tell, else by its message."""
+def _failure(error: Exception, doubt: tuple[Kind, str] | None, n_bytes: int, stream: str) -> Failure:
+    """The failure that an error of yt-dlp means, by its causes where they tell, else by its message.
+
+    Args:
+        doubt: as of :func:`utils.download.streams.choose_from_list`; a video without formats may have some then.
+    """
     message = _ANSI_ESCAPE.sub("", str(error)).removeprefix("ERROR: ").split("; please report this issue")[0]
     for cause in _causes(error):
         if isinstance(cause, Failure):
@@ -187,7 +227,12 @@ def _failure(error: Exception, n_bytes: int, stream: str) -> Failure:
             return Failure(kind_of_status(status), message, n_bytes, stream)
     if "No space left" in message:
         raise OSError(errno.ENOSPC, "No space left on device")
-    return Failure(kind_of_message(message), message, n_bytes, stream)
+    kind = kind_of_message(message)
+    if kind is Kind.NO_STREAM:
+        doubt = doubt or (doubt_of_youtube(()) if "[youtube]" in message else None)
+        if doubt is not None:
+            return Failure(doubt[0], f"{message}; {doubt[1]}", n_bytes, stream)
+    return Failure(kind, message, n_bytes, stream)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

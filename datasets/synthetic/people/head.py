@@ -7,7 +7,6 @@ away from the camera; a head that looks into the camera has its eyes at the orig
 import functools
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -91,6 +90,26 @@ def _silenced_stderr() -> Iterator[None]:
         os.close(kept)
 
 
+@contextmanager
+def _only_user_of(cache: Path) -> Iterator[None]:
+    """Waits until no other process of ours is in the block with this folder.
+
+    Anny writes its cache in place: of several processes one builds it, and none reads half of it. The lock lies in the
+    cache, since in a folder that others write to anyone could hold it, or put a link in its place.
+    """
+    lock = FileLock(cache / "ldeq.lock")
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError:  # a cache that cannot be written to, which nobody is building
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class Head:
     """Shapes of heads: a template and its blendshapes, which are linear.
 
@@ -108,8 +127,8 @@ class Head:
             with _silenced_stderr():
                 warp.init()  # type: ignore[no-untyped-call]
             import anny
-        # Anny writes its cache in place: of several processes one builds it, and none reads half of it.
-        with FileLock(Path(tempfile.gettempdir()) / f"ldeq-anny-{os.getuid()}.lock"):
+            from anny.paths import get_anny_cache_path
+        with _only_user_of(Path(get_anny_cache_path())):
             model = anny.Anny(
                 rig="makehuman-head", topology="head", local_changes="all", facial_actions="all", phenotypes="all"
             )

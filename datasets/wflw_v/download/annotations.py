@@ -1,6 +1,7 @@
 """Bboxes and landmarks: their download, and the requirements that they make of their video."""
 
-from collections.abc import Collection
+import functools
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -9,7 +10,9 @@ import numpy as np
 from datasets.wflw_v import Clip
 from datasets.wflw_v.download.sources import Sources
 from ldeq import InputError
-from ldeq.fetch import Connection, RetryPolicy, fetch
+from ldeq.fetch import Connection, RetryPolicy, address_of, fetch, local_path
+from ldeq.files import sha256_of
+from ldeq.first_use import check_first_use, record_first_use
 from utils.download.failure import Failure, Kind
 from utils.download.unpack import unpack
 
@@ -83,9 +86,41 @@ def fetch_annotations(
         archive = work / f"{folder}.archive"
         fetch(source, archive, connection, retry_policy)
         try:
-            unpack(archive, lambda path, f=folder, m=missing: annotation_target(path, root, m, f), root)  # type: ignore[misc]
+            target_of = functools.partial(annotation_target, root=root, ids=missing, only=folder)
+            unpack_fetched(archive, source, target_of, root)
         finally:
             archive.unlink(missing_ok=True)
+
+
+def unpack_fetched(
+    archive: Path,
+    source: str,
+    target_of: Callable[[PurePosixPath], Path | None],
+    root: Path,
+    on_file: Callable[[Path], None] = lambda path: None,
+) -> None:
+    """Unpacks an archive that was fetched into the data set's folder, if it is what it was at the first download.
+
+    Nobody publishes the SHA-256 of these archives, so the one that first proves whole is recorded in the folder, by its
+    address. A file of the user's own is theirs to know.
+
+    Args:
+        source: what it was fetched from.
+        target_of, on_file: as of :func:`utils.download.unpack.unpack`.
+
+    Raises:
+        DamagedArchive, InputError: as :func:`utils.download.unpack.unpack`, and where it is another archive.
+    """
+    address = address_of(source)
+    digest = sha256_of(archive) if local_path(source) is None else None
+
+    def accept() -> None:
+        if digest is not None:
+            check_first_use(root, address, digest, address)
+
+    unpack(archive, target_of, root, on_file, name=address, accept=accept)
+    if digest is not None:
+        record_first_use(root, address, digest)
 
 
 def annotation_target(path: PurePosixPath, root: Path, ids: Collection[str], only: str | None = None) -> Path | None:

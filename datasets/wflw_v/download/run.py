@@ -12,7 +12,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from datasets.wflw_v.clips import Clip, read_ids
-from datasets.wflw_v.download.annotations import FOLDERS, annotation_target, fetch_annotations, read_extent
+from datasets.wflw_v.download.annotations import (
+    FOLDERS,
+    annotation_target,
+    fetch_annotations,
+    read_extent,
+    unpack_fetched,
+)
 from datasets.wflw_v.download.lists import FrameRange, fetch_lists, read_ranges
 from datasets.wflw_v.download.paths import WORK, archive_path, videos_path, work_folder
 from datasets.wflw_v.download.report import Report
@@ -23,7 +29,7 @@ from ldeq import InputError, terminal
 from ldeq.fetch import Connection, RetryPolicy, fetch
 from ldeq.files import remove_temporaries
 from utils.download.failure import Failure, Kind
-from utils.download.unpack import DamagedArchive, unpack
+from utils.download.unpack import DamagedArchive
 from utils.engine.workers import BytesReceived, Done, Workers
 
 #: Refusals in a row, with no video complete between, from which on the site is taken to refuse the client, not videos:
@@ -183,7 +189,7 @@ class _VideoDownloads:
             job,
             first=first,
             last=last,
-            address=settings.sources.video.format(id=id),
+            address=settings.sources.address_of_video(id),
             backend=settings.backend,
             connection=settings.connection,
         )
@@ -254,7 +260,7 @@ def _unpack_archive(root: Path, ids: Collection[str], settings: Settings) -> Non
 
     try:
         with terminal.ProgressBar(None, "file", "unpacking") as bar:
-            unpack(archive, target_of, root, lambda path: bar.advance())
+            unpack_fetched(archive, settings.sources.archive, target_of, root, lambda path: bar.advance())
     except DamagedArchive:
         archive.unlink()
         raise

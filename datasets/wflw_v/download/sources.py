@@ -1,12 +1,13 @@
 """The addresses where WFLW-V is published, and a JSON file of other ones."""
 
-import string
-from collections.abc import Mapping
+import urllib.parse
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ldeq import InputError
+from ldeq.fetch import address_of, check_address
 from ldeq.files import read_json_object
 
 RANGES = "download_ranges.txt"
@@ -30,7 +31,11 @@ class ListSource:
 
 @dataclass(frozen=True)
 class Sources:
-    """Web addresses, ids of Google Drive files, or (but for videos) paths of files that were downloaded by hand."""
+    """Web addresses, ids of Google Drive files, or (but for videos) paths of files that were downloaded by hand.
+
+    Raises:
+        InputError: where one is something else.
+    """
 
     lists: Mapping[str, ListSource] = field(
         default_factory=lambda: {name: ListSource(_LISTS + name, digest) for name, digest in _SHA256.items()}
@@ -42,6 +47,28 @@ class Sources:
     archive: str = "1YSJdgIb-vToJIAV04PGh_U7nX6dxVSjt"
     #: A web address with ``{id}`` for a video's id.
     video: str = YOUTUBE
+
+    def __post_init__(self) -> None:
+        address = self.video.replace("{id}", "id")
+        if address == self.video or {"{", "}"} & set(address):
+            expected = "expected an address with {id} in it and no other braces"
+            raise InputError(f"video = {self.video!r}: is no address of videos, {expected}")
+        sources = {"bboxes": self.bboxes, "landmarks": self.landmarks, "archive": self.archive}
+        sources |= {f"lists, {name}": entry.address for name, entry in self.lists.items()}
+        _check("video", check_address, address)
+        for key, source in sources.items():
+            _check(key, address_of, source)
+
+    def address_of_video(self, id: str) -> str:
+        """The web address of a video."""
+        return self.video.replace("{id}", urllib.parse.quote(id, safe=""))
+
+
+def _check(key: str, check: Callable[[str], object], source: str) -> None:
+    try:
+        check(source)
+    except InputError as error:
+        raise InputError(f"{key} = {error}") from None
 
 
 def read_sources(path: str | Path) -> Sources:
@@ -59,19 +86,11 @@ def read_sources(path: str | Path) -> Sources:
     for key, value in addresses.items():
         if key not in ("bboxes", "landmarks", "archive", "video") or not isinstance(value, str):
             raise InputError(f"{path}: {key!r} is {value!r}, {expected}, each an address")
-    if not _has_id(addresses.get("video", YOUTUBE)):
-        expected = "expected an address with {id} in it, and no other"
-        raise InputError(f"{path}: 'video' is {addresses['video']!r}, {expected}")
     lists = {**Sources().lists, **_read_lists(path, content.get("lists", {}))}
-    return Sources(lists=lists, **addresses)
-
-
-def _has_id(address: str) -> bool:
-    """True if ``{id}`` is the only replacement field of an address."""
     try:
-        return {name for _, name, _, _ in string.Formatter().parse(address) if name is not None} == {"id"}
-    except ValueError:
-        return False
+        return Sources(lists=lists, **addresses)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _read_lists(path: str | Path, content: Any) -> dict[str, ListSource]:

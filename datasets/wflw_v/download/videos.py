@@ -13,7 +13,7 @@ from ldeq.fetch import Connection
 from ldeq.files import written_whole
 from ldeq.video.reading import VideoReader
 from utils.download.backend import make_backend
-from utils.download.cutting import check_undamaged, cut
+from utils.download.cutting import cut
 from utils.download.failure import Failure, Kind, is_disk_error
 from utils.download.streams import Choice, Stream, choose
 
@@ -115,7 +115,9 @@ def _make_clip(job: Job, on_bytes: Callable[[int], None]) -> FinishedClip:
     job.work.mkdir(parents=True, exist_ok=True)
 
     def choose_stream(streams: Sequence[Stream]) -> Choice:
-        return choose(streams, job.extent.min_size, job.avoid)
+        choice = choose(streams, job.extent.min_size, job.avoid)
+        # Rather than a smaller stream, one that was refused is asked for again.
+        return choose(streams, job.extent.min_size) if choice.enlarges else choice
 
     downloaded = make_backend(job.backend, job.connection).download(job.address, job.work, choose_stream, on_bytes)
     stream, choice = downloaded.choice.stream, downloaded.choice
@@ -132,7 +134,6 @@ def _make_clip(job: Job, on_bytes: Callable[[int], None]) -> FinishedClip:
 def _accept(path: Path, target: Path, extent: Extent) -> FinishedClip:
     """Checks a clip that is on disk already, and moves it to its name."""
     width, height, n_frames = verify(path, extent)
-    check_undamaged(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     path.replace(target)
     rejected_path(target).unlink(missing_ok=True)
@@ -146,21 +147,21 @@ def verify(path: Path, extent: Extent) -> tuple[int, int, int]:
         Width and height of the frames in pixels, and their number.
 
     Raises:
-        Failure: where the clip cannot be decoded, has another number of frames than its annotations, frames of several
-            sizes, or frames in which the landmarks do not lie.
+        Failure: where the clip cannot be decoded or is damaged, has another number of frames than its annotations, or
+            frames in which the landmarks do not lie.
     """
     n_frames, size = 0, (0, 0)
     try:
         with VideoReader(path) as video:
             declared = video.n_frames_declared
             for frame in video:
-                height, width = frame.shape[:2]
-                if n_frames and (width, height) != size:
-                    raise Failure(Kind.WRONG_SIZE, f"frame {n_frames} is {width}x{height} after {size[0]}x{size[1]}")
-                size = (width, height)
+                size = (frame.shape[1], frame.shape[0])
                 n_frames += 1
+            damage = video.damage()
     except InputError:
         raise Failure(Kind.UNDECODABLE, "the clip cannot be decoded") from None
+    if damage is not None:
+        raise Failure(Kind.UNDECODABLE, f"the clip {damage}")
     if n_frames != extent.n_frames:
         kind = Kind.UNDECODABLE if n_frames < extent.n_frames <= declared else Kind.LENGTH
         raise Failure(kind, f"the clip has {n_frames} frames, expected {extent.n_frames} as annotated")
