@@ -24,14 +24,15 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows each flag's default, where it has one, in the spelling of the command line."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if isinstance(action.type, Number) and action.help is not None:
-            default = "" if action.default is None else f"default: {action.default}; "
-            return f"{action.help} ({default}from {in_words(action.type.low)} to {in_words(action.type.high)})"
-        if action.default is None or action.help is None:
-            return action.help
-        if isinstance(action.default, bool):
-            return f"{action.help} (default: {str(action.default).lower()})"
-        return super()._get_help_string(action)
+        if action.help is None:
+            return None
+        text = action.help
+        if isinstance(action.type, Number):
+            text = f"{text}; from {in_words(action.type.low)} to {in_words(action.type.high)}"
+        if action.default in (None, argparse.SUPPRESS):
+            return text
+        default = str(action.default).lower() if isinstance(action.default, bool) else "%(default)s"
+        return f"{text} (default: {default})"
 
 
 class _FullHelp(argparse.Action):

@@ -31,8 +31,8 @@ def add_config_flags(parser: ArgumentParser, title: str, cls: type) -> None:
             options["metavar"] = {"int": "N", "float": "X", "str": "TEXT"}[kind(field)]
         default = str(field.default).lower() if kind(field) == "bool" else field.default
         bounds = f"; {setting.expected}" if kind(field) in ("int", "float") else ""
-        shown = f" (default: {default}{bounds})" if default != "" else ""
-        group.add_argument(f"--{field.name}", help=(setting.help + shown).replace("%", "%%"), **options)
+        shown = f" (default: {default})" if default != "" else ""
+        group.add_argument(f"--{field.name}", help=(setting.help + bounds + shown).replace("%", "%%"), **options)
         if not setting.is_common:
             parser.leave_to_full_help(f"--{field.name}")
 
