@@ -42,7 +42,7 @@ class VideoReader:
             pass
         try:
             self._container = open_media(self.path)
-        except (av.FFmpegError, ValueError):
+        except av.FFmpegError:
             raise InputError(f"{self.path}: cannot be decoded, expected a video") from None
         self._stream, sound = choose_streams(self._container)
         if self._stream is None:

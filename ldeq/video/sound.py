@@ -49,7 +49,7 @@ class Sound:
 
         try:
             source = open_media(path)
-        except (av.FFmpegError, OSError, ValueError):
+        except (av.FFmpegError, OSError):
             return None
         video, stream = choose_streams(source)
         if stream is None or video is None or not _is_known(stream.codec_context):
@@ -134,7 +134,7 @@ def has_sound(path: str | Path) -> bool:
     try:
         with open_media(path) as source:
             return len(source.streams.audio) > 0
-    except (av.FFmpegError, OSError, ValueError):
+    except (av.FFmpegError, OSError):
         return False
 
 

@@ -1,0 +1,547 @@
+"""What is read of videos and images as cameras, phones and websites make them."""
+
+import json
+import shutil
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import predict_video
+import test_LDEQ_WFLW_V
+from datasets.wflw_v import Clip
+from datasets.wflw_v.clips import UnusableVideo
+from datasets.wflw_v.download.annotations import Extent
+from datasets.wflw_v.download.videos import verify
+from ldeq import InputError
+from ldeq.video.media import read_image
+from ldeq.video.reading import VideoReader
+from ldeq.video.sources import open_source
+from tests.conftest import GOLDEN, assert_refused
+from utils import bundled
+from utils.download.failure import Failure, Kind
+
+WIDTH, HEIGHT = 160, 120
+#: Numbers of H.273.
+BT709, BT601, BT2020, YCGCO, BT2020_CONSTANT, ICTCP, BT2020_10, PQ, FULL_RANGE = 1, 6, 9, 8, 10, 14, 14, 16, 2
+
+
+def scene(n_frames, size=(WIDTH, HEIGHT)):
+    """A portrait that moves, (n_frames, H, W, 3) RGB, with a red, a green and a blue corner."""
+    portrait = cv2.cvtColor(cv2.imread(str(bundled.ASSETS / "portrait" / "astronaut.png")), cv2.COLOR_BGR2RGB)
+    width, height = size
+    for t in range(n_frames):
+        matrix = np.array([[width / 420, 0, -60 * width / 420 + 2 * t], [0, height / 400, t - 5.0]])
+        image = cv2.warpAffine(portrait, matrix, size, borderMode=cv2.BORDER_REFLECT)
+        image[: height // 6, : width // 6] = (250, 20, 20)
+        image[: height // 6, -(width // 6) :] = (20, 250, 20)
+        image[-(height // 6) :, : width // 6] = (20, 20, 250)
+        yield np.ascontiguousarray(image)
+
+
+def make(path, codec="libx264", pixels="yuv420p", size=(WIDTH, HEIGHT), n_frames=8, sound=None, **tags):
+    """A video of :func:`scene`.
+
+    Args:
+        sound: codec of a hum, 16 kHz.
+        tags: attributes of the codec's context; ``options`` are its options, ``times`` the frames' numbers.
+    """
+    options, times = tags.pop("options", {}), tags.pop("times", range(n_frames))
+    with av.open(str(path), "w") as container:
+        video = container.add_stream(codec, rate=25)
+        video.width, video.height = size
+        video.pix_fmt, video.options = pixels, options
+        for name, value in tags.items():
+            setattr(video.codec_context, name, value)
+        audio = container.add_stream(sound, rate=16000, layout="mono") if sound else None
+        for time, image in zip(times, scene(n_frames, size), strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pixels)
+            for name, value in tags.items():
+                if name.startswith("color"):
+                    setattr(frame, name, value)
+            frame.pts, frame.time_base = time, Fraction(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        if audio is not None:
+            hum = (8000 * np.sin(np.arange(16000 * (times[-1] + 1) // 25) / 10)).astype(np.int16)
+            for start in range(0, len(hum), 1024):
+                part = av.AudioFrame.from_ndarray(hum[None, start : start + 1024], format="s16", layout="mono")
+                part.rate, part.pts = 16000, start
+                container.mux(audio.encode(part))
+            container.mux(audio.encode(None))
+    return path
+
+
+def read(path):
+    with VideoReader(path) as video:
+        return list(video)
+
+
+def seconds_of_sound(path):
+    with av.open(str(path)) as container:
+        return sum(frame.samples / frame.rate for frame in container.decode(audio=0))
+
+
+def far(images, others):
+    """Mean difference of two lists of images, in grey levels."""
+    assert len(images) == len(others)
+    return float(np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(images, others, strict=True)]))
+
+
+def add_noise(path, n_packets=3):
+    """Writes noise over the middle of a video's largest packets, none of which is lost by it."""
+    with av.open(str(path)) as container:
+        packets = [(packet.size, packet.pos) for packet in container.demux(video=0) if packet.size and packet.pos]
+    content, random = bytearray(path.read_bytes()), np.random.default_rng(0)
+    for size, position in sorted(packets[2:])[-n_packets:]:
+        first, length = position + size // 2, min(12, size // 4)
+        content[first : first + length] = random.bytes(length)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.fixture
+def predict(run_script, tmp_path):
+    def run_it(input, *arguments, out="out"):
+        outcome = run_script(predict_video.main, f"--input={input}", f"--output_dir={tmp_path / out}", *arguments)
+        run = tmp_path / out / "run.json"
+        return (*outcome, json.loads(run.read_text())["warnings"] if run.exists() else None)
+
+    return run_it
+
+
+# -- pixels ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"size": (162, 98)},
+        {"size": (426, 240)},
+        {"pixels": "yuv420p10le"},
+        {"pixels": "yuv422p"},
+        {"pixels": "yuv444p", "size": (161, 99)},
+        {"pixels": "yuvj420p"},
+        {"pixels": "rgb24", "codec": "libx264rgb"},
+        {"colorspace": BT709, "color_range": 1},
+        {"colorspace": BT601, "color_range": FULL_RANGE},
+        {"colorspace": BT2020, "color_primaries": BT2020, "color_trc": PQ, "n_frames": 1},
+        {"colorspace": BT2020, "color_primaries": BT2020, "color_trc": BT2020_10, "n_frames": 1},
+        {"codec": "mpeg4", "suffix": "avi", "size": (161, 99)},
+        {"codec": "mpeg2video", "suffix": "mpg"},
+        {"codec": "libvpx-vp9", "suffix": "webm", "size": (99, 67)},
+        {"codec": "mjpeg", "pixels": "yuvj422p", "suffix": "mov"},
+        {"codec": "prores_ks", "pixels": "yuv422p10le", "suffix": "mov"},
+        {"codec": "ffv1", "pixels": "gray16le", "suffix": "mkv"},
+        {"codec": "ffv1", "pixels": "yuv411p", "suffix": "mkv"},
+        {"codec": "gif", "pixels": "rgb8", "suffix": "gif"},
+    ],
+    ids=str,
+)
+def test_pixels_are_opencvs_to_the_bit(how, tmp_path):
+    """The published figures were measured on OpenCV's pixels. Here of its version 5, which honours colour tags."""
+    how = {"n_frames": 3, **how}
+    path = make(tmp_path / f"clip.{how.pop('suffix', 'mp4')}", **how)
+    capture, expected = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG), []
+    while (frame := capture.read())[0]:
+        expected.append(cv2.cvtColor(frame[1], cv2.COLOR_BGR2RGB))
+    assert len(expected) == how["n_frames"]
+    with VideoReader(path) as video:
+        assert video.fps == capture.get(cv2.CAP_PROP_FPS)
+        found = list(video)
+        assert video.what_is_missing() is None
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+INTERLACED = [
+    ("mpeg2.ts", {"codec": "mpeg2video", "flags": 0x20040000}),
+    ("h264.MTS", {"options": {"x264-params": "interlaced=1"}}),
+    ("mpeg2-422.mkv", {"codec": "mpeg2video", "pixels": "yuv422p", "flags": 0x20040000}),
+    ("camera.dv", {"codec": "dvvideo", "size": (720, 576)}),
+]
+
+
+@pytest.mark.parametrize(("name", "how"), INTERLACED)
+def test_interlaced_frames_are_not_black(name, how, tmp_path):
+    path = make(tmp_path / name, **how)
+    with av.open(str(path)) as container:
+        assert next(container.decode(video=0)).interlaced_frame
+    assert far(read(path), list(scene(8, how.get("size", (WIDTH, HEIGHT))))) < 12
+
+
+def test_a_video_that_turns_interlaced_does_not_freeze(tmp_path):
+    first = make(tmp_path / "a.ts", "mpeg2video")
+    second = make(tmp_path / "b.ts", "mpeg2video", flags=0x20040000)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(first.read_bytes() + second.read_bytes())
+    assert far(read(joined), [*scene(8), *scene(8)]) < 8
+
+
+@pytest.mark.parametrize("matrix", [YCGCO, BT2020_CONSTANT, ICTCP])
+def test_colours_that_cannot_be_converted_are_said_and_not_black(matrix, predict, tmp_path):
+    path = make(tmp_path / "odd.mp4", colorspace=matrix)
+    assert far(read(path), list(scene(8))) < 10
+    status, out, _, warnings = predict(path)
+    assert status == 0
+    (warning,) = [warning for warning in warnings if "colours" in warning]
+    assert "odd.mp4: its colours (" in warning
+    assert "approximately" in out
+
+
+def test_black_frames_never_reach_a_figure(run_script, tmp_path):
+    """An interlaced clip gives the figures of the progressive one, but for what coding makes of it."""
+    figures = {}
+    for name, options in (("progressive", {}), ("interlaced", {"x264-params": "interlaced=1"})):
+        root = tmp_path / name
+        shutil.copytree(GOLDEN / "WFLW_V", root)
+        path = root / "videos" / "clip-A1.mp4"
+        images = read(path)
+        with av.open(str(path), "w") as container:
+            video = container.add_stream("libx264", rate=25)
+            video.height, video.width = images[0].shape[:2]
+            video.pix_fmt, video.options = "yuv420p", {"crf": "6", **options}
+            for image in images:
+                container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(video.encode(None))
+        flags = [f"--WFLW_V_dataset_path={root}", "--videos", "clip-A1", f"--output_dir={tmp_path / f'{name}-out'}"]
+        weights = f"--landmark_model_weights={GOLDEN / 'fpi.pth.tar'}"
+        assert run_script(test_LDEQ_WFLW_V.main, *flags, "--WFLW_V_split=all", weights)[0] == 0
+        figures[name] = json.loads((tmp_path / f"{name}-out" / "results.json").read_text())["NME"]
+    assert figures["interlaced"] == pytest.approx(figures["progressive"], rel=0.02)
+
+
+# -- codecs, streams and clocks ----------------------------------------------------------------------------------------
+
+
+def test_av1_is_read_everywhere(predict, tmp_path):
+    (tmp_path / "videos").mkdir()
+    path = make(tmp_path / "videos" / "id.mp4", "libsvtav1")
+    assert far(read(path), list(scene(8))) < 8
+    assert verify(path, Extent(8, (1, 1), (90, 90), 9)) == (WIDTH, HEIGHT, 8)
+    status, _, err, warnings = predict(path)
+    assert (status, err, warnings) == (0, "", [])
+    boxes, points = np.tile([40.0, 20, 120, 100], (8, 1)), np.random.default_rng(0).uniform(40, 90, (8, 98, 2))
+    for folder, values in (("bboxes", boxes), ("landmarks", points)):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "id.npy", values)
+    assert len(list(Clip(tmp_path, "id").frames())) == 8
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("ts", "libx264"), ("ts", "mpeg2video"), ("mpg", "mpeg2video")])
+def test_a_clock_that_goes_back_goes_on(suffix, codec, predict, tmp_path):
+    """Segments that were joined: every frame and all the sound, in step."""
+    part = make(tmp_path / f"part.{suffix}", codec, n_frames=25, sound="mp2")
+    joined = tmp_path / f"joined.{suffix}"
+    joined.write_bytes(part.read_bytes() + part.read_bytes())
+    with open_source(joined) as source:
+        frames = list(source)
+        assert source.check() == []
+    assert np.diff([frame.time for frame in frames]) == pytest.approx(np.full(49, 0.04), abs=0.13)
+    assert far([frame.image for frame in frames], [*scene(25), *scene(25)]) < 12
+    status, out, _, warnings = predict(joined)
+    assert (status, warnings) == (0, []), out
+    assert seconds_of_sound(tmp_path / "out" / "video.mp4") == pytest.approx(2.0, abs=0.2)
+
+
+def test_a_wide_gap_in_a_broadcast_closes(tmp_path):
+    early = make(tmp_path / "early.ts", n_frames=10)
+    late = make(tmp_path / "late.ts", n_frames=10, times=range(5000, 5010))
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(early.read_bytes() + late.read_bytes())
+    with VideoReader(joined) as video:
+        times = [time for time, _ in video.timed()]
+    assert len(times) == 20
+    assert times[-1] < 2
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("avi", "mpeg4"), ("avi", "mjpeg"), ("mkv", "mpeg4")])
+def test_frames_that_were_dropped_are_no_damage(suffix, codec, predict, tmp_path):
+    """A recorder under load leaves frames out, in AVI by chunks without content; the sound is whole."""
+    times = [0, 1, 2, 6, 7, 15, 16, 17, 18, 24]
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    path = make(tmp_path / f"clip.{suffix}", codec, pixels, n_frames=10, times=times, sound="libmp3lame")
+    with av.open(str(path)) as container:
+        stamps = [float(packet.pts * packet.time_base) for packet in container.demux(video=0) if packet.size]
+    with open_source(path) as source:
+        assert [frame.time for frame in source] == pytest.approx(np.array(stamps) - stamps[0], abs=2e-3)
+        assert source.check() == []
+    status, _, _, warnings = predict(path)
+    assert (status, warnings) == (0, [])
+    assert seconds_of_sound(tmp_path / "out" / "video.mp4") == pytest.approx(1.0, abs=0.15)
+
+
+def with_two_streams(path, default, lengths=(5, 12)):
+    """A Matroska file with a small and a large video stream; ``default`` says which the file calls so."""
+    with av.open(str(path), "w") as container:
+        streams = []
+        for width, is_default in zip((64, 128), default, strict=True):
+            stream = container.add_stream("libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, 48, "yuv420p"
+            stream.disposition = 1 if is_default else 0
+            streams.append(stream)
+        for stream, length in zip(streams, lengths, strict=True):
+            for index in range(length):
+                frame = av.VideoFrame.from_ndarray(np.full((48, stream.width, 3), 100, np.uint8), format="rgb24")
+                frame.pts, frame.time_base = index, Fraction(1, 25)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("default", "width"), [((True, False), 64), ((False, True), 128), ((True, True), 128)])
+def test_of_several_video_streams_the_default_or_the_longest(default, width, predict, tmp_path):
+    path = with_two_streams(tmp_path / "two.mp4", default)
+    assert read(path)[0].shape == (48, width, 3)
+    number = 1 if width == 64 else 2
+    assert [f"of its 2 video streams number {number} ({width}x48) is taken" in w for w in predict(path)[3]] == [True]
+
+
+def test_a_cover_is_no_video(tmp_path):
+    with av.open(str(tmp_path / "song.mp4"), "w") as container:
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt, cover.disposition = 64, 64, "yuvj420p", 1024
+        audio = container.add_stream("aac", rate=16000, layout="mono")
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+        container.mux(cover.encode(None))
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.int16), format="s16", layout="mono")
+        sound.rate, sound.pts = 16000, 0
+        container.mux(audio.encode(sound))
+        container.mux(audio.encode(None))
+    with pytest.raises(InputError, match=r"song\.mp4: has no images that can be decoded, expected a video"):
+        open_source(tmp_path / "song.mp4")
+
+
+# -- orientations ------------------------------------------------------------------------------------------------------
+
+#: By EXIF's number: what brings the upright image to how it is stored.
+STORED = {
+    1: lambda image: image,
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.transpose(1, 0, 2),
+    6: lambda image: np.rot90(image),
+    7: lambda image: image[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda image: np.rot90(image, -1),
+}
+#: By EXIF's number: a, b, c, d of a display matrix that shows the stored image upright.
+MATRICES = {
+    1: (1, 0, 0, 1),
+    2: (-1, 0, 0, 1),
+    3: (-1, 0, 0, -1),
+    4: (1, 0, 0, -1),
+    5: (0, 1, 1, 0),
+    6: (0, 1, -1, 0),
+    7: (0, -1, -1, 0),
+    8: (0, -1, 1, 0),
+}
+
+
+@pytest.mark.parametrize("number", list(STORED))
+def test_videos_of_all_orientations_are_upright(number, tmp_path):
+    upright = next(scene(1))
+    stored = np.ascontiguousarray(STORED[number](upright))
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.height, video.width = stored.shape[:2]
+        video.pix_fmt = "yuv420p"
+        for _ in range(2):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(stored, format="rgb24")))
+        container.mux(video.encode(None))
+    content = bytearray(path.read_bytes())
+    a, b, c, d = (value << 16 for value in MATRICES[number])
+    place = content.index(b"tkhd") + 4 + 40
+    content[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    assert far(read(path), [upright, upright]) < 6
+
+
+def test_pixels_that_are_not_square_turn_with_the_video(tmp_path):
+    path = make(tmp_path / "clip.mp4", sample_aspect_ratio=Fraction(4, 3), n_frames=2)
+    content = bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 4 + 40
+    content[place : place + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    with open_source(path) as source:
+        next(iter(source))
+        assert source.pixel_aspect == Fraction(3, 4)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff", "avif"])
+def test_images_of_all_orientations_are_upright(suffix, tmp_path):
+    upright = next(scene(1))
+    for number, store in STORED.items():
+        exif = Image.Exif()
+        exif[0x0112] = number
+        path = tmp_path / f"{number}.{suffix}"
+        Image.fromarray(np.ascontiguousarray(store(upright))).save(path, exif=exif)
+        assert far([read_image(path)], [upright]) < 6, number
+
+
+def test_a_single_image_is_upright_from_the_command_line(predict, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = next(scene(1, (480, 360)))
+    Image.fromarray(np.ascontiguousarray(np.rot90(upright))).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    assert predict(tmp_path / "turned.jpg")[0] == 0
+    drawn = np.asarray(Image.open(tmp_path / "out" / "image.png").convert("RGB"))
+    assert drawn.shape == upright.shape
+    assert far([drawn[:60, :80]], [upright[:60, :80]]) < 6
+
+
+# -- folders -----------------------------------------------------------------------------------------------------------
+
+
+def test_folders_of_phones(predict, tmp_path):
+    """Images of every suffix count, in their places; what cannot be read is named and leaves its gap."""
+    folder = tmp_path / "phone"
+    folder.mkdir()
+    images = list(scene(6))
+    for number, (image, suffix) in enumerate(zip(images, ["PNG", "jfif", "avif", "HEIC", "x", "webp"], strict=True)):
+        format = {"jfif": "JPEG", "avif": "AVIF", "webp": "WEBP"}.get(suffix, "PNG")
+        Image.fromarray(image).save(folder / f"IMG_{number}.{suffix}", format=format)
+    (folder / "IMG_2b.dng").write_bytes(b"raw")
+    (folder / "IMG_4.MOV").write_bytes(b"a live photograph")
+    (folder / "notes.txt").write_text("no image")
+    with open_source(folder, fps=10) as source:
+        frames = list(source)
+        assert source.check() == [
+            f"{folder}: IMG_2b.dng cannot be read as images and are left out.",
+            f"{folder}: IMG_4.MOV are videos and are left out.",
+        ]
+    assert [round(10 * frame.time) for frame in frames] == [0, 1, 2, 4, 5, 6]
+    assert far([frame.image for frame in frames], images) < 8
+
+
+def test_heic_is_read(tmp_path):
+    path = tmp_path / "IMG_0001.HEIC"
+    image = next(scene(1))
+    with av.open(str(tmp_path / "still.mp4"), "w") as container:
+        video = container.add_stream("libx265", rate=1, options={"x265-params": "log-level=none"})
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(video.encode(None))
+    path.write_bytes(heic_of(tmp_path / "still.mp4"))
+    assert far([read_image(path)], [image]) < 8
+    with open_source(path) as source:
+        assert source.is_image
+
+
+def heic_of(path):
+    """The first frame of an HEVC video as HEIC (ISO/IEC 23008-12), box by box."""
+
+    def box(kind, *parts):
+        content = b"".join(parts)
+        return struct.pack(">I4s", 8 + len(content), kind) + content
+
+    def full(kind, version, *parts):
+        return box(kind, struct.pack(">I", version << 24), *parts)
+
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        config = bytes(stream.codec_context.extradata)
+        data = bytes(next(packet for packet in container.demux(stream) if packet.size))
+
+    def meta(offset):
+        location = struct.pack(">BBHHHHII", 0x44, 0, 1, 1, 0, 1, offset, len(data))
+        properties = box(b"ipco", box(b"hvcC", config), full(b"ispe", 0, struct.pack(">II", WIDTH, HEIGHT)))
+        return full(
+            b"meta",
+            0,
+            full(b"hdlr", 0, struct.pack(">I4s12xB", 0, b"pict", 0)),
+            full(b"pitm", 0, struct.pack(">H", 1)),
+            full(b"iloc", 0, location),
+            full(b"iinf", 0, struct.pack(">H", 1), full(b"infe", 2, struct.pack(">HH4sB", 1, 0, b"hvc1", 0))),
+            box(b"iprp", properties, full(b"ipma", 0, struct.pack(">IHBBB", 1, 1, 2, 0x81, 0x02))),
+        )
+
+    head = box(b"ftyp", b"heic", bytes(4), b"mif1heic")
+    return head + meta(len(head) + len(meta(0)) + 8) + box(b"mdat", data)
+
+
+# -- damage ------------------------------------------------------------------------------------------------------------
+
+FLAGGED = [("clip.mp4", "libx264"), ("clip.ts", "libx264"), ("clip.avi", "mpeg4"), ("clip.mpg", "mpeg2video")]
+
+
+@pytest.mark.parametrize(("name", "codec"), FLAGGED)
+def test_damage_that_loses_no_frame_is_told_of(name, codec, predict, tmp_path):
+    path = make(tmp_path / name, codec, n_frames=30, sound="mp2" if name.endswith("mpg") else "libmp3lame")
+    status, out, _, warnings = predict(path, out="whole")
+    assert (status, warnings) == (0, []), "no false alarm"
+    add_noise(path)
+    with VideoReader(path) as video:
+        assert len(list(video)) == 30
+    status, out, _, warnings = predict(path)
+    assert status == 0
+    (warning,) = warnings
+    assert f"{name}: is damaged" in warning
+    assert "is damaged" in out
+    with pytest.raises(Failure, match="the clip is damaged") as failed:
+        verify(path, Extent(30, (1, 1), (90, 90), 9))
+    assert failed.value.kind is Kind.UNDECODABLE
+
+
+def test_damaged_clips_are_skipped_with_their_reason(wflw_v, run_script, tmp_path):
+    path = wflw_v / "videos" / "clip-B2.mp4"
+    with av.open(str(path)) as container:
+        largest = max(container.demux(video=0), key=lambda packet: packet.size if packet.pts else 0)
+        place = largest.pos + largest.size // 2, largest.size // 3
+    content = bytearray(path.read_bytes())
+    content[place[0] : place[0] + place[1]] = np.random.default_rng(1).bytes(place[1])
+    path.write_bytes(content)
+    flags = [f"--WFLW_V_dataset_path={wflw_v}", "--WFLW_V_split=easy"]
+    flags.append(f"--landmark_model_weights={GOLDEN / 'fpi.pth.tar'}")
+    status, *_ = run_script(test_LDEQ_WFLW_V.main, *flags, f"--output_dir={tmp_path / 'out'}")
+    assert status == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert list(found["videos"]) == ["clip-A1", "clip_C3"]
+    assert f"{path}: is damaged" in found["skipped"]["clip-B2"]
+    assert_refused(
+        run_script(test_LDEQ_WFLW_V.main, *flags, f"--output_dir={tmp_path / 's'}", "--strict"), path, "is damaged"
+    )
+    with pytest.raises(UnusableVideo, match="is damaged"):
+        list(Clip(wflw_v, "clip-B2").frames())
+
+
+def test_the_whole_test_bed_raises_no_alarm():
+    paths = [*(GOLDEN / "WFLW_V" / "videos").iterdir(), *(bundled.WFLW_V / "videos").iterdir()]
+    assert len(paths) > 10
+    for path in paths:
+        with VideoReader(path) as video:
+            for _ in video:
+                pass
+            assert (video.what_is_missing(), video.remarks) == (None, []), path
+
+
+# -- addresses ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", ["https://example.org/a.mp4", "rtsp://camera/1", "s3://bucket/a.mp4", "HTTP://x"])
+def test_addresses_are_named_as_they_were_given(address, predict, tmp_path):
+    outcome = predict(address)
+    assert_refused(outcome[:3], address, "is an address", "download it first")
+    with pytest.raises(InputError, match="is an address"):
+        open_source(address)
+
+
+def test_a_playlist_opens_nothing_else(tmp_path):
+    """A playlist that names an address is no way out of the machine."""
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
+    with pytest.raises(InputError, match=r"list\.m3u8: .*expected a video"):
+        list(open_source(playlist))
+
+
+def test_names_of_cases_differ(tmp_path):
+    """A suffix in capitals, and none, are read by content."""
+    path = make(tmp_path / "CLIP.MP4")
+    other = Path(shutil.copy(path, tmp_path / "clip"))
+    assert all(np.array_equal(a, b) for a, b in zip(read(path), read(other), strict=True))
