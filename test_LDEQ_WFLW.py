@@ -12,7 +12,8 @@ import numpy as np
 from datasets.wflw import SPLITS, WFLWDataset
 from datasets.wflw.precropped import find_wflw, splits_with_faces
 from ldeq import InputError, pretrained, run_folder, terminal
-from ldeq.command_line import ArgumentParser, add_common_flags, at_least, run
+from ldeq.command_line import MOST_WORKERS, ArgumentParser, add_common_flags, at_least, run
+from ldeq.fields import MOST_AT_A_TIME
 from ldeq.files import is_file_name, read_json_object, write_csv, write_json, written_whole
 from utils import bundled
 
@@ -41,8 +42,12 @@ def make_parser() -> ArgumentParser:
         metavar="SPLIT",
         help=f"one or more splits; if not given, those that it has faces of, of {', '.join(SPLITS)}",
     )
-    data.add_argument("--batch_size", type=at_least(1), default=32, metavar="N", help="images at a time")
-    data.add_argument("--workers", type=at_least(0), default=4, metavar="N", help="threads that decode images")
+    data.add_argument(
+        "--batch_size", type=at_least(1, MOST_AT_A_TIME), default=32, metavar="N", help="images at a time"
+    )
+    data.add_argument(
+        "--workers", type=at_least(0, MOST_WORKERS), default=4, metavar="N", help="threads that decode images"
+    )
     add_common_flags(parser, SCRIPT)
     return parser
 
@@ -55,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from ldeq.metrics import image_nme
     from ldeq.model.summary import print_summary
     from ldeq.solvers.tally import SolverTally
-    from utils.cli.tables import wflw_table
+    from utils.cli.tables import solver_table, wflw_table
     from utils.visualization.figures import save
     from utils.visualization.images import cumulative_error_plot
 
@@ -81,12 +86,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print_summary(model)
 
     started = time.perf_counter()
-    tally = SolverTally()
-    predictions = predict(model, datasets, flags, tally)
+    predictions = predict(model, datasets, flags)
     seconds = time.perf_counter() - started
 
     nmes = {split: image_nme(found.predicted, found.truth) for split, found in predictions.items()}
-    figures = {split: figures_of(values) for split, values in nmes.items()}
+    tallies = {split: found.tally for split, found in predictions.items()}
+    figures = {split: figures_of(nmes[split]) | solves_of(tallies[split]) for split in nmes}
+    tally = SolverTally()
+    for part in tallies.values():
+        tally.merge(part)
     unsound = tally.check()
     for split in earlier_splits(folder):
         gallery_path(folder, split).unlink(missing_ok=True)
@@ -96,7 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         save_gallery(folder, datasets[split], predictions[split], nmes[split], note)
 
     console.print(wflw_table(figures))
-    remarks = [note, unsound]
+    if tally.n_solved:
+        console.print(solver_table(model.solver_config, tallies))
+    remarks = [note, unsound, tally.mostly_not_converged(model.solver_config)]
     n_images = sum(len(values) for values in nmes.values())
     remarks.append(f"{n_images} images in {seconds:.1f} s ({n_images / seconds:.1f} a second). Results are in {folder}")
     terminal.print_lines(console, remarks)
@@ -119,9 +129,7 @@ def open_splits(root: Path, splits: list[str]) -> dict[str, WFLWDataset]:
     return datasets
 
 
-def predict(
-    model: "LDEQ", datasets: dict[str, WFLWDataset], flags: argparse.Namespace, tally: "SolverTally"
-) -> "dict[str, Predictions]":
+def predict(model: "LDEQ", datasets: dict[str, WFLWDataset], flags: argparse.Namespace) -> "dict[str, Predictions]":
     """Landmarks of every split.
 
     Raises:
@@ -138,7 +146,6 @@ def predict(
     with terminal.ProgressBar(n_images, "image", "WFLW") as bar, autocast(device, flags.precision):
 
         def on_batch(output: "LDEQOutput") -> None:
-            tally.add(output.stats)
             bar.advance(len(output.keypoints))
             if flags.verbose_solver:
                 print(describe_solve(output.stats))
@@ -167,6 +174,11 @@ def figures_of(nmes: np.ndarray) -> dict[str, float]:
     return {"NME": 100 * float(nmes.mean()), "FR": 100 * failures, "AUC": auc, "n_images": len(nmes)}
 
 
+def solves_of(tally: "SolverTally") -> dict[str, float]:
+    """How many solves a split's images took, and how many of them did not converge; none in explicit mode."""
+    return {"n_solved": tally.n_solved, "n_not_converged": tally.n_not_converged} if tally.n_solved else {}
+
+
 def write_results(
     folder: Path,
     model: "LDEQ",
@@ -190,7 +202,7 @@ def write_results(
     write_csv(folder / "images.csv", rows)
     with written_whole(folder / "predictions.npz") as temporary:
         np.savez(temporary, **{split: found.predicted for split, found in predictions.items()})  # type: ignore[arg-type]
-    write_json(folder / "results.json", {**description, "splits": figures, "solver": tally.summary()})
+    write_json(folder / "results.json", {**description, "splits": figures, "solver": tally.summary(to_converge=True)})
 
 
 def save_gallery(

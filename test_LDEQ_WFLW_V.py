@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.wflw_v import SPLITS
 from ldeq import InputError, pretrained, run_folder, terminal
-from ldeq.command_line import ArgumentParser, add_boolean, add_common_flags, at_least, run
+from ldeq.command_line import (
+    MOST_WORKERS,
+    ArgumentParser,
+    add_boolean,
+    add_common_flags,
+    at_least,
+    number_of,
+    run,
+)
+from ldeq.config import SolverConfig
+from ldeq.fields import MOST_AT_A_TIME
 from utils import bundled
 
 if TYPE_CHECKING:  # imported by main, so that --help answers at once
@@ -42,8 +52,12 @@ def make_parser() -> ArgumentParser:
         "need; all: both, or where there are no own ones every annotated video",
     )
     data.add_argument("--videos", action="append", metavar="ID ...", help="only these videos of the split")
-    data.add_argument("--WFLW_V_batch_size", type=at_least(1), default=5, metavar="N", help="videos at a time")
-    data.add_argument("--WFLW_V_workers", type=at_least(0), default=8, metavar="N", help="threads that decode videos")
+    data.add_argument(
+        "--WFLW_V_batch_size", type=at_least(1, MOST_AT_A_TIME), default=5, metavar="N", help="videos at a time"
+    )
+    data.add_argument(
+        "--WFLW_V_workers", type=at_least(0, MOST_WORKERS), default=8, metavar="N", help="threads that decode videos"
+    )
     add_boolean(data, "--strict", "a video that cannot be used is an error")
     add_common_flags(parser, SCRIPT)
     solver = parser.group("solver")
@@ -51,7 +65,11 @@ def make_parser() -> ArgumentParser:
         solver, "--rwr", "recurrence without recurrence: each frame's solve starts from the last frame's equilibrium"
     )
     solver.add_argument(
-        "--rwr_max_iters", type=at_least(1), default=1, metavar="N", help="with --rwr, solver iterations on every frame"
+        "--rwr_max_iters",
+        type=number_of(SolverConfig, "max_iters"),
+        default=1,
+        metavar="N",
+        help="with --rwr, solver iterations on every frame",
     )
     add_boolean(
         solver,
@@ -75,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from ldeq.model.summary import print_summary
     from ldeq.recurrence import describe_mode
     from ldeq.video.window import Window
+    from utils.cli.tables import solver_table
     from utils.runs.videos import VideoRun
 
     device = resolve_device(flags.device)
@@ -132,8 +151,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     save_plots(outcome, dataset, mode, note, flags.plot)
 
     print_tables(console, outcome, skipped, flags.WFLW_V_split)
+    unconverged = None
+    if outcome.tally.n_solved and not flags.rwr:
+        console.print(solver_table(model.solver_config, {flags.WFLW_V_split: outcome.tally}))
+        unconverged = outcome.tally.mostly_not_converged(model.solver_config)
     speed = f"{n_frames} frames in {seconds:.1f} s ({n_frames / seconds:.1f} a second)."
-    terminal.print_lines(console, [note, unsound, f"{speed} Results are in {folder}"])
+    terminal.print_lines(console, [note, unsound, unconverged, f"{speed} Results are in {folder}"])
 
 
 def identity_of(description: dict[str, Any], flags: argparse.Namespace) -> dict[str, Any]:
@@ -220,6 +243,8 @@ def evaluate(
             ):
                 clip = video.clip
                 if video.failure is None:
+                    if not outcome.rows:
+                        video.tally.check()  # what gives nothing finite leaves nothing
                     outcome.begin()
                 drawings.end(clip, failed=video.failure is not None)
                 if video.failure is None:

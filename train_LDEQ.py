@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ldeq import InputError, pretrained, run_folder
-from ldeq.command_line import ArgumentParser, add_boolean, add_device_flag, add_output_flag, at_least, run
+from ldeq.command_line import MOST_WORKERS, ArgumentParser, add_boolean, add_device_flag, add_output_flag, at_least, run
 from utils.cli.config_flags import add_config_flags, config_from_flags
 from utils.engine.settings import Settings
 
@@ -38,7 +38,7 @@ def make_parser() -> ArgumentParser:
     add_device_flag(general)
     general.add_argument(
         "--workers",
-        type=at_least(0),
+        type=at_least(0, MOST_WORKERS),
         default=min(4, os.cpu_count() or 1),
         metavar="N",
         help="processes that make samples, for each process that trains",

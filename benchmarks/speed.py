@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, seconds_of, synchronise
 from datasets.wflw_v.clips import Clip, FaceFrame, WFLWVDataset
 from ldeq import LDEQ, ModelConfig, RecurrentLDEQ, SolverConfig
-from ldeq.command_line import ArgumentParser, at_least, run
+from ldeq.command_line import MOST_WORKERS, ArgumentParser, at_least, run
 from ldeq.config import PRECISIONS, SOLVERS
 from ldeq.device import autocast, prepare, resolve_device, slow_precision_note
 from ldeq.face.crop import crop, crop_matrix
@@ -56,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precisions", choices=PRECISIONS, nargs="+", default=["fp32"])
     parser.add_argument("--batch_size", type=at_least(1), default=5, help="videos at a time")
-    parser.add_argument("--workers", type=at_least(0), default=2, help="threads that decode, in the whole evaluation")
+    parser.add_argument(
+        "--workers", type=at_least(0, MOST_WORKERS), default=2, help="threads that decode, in the whole evaluation"
+    )
     parser.add_argument("--frames", type=at_least(2), default=6, help="of each video")
     parser.add_argument("--solver", choices=SOLVERS, default="anderson")
     parser.add_argument("--max_iters", type=at_least(1), default=12, help="of a frame by itself")

@@ -29,7 +29,7 @@ from benchmarks.filter_families import filter_families
 from datasets.wflw_v import Clip, UnusableVideo, WFLWVDataset
 from datasets.wflw_v.clips import digest_of
 from ldeq import LDEQ, InputError, RecurrentLDEQ, run_folder, terminal
-from ldeq.command_line import ArgumentParser, add_network_flags, at_least, run
+from ldeq.command_line import MOST_WORKERS, ArgumentParser, add_network_flags, at_least, run
 from ldeq.device import autocast, load_model, resolve_device
 from ldeq.files import (
     read_json_object,
@@ -295,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--splits", nargs="+", default=["easy", "hard"], metavar="SPLIT", help="id lists of it")
     parser.add_argument("--iterations", nargs="+", type=at_least(1), default=[1, 2, 3, 5], metavar="N", help="of RwR")
     parser.add_argument("--batch_size", type=at_least(1), default=8, metavar="N", help="videos at once")
-    parser.add_argument("--workers", type=at_least(0), default=2, metavar="N", help="threads that decode")
+    parser.add_argument("--workers", type=at_least(0, MOST_WORKERS), default=2, metavar="N", help="threads that decode")
     flags = parser.parse(arguments)
     device = resolve_device(flags.device)
     model, weights = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)

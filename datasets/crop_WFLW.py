@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datasets.wflw.splits import SPLITS, TRAIN
 from ldeq import InputError, terminal
-from ldeq.command_line import ArgumentParser, at_least, run
+from ldeq.command_line import MOST_WORKERS, ArgumentParser, at_least, run
 from ldeq.files import remove_temporaries
 
 
@@ -31,7 +31,9 @@ def make_parser() -> ArgumentParser:
         metavar="SPLIT",
         help=f"only these splits; if not given, all of them: {TRAIN}, test, and the test faces of each attribute",
     )
-    parser.add_argument("--workers", type=at_least(1), default=4, help="threads that read and write images")
+    parser.add_argument(
+        "--workers", type=at_least(1, MOST_WORKERS), default=4, help="threads that read and write images"
+    )
     return parser
 
 

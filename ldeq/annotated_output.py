@@ -28,6 +28,7 @@ class AnnotatedOutput:
         self._points = points
         self._titles = titles
         self._image_path = folder / "image.png" if source.is_image else None
+        self._image: NDArray[np.uint8] | None = None
         self._size: tuple[int, int] | None = None
         #: None where the input is an image.
         self.video: VideoWriter | None = None
@@ -51,14 +52,16 @@ class AnnotatedOutput:
     def write(self, image: NDArray[np.uint8], time: float) -> None:
         """Appends a drawn frame; all have the first one's size in the end."""
         if self.video is None:
-            assert self._image_path is not None
-            write_image(self._image_path, image)
+            self._image = image
             return
         self._size = self._size or (image.shape[1], image.shape[0])
         self.video.write(fitted(image, self._size), time)
 
     def close(self, sound_until: float) -> None:
-        """Gives the video its name."""
+        """Gives the video its name, or writes the image."""
+        if self._image is not None:
+            assert self._image_path is not None
+            write_image(self._image_path, self._image)
         if self.video is not None:
             self.video.close(sound_until)
 

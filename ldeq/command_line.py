@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 from ldeq import pretrained
 from ldeq.config import PRECISIONS, STOP_CRITERIA
 from ldeq.errors import InputError
+from ldeq.fields import MOST_SAMPLES, field_named, in_words, kind, setting_of
 from ldeq.files import printable
 
 
@@ -23,11 +25,15 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows each flag's default, where it has one, in the spelling of the command line."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default is None or action.help is None:
-            return action.help
-        if isinstance(action.default, bool):
-            return f"{action.help} (default: {str(action.default).lower()})"
-        return super()._get_help_string(action)
+        if action.help is None:
+            return None
+        text = action.help
+        if isinstance(action.type, Number):
+            text = f"{text}; from {in_words(action.type.low)} to {in_words(action.type.high)}"
+        if action.default in (None, argparse.SUPPRESS):
+            return text
+        default = str(action.default).lower() if isinstance(action.default, bool) else "%(default)s"
+        return f"{text} (default: {default})"
 
 
 class _FullHelp(argparse.Action):
@@ -95,6 +101,8 @@ class ArgumentParser(argparse.ArgumentParser):
         return formatter.format_help()
 
     def error(self, message: str) -> NoReturn:
+        if len(message) > 400:  # a word of any length may stand in it
+            message = f"{message[:300]} … {message[-60:]}"
         self.exit(2, f"{printable(f'{self.prog}: error: {message} (see --help)')}\n")
 
     def parse(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -145,34 +153,48 @@ def boolean(word: str) -> bool:
     raise argparse.ArgumentTypeError(f"{word!r} is neither true (yes, true, t, y, 1) nor false (no, false, f, n, 0)")
 
 
-def at_least(minimum: int) -> Callable[[str], int]:
-    """A whole number of at least ``minimum``."""
+#: Limits of numbers on the command line, which keep a mistyped one from filling all memory or starting what never ends.
+MOST_WORKERS = 256
+MOST_SECONDS = 86_400
 
-    def whole_number(word: str) -> int:
+
+@dataclass(frozen=True)
+class Number:
+    """Reads a number from ``low`` to ``high``, a whole one if ``is_whole``; a flag's ``type``."""
+
+    low: float
+    high: float
+    is_whole: bool
+
+    def __call__(self, word: str) -> float:
         try:
-            number = int(word)
+            number: float = int(word) if self.is_whole else float(word)
         except ValueError:
-            number = minimum - 1
-        if not minimum <= number < 2**31:
-            raise argparse.ArgumentTypeError(f"{word!r} is not a whole number of at least {minimum}")
+            number = math.nan
+        if not self.low <= number <= self.high:
+            low, high = in_words(self.low), in_words(self.high)
+            expected = f"whole number of at least {low} and at most" if self.is_whole else f"number from {low} to"
+            raise argparse.ArgumentTypeError(f"{word!r} is not a {expected} {high}")
         return number
 
-    return whole_number
+
+def at_least(minimum: int, at_most: int = MOST_SAMPLES) -> Number:
+    """A whole number from ``minimum`` to ``at_most``."""
+    return Number(minimum, at_most, is_whole=True)
 
 
-def number_within(low: float, high: float) -> Callable[[str], float]:
+def number_within(low: float, high: float) -> Number:
     """A number from ``low`` to ``high``."""
+    return Number(low, high, is_whole=False)
 
-    def number(word: str) -> float:
-        try:
-            value = float(word)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{word!r} is not a number from {low:g} to {high:g}")
-        return value
 
-    return number
+def number_of(cls: type, name: str) -> Number:
+    """A number within the bounds of a field of a configuration dataclass."""
+    field = field_named(cls, name)
+    about = setting_of(field)
+    assert about.low is not None
+    assert about.high is not None
+    return Number(about.low, about.high, is_whole=kind(field) == "int")
 
 
 def add_boolean(parser: "argparse._ActionsContainer", flag: str, help: str, default: bool = False) -> None:

@@ -9,6 +9,10 @@ class InputError(ValueError):
     """
 
 
+class NotFiniteError(InputError):
+    """A network gave nothing that is finite."""
+
+
 def reason_of(error: Exception) -> str:
     """The first line of another library's error, for a part of a sentence, or the error's kind where it has none."""
     return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".:")

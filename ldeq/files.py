@@ -33,6 +33,10 @@ _CONTROLS = ("Cc", "Cs", "Zl", "Zp")
 _JOINERS = "\u200c\u200d"
 
 
+#: Bytes of an array in a packed file at most, where a few could unpack to any number.
+_MOST_UNPACKED = 2**30
+
+
 class WholeFile:
     """A file that appears under its name when it is finished, and not before.
 
@@ -166,21 +170,54 @@ def read_lines(path: Path, expected: str) -> list[str]:
         raise InputError(f"{path}: cannot be read as text ({error}), {expected}") from None
 
 
-def read_array(path: Path) -> "NDArray[np.float64]":
+def read_array(path: Path, expected: str = "a NumPy array of numbers") -> "NDArray[np.float64]":
     """The numbers of a ``.npy`` file, of any shape.
+
+    Args:
+        expected: what the file should hold, for a message.
+
+    Raises:
+        InputError: where there is no file, or one that holds something else: also where elements are booleans, complex
+            numbers, strings, dates or records.
+    """
+    import numpy as np
+
+    try:
+        # Mapped, a header that promises more than the file holds is refused before anything is allocated.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("an archive of arrays")
+        if array.dtype.kind not in "iuf":
+            raise ValueError(f"elements of type {array.dtype}")
+        return np.array(array, dtype=np.float64)
+    except Exception as error:  # NumPy raises whatever the damage in the file leads to
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}), expected {expected}") from None
+
+
+def read_archive(path: Path, names: Sequence[str], expected: str) -> "list[NDArray[Any]]":
+    """Arrays of numbers out of an ``.npz`` file, by their names.
+
+    Args:
+        expected: as of :func:`read_array`.
 
     Raises:
         InputError: where there is no file, or one that holds something else.
     """
     import numpy as np
 
+    arrays = []
     try:
-        array = np.load(path, allow_pickle=False)
-        if array.dtype.kind not in "iuf":
-            raise ValueError(f"elements of type {array.dtype}")
-        return np.asarray(array, dtype=np.float64)
-    except Exception as error:  # NumPy raises whatever the damage in the file leads to
-        raise InputError(f"{path}: cannot be read ({reason_of(error)}), expected a NumPy array of numbers") from None
+        with np.load(path, allow_pickle=False) as archive:
+            for name in names:
+                size = archive.zip.getinfo(f"{name}.npy").file_size
+                if size > _MOST_UNPACKED:
+                    raise ValueError(f"{name} of {size:,} bytes, more than {_MOST_UNPACKED:,}")
+                arrays.append(archive[name])
+                if arrays[-1].dtype.kind not in "iuf":
+                    raise ValueError(f"{name} with elements of type {arrays[-1].dtype}")
+    except Exception as error:  # as above
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}), expected {expected}") from None
+    return arrays
 
 
 def read_json_object(path: str | Path, expected: str) -> dict[str, Any]:

@@ -147,8 +147,9 @@ def landmarks(
     >>> result.landmarks.shape  # doctest: +SKIP
     (151, 98, 2)
     """
-    from ldeq.config import PRECISIONS
+    from ldeq.config import FPS, PRECISIONS, SolverConfig
     from ldeq.face.given import Bboxes, bboxes_from_array, read_bboxes
+    from ldeq.fields import coerced, convert, field_named
     from ldeq.smoothing import RECOMMENDED, named_filter
     from ldeq.video.sources import open_source
 
@@ -156,17 +157,10 @@ def landmarks(
         raise InputError(f"runtime = {runtime!r}, expected one of {', '.join(RUNTIMES)}")
     if precision not in PRECISIONS:
         raise InputError(f"precision = {precision!r}, expected one of {', '.join(PRECISIONS)}")
-    for name, value, least in (
-        ("rwr_max_iters", rwr_max_iters, 1),
-        ("max_faces", max_faces, 1),
-        ("detect_every", detect_every, 1),
-    ):
-        if not isinstance(value, int) or value < least:
-            raise InputError(f"{name} = {value!r}, expected a whole number of at least {least}")
-    if not 0 <= max_uncertainty <= 1:
-        raise InputError(f"max_uncertainty = {max_uncertainty!r}, expected a number from 0 to 1")
-    if not 0 < fps < float("inf"):
-        raise InputError(f"fps = {fps!r}, expected frames a second")
+    rwr_max_iters = coerced(field_named(SolverConfig, "max_iters"), rwr_max_iters, "rwr_max_iters")
+    tracking = TrackingSettings(detect_every=detect_every, max_faces=max_faces, max_uncertainty=max_uncertainty)
+    if convert("float", fps) is None or not FPS[0] <= fps <= FPS[1]:
+        raise InputError(f"fps = {fps!r}, expected frames a second, from {FPS[0]:g} to {FPS[1]:g}")
     filter_name = RECOMMENDED if smoothing is True else smoothing or None
     if filter_name is not None:
         named_filter(filter_name)
@@ -174,7 +168,7 @@ def landmarks(
     if isinstance(bboxes, (str, Path)):
         given = read_bboxes(bboxes)
     elif bboxes is not None:
-        given = bboxes_from_array(np.asarray(bboxes), "bboxes")
+        given = bboxes_from_array(bboxes, "bboxes")
 
     with open_source(source, fps) as frames:
         # Only now, as it takes a second: what has no frames is refused at once.
@@ -188,7 +182,7 @@ def landmarks(
             precision=precision,
             rwr=rwr,
             rwr_max_iters=rwr_max_iters,
-            tracking=TrackingSettings(detect_every=detect_every, max_faces=max_faces, max_uncertainty=max_uncertainty),
+            tracking=tracking,
             detector=lambda: make_detector(detector, yunet_model) if isinstance(detector, str) else detector,
         )
         faces = pipeline.faces(given)
@@ -204,7 +198,9 @@ def landmarks(
                 n_frames += 1
                 if progress is not None:
                     progress(n_frames, frames.n_frames)
-        warnings = [*frames.check(), *filter(None, [faces.landmarker.tally.check()])]
+        tally = faces.landmarker.tally
+        unconverged = None if rwr else tally.mostly_not_converged(model.solver_config)
+        warnings = [*frames.check(), *filter(None, [tally.check(), unconverged])]
     table = np.array(rows, dtype=type) if rows else np.zeros(0, dtype=type)
     if filter_name is not None:
         smooth_rows(table, filter_name, frames.fps)

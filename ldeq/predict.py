@@ -18,9 +18,11 @@ from ldeq.command_line import (
     add_common_flags,
     at_least,
     complain,
+    number_of,
     number_within,
     run,
 )
+from ldeq.config import FPS, SolverConfig
 from ldeq.errors import InputError
 from ldeq.face.settings import TrackingSettings
 
@@ -42,7 +44,7 @@ def make_parser() -> ArgumentParser:
         "inputs", nargs="*", metavar="INPUT", help="videos, images, folders of images, or a camera's number"
     )
     inputs.add_argument("--input", action="append", default=[], metavar="INPUT", help="the same as a flag")
-    inputs.add_argument("--fps", type=number_within(0.1, 1000), default=25.0, metavar="X", help="of a folder of images")
+    inputs.add_argument("--fps", type=number_within(*FPS), default=25.0, metavar="X", help="of a folder of images")
     inputs.add_argument(
         "--bboxes",
         metavar="FILE",
@@ -80,7 +82,11 @@ def make_parser() -> ArgumentParser:
         "--no-rwr", dest="rwr", action="store_false", default=argparse.SUPPRESS, help="the same as --rwr false"
     )
     solving.add_argument(
-        "--rwr_max_iters", type=at_least(1), default=1, metavar="N", help="with --rwr, solver iterations on every frame"
+        "--rwr_max_iters",
+        type=number_of(SolverConfig, "max_iters"),
+        default=1,
+        metavar="N",
+        help="with --rwr, solver iterations on every frame",
     )
     add_boolean(
         solving, "--rwr_take_one_less_inference_step", "with --rwr, leave out the evaluation that follows the solver"
@@ -110,28 +116,28 @@ def make_parser() -> ArgumentParser:
     )
     faces.add_argument(
         "--detector_side",
-        type=at_least(64),
+        type=at_least(64, 16_384),
         default=960,
         metavar="PIXELS",
         help="frames are scaled to this longer side for it",
     )
     faces.add_argument(
         "--detect_every",
-        type=at_least(1),
+        type=number_of(TrackingSettings, "detect_every"),
         default=DEFAULTS.detect_every,
         metavar="N",
         help="frames between looks for new faces",
     )
     faces.add_argument(
         "--max_faces",
-        type=at_least(1),
+        type=number_of(TrackingSettings, "max_faces"),
         default=DEFAULTS.max_faces,
         metavar="N",
         help="maximum number of faces at a time",
     )
     faces.add_argument(
         "--max_uncertainty",
-        type=number_within(0, 1),
+        type=number_of(TrackingSettings, "max_uncertainty"),
         default=DEFAULTS.max_uncertainty,
         metavar="X",
         help="a face whose median uncertainty (fraction of the crop's side) stays above it is lost, and what is "

@@ -29,7 +29,7 @@ from ldeq.pipeline import Pipeline, VideoFaces, decoded_ahead, solved_again
 from ldeq.recurrence import describe_mode
 from ldeq.run_folder import describe_run, make_output_folder
 from ldeq.runtime.pytorch import TorchLandmarker
-from ldeq.solvers.tally import describe_solve
+from ldeq.solvers.tally import SolverTally, describe_solve
 from ldeq.video.sound import has_sound
 from ldeq.video.sources import Frame, FrameSource, ImageFolder, open_source
 from ldeq.video.window import Window
@@ -151,16 +151,17 @@ class Prediction:
             done = self._follow(source, chain([first], frames), faces, other, rows, drawing, window, interrupt, smooths)
             seconds = time.perf_counter() - started
             remarks = [] if done.stopped else source.check()
+            faces.landmarker.tally.check()  # before anything is written
             if smooths:
                 rows.smooth(flags.smooth, source.fps)
                 self._draw_again(name, rows, drawing, done)
             # Where the user has ended the images, the sound ends too.
             drawing.close(done.seconds + 1 / source.fps if done.stopped else math.inf)
-            self._write(folder, source, rows, faces, drawing, done, remarks, smooths)
+            self._write(folder, source, rows, faces, other, drawing, done, remarks, smooths)
             none = self._nothing_found(source, rows, faces)
         counted = f"{done.n_frames} frame{'s' * (done.n_frames != 1)}"
         speed = f"{counted} in {seconds:.1f} s ({done.n_frames / seconds:.1f} a second)."
-        lines = [none, self.note, faces.landmarker.tally.check(), f"{speed} Results are in {folder}"]
+        lines = [none, self.note, *self._convergence(faces, other), f"{speed} Results are in {folder}"]
         terminal.print_lines(self.console, lines)
         if interrupt.requested:
             part = f"the first {done.n_frames}" if done.stopped else f"all {done.n_frames}"
@@ -252,6 +253,7 @@ class Prediction:
         source: FrameSource,
         rows: RowsOnDisk,
         faces: VideoFaces,
+        other: TorchLandmarker | None,
         drawing: AnnotatedOutput,
         done: Progress,
         remarks: list[str],
@@ -269,7 +271,7 @@ class Prediction:
             modes["frame by frame"] = face_curves(rows, FRAME_BY_FRAME)
         if self.on_finished is not None:
             self.on_finished(Finished(folder, f"{Path(source.name).name}, {self.mode}", self.note, modes))
-        warnings = list(filter(None, self._warnings(source, drawing.video, done, remarks)))
+        warnings = list(filter(None, self._warnings(source, faces, other, drawing.video, done, remarks)))
         sound = drawing.video.sound if drawing.video is not None else None
         summary: dict[str, Any] = {
             "n_frames": done.n_frames,
@@ -282,7 +284,7 @@ class Prediction:
             "warnings": warnings,
             "tracking": None if self.bboxes is not None else asdict(self.pipeline.tracking),
             "faces": {mode: {str(id): curve.summary() for id, curve in found.items()} for mode, found in modes.items()},
-            "solver": faces.landmarker.tally.summary(),
+            "solver": faces.landmarker.tally.summary(to_converge=not flags.rwr),
         }
         description = describe_run(self.script, self.weights, source.name, self.model, vars(flags), self.device)
         description["input"] = description.pop("dataset")
@@ -293,9 +295,20 @@ class Prediction:
         terminal.print_lines(self.console, warnings)
 
     def _warnings(
-        self, source: FrameSource, video: VideoWriter | None, done: Progress, remarks: list[str]
+        self,
+        source: FrameSource,
+        faces: VideoFaces,
+        other: TorchLandmarker | None,
+        video: VideoWriter | None,
+        done: Progress,
+        remarks: list[str],
     ) -> Iterator[str | None]:
         """Things that were not as they should be, a sentence each."""
+        yield faces.landmarker.tally.unsound()
+        if other is not None and (unsound := other.tally.unsound()):
+            yield f"Frame by frame: {unsound}"
+        for tally in self._solved_by_themselves(faces, other):
+            yield tally.mostly_not_converged(self.model.solver_config)
         if video is not None and video.sound is not None and video.sound.failure:
             yield f"{source.name}: {video.sound.failure}, and ends early."
         if video is not None and video.sound is None and source.sound is not None and has_sound(source.sound):
@@ -306,6 +319,18 @@ class Prediction:
         n_frames = source.n_frames if isinstance(source, ImageFolder) else done.end
         if self.bboxes is not None and counted and len(self.bboxes) != n_frames:
             yield f"{self.flags.bboxes}: has boxes for {len(self.bboxes)} frames, and the video has {n_frames}."
+
+    def _solved_by_themselves(self, faces: VideoFaces, other: TorchLandmarker | None) -> list[SolverTally]:
+        """The counts of solves frame by frame, which are to converge, as RwR's few iterations are not."""
+        if other is not None:
+            return [other.tally]
+        return [] if self.flags.rwr else [faces.landmarker.tally]
+
+    def _convergence(self, faces: VideoFaces, other: TorchLandmarker | None) -> list[str | None]:
+        """A sentence on solves frame by frame that did not converge, unless a warning says it."""
+        tallies = self._solved_by_themselves(faces, other)
+        config = self.model.solver_config
+        return [t.convergence(config) for t in tallies if not t.mostly_not_converged(config)]
 
     def _nothing_found(self, source: FrameSource, rows: RowsOnDisk, faces: VideoFaces) -> str | None:
         if rows.n_rows:

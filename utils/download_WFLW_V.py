@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from datasets.wflw_v import SPLITS
 from datasets.wflw_v.download.paths import REPORT
 from ldeq import InputError, terminal
-from ldeq.command_line import ArgumentParser, add_boolean, at_least, run
+from ldeq.command_line import MOST_WORKERS, ArgumentParser, add_boolean, at_least, run
 from utils.download.backend import BACKENDS
 from utils.download.flags import add_connection_flags, connection_of, retry_policy_of
 
@@ -35,7 +35,7 @@ def make_parser() -> ArgumentParser:
         ids_flag="--videos",
     )
     parser.add_argument("--output_folder", required=True, metavar="DIR", help="folder of the data set")
-    parser.add_argument("--n_processes", type=at_least(1), default=4, help="videos at a time")
+    parser.add_argument("--n_processes", type=at_least(1, MOST_WORKERS), default=4, help="videos at a time")
     parser.add_argument(
         "--source",
         choices=("youtube", "archive"),

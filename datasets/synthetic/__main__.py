@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ldeq import InputError, terminal
-from ldeq.command_line import ArgumentParser, at_least, run
+from ldeq.command_line import MOST_WORKERS, ArgumentParser, at_least, run
+from ldeq.fields import MOST_AT_A_TIME
 from utils.engine.settings import HELD_OUT
 
 
@@ -19,12 +20,20 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--hard", type=at_least(0), default=0, metavar="N", help="videos with occlusion, blur and darkness, held out"
     )
-    parser.add_argument("--frames", type=at_least(2), default=120, metavar="N", help="frames of a video")
     parser.add_argument(
-        "--images_per_person", type=at_least(1), default=4, metavar="N", help="of the train split; more are faster"
+        "--frames", type=at_least(2, MOST_AT_A_TIME), default=120, metavar="N", help="frames of a video"
     )
-    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="other seeds have other people")
-    parser.add_argument("--workers", type=at_least(1), default=2, metavar="N", help="processes that draw")
+    parser.add_argument(
+        "--images_per_person",
+        type=at_least(1, MOST_AT_A_TIME),
+        default=4,
+        metavar="N",
+        help="of the train split; more are faster",
+    )
+    parser.add_argument(
+        "--seed", type=at_least(0, 2**31 - 1), default=0, metavar="N", help="other seeds have other people"
+    )
+    parser.add_argument("--workers", type=at_least(1, MOST_WORKERS), default=2, metavar="N", help="processes that draw")
     return parser
 
 

@@ -1,15 +1,17 @@
 """Faces whose bounding boxes are given, frame by frame, in place of a detector and tracking."""
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ldeq.errors import InputError, reason_of
 from ldeq.face.crop import FaceCrop, are_boxes
 from ldeq.face.landmarker import Face, Landmarker
+from ldeq.files import read_archive, read_array
 
 #: By frame, then by the face's id: bounding box (4,), x1 y1 x2 y2 in frame pixels. Frames may be left out.
 Bboxes = Mapping[int, Mapping[int, NDArray[np.float64]]]
@@ -28,22 +30,18 @@ def read_bboxes(path: str | Path) -> Bboxes:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected bounding boxes")
+    expected = "a NumPy array of bounding boxes"
+    if not zipfile.is_zipfile(path):
+        return bboxes_from_array(read_array(path, expected), str(path))
+    frames, ids, rows = read_archive(path, ("frame", "face_id", "bbox"), f"{expected}, or a landmarks.npz")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.ndarray):
-            with loaded:
-                frames, ids, rows = (loaded[name] for name in ("frame", "face_id", "bbox"))
-            _check_table(frames, ids, rows)
-    except Exception as error:  # NumPy raises whatever the damage in the file leads to
-        raise InputError(
-            f"{path}: cannot be read ({reason_of(error)}), expected a NumPy array of bounding boxes"
-        ) from None
-    if isinstance(loaded, np.ndarray):
-        return bboxes_from_array(loaded, str(path))
+        _check_table(frames, ids, rows)
+    except (TypeError, ValueError) as error:  # TypeError of those without dimensions
+        raise InputError(f"{path}: cannot be read ({reason_of(error)}), expected {expected}") from None
     return _by_frame(frames, ids, rows, {}, str(path))
 
 
-def bboxes_from_array(array: NDArray[Any], name: str) -> Bboxes:
+def bboxes_from_array(values: ArrayLike, name: str) -> Bboxes:
     """Bboxes of an array (frames, ≥ 4), or (frames, faces, ≥ 4), NaN where a face is not there.
 
     Face ``n`` has the id ``n + 1``, and every frame is there.
@@ -54,6 +52,10 @@ def bboxes_from_array(array: NDArray[Any], name: str) -> Bboxes:
     Raises:
         InputError: where it is something else.
     """
+    try:
+        array = np.asarray(values)
+    except Exception as error:  # rows of different lengths, or whatever an object's own conversion leads to
+        raise InputError(f"{name}: is no array ({reason_of(error)}), expected numbers") from None
     if array.dtype.kind not in "iuf":
         raise InputError(f"{name}: has elements of type {array.dtype}, expected numbers")
     if array.ndim not in (2, 3) or array.shape[-1] < 4:
@@ -81,8 +83,8 @@ def _by_frame(
 
 
 def _check_table(frames: NDArray[Any], ids: NDArray[Any], rows: NDArray[Any]) -> None:
-    if frames.dtype.kind not in "iu" or ids.dtype.kind not in "iu" or rows.dtype.kind not in "iuf":
-        raise ValueError(f"frame, face_id and bbox of types {frames.dtype}, {ids.dtype}, {rows.dtype}")
+    if frames.dtype.kind not in "iu" or ids.dtype.kind not in "iu":
+        raise ValueError(f"frame and face_id of types {frames.dtype}, {ids.dtype}")
     if rows.shape != (len(rows), 4) or not frames.shape == ids.shape == (len(rows),):
         raise ValueError(f"frame, face_id and bbox of shapes {frames.shape}, {ids.shape}, {rows.shape}")
     if len(rows) and (frames.min() < 0 or ids.min() < 1 or ids.max() > np.iinfo(np.int32).max):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ldeq.config import GradientConfig, ModelConfig, SolverConfig
-from ldeq.errors import InputError
+from ldeq.errors import NotFiniteError
 from ldeq.model import heatmaps
 from ldeq.model.blocks import Cell, make_stem
 from ldeq.model.deq import DEQLayer, Equilibrium
@@ -51,11 +51,11 @@ class LDEQOutput:
         """The keypoints on the CPU.
 
         Raises:
-            InputError: where they are not finite, as those of weights that overflow a half precision are.
+            NotFiniteError: where they are not finite, as those of weights that overflow a half precision are.
         """
         keypoints: NDArray[np.float32] = self.keypoints.float().cpu().numpy()
         if not np.isfinite(keypoints).all():
-            raise InputError("the network's landmarks are not finite, expected weights that fit the precision")
+            raise NotFiniteError("the network's landmarks are not finite, expected weights that fit the precision")
         return keypoints
 
 

@@ -38,7 +38,7 @@ class TorchLandmarker:
         """See :class:`ldeq.face.landmarker.Landmarker`.
 
         Raises:
-            InputError: where the network's landmarks are not finite.
+            NotFiniteError: where the network's landmarks are not finite.
         """
         images = np.stack([crop.image for crop in crops])
         with autocast(self._device, self._precision):

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from ldeq.errors import InputError
+from ldeq.config import SolverConfig
+from ldeq.errors import NotFiniteError
 from ldeq.solvers.base import SolverStats, StopReason
 
 
@@ -36,25 +37,57 @@ class SolverTally:
         for name, count in vars(other).items():
             setattr(self, name, getattr(self, name) + count)
 
+    @property
+    def n_not_converged(self) -> int:
+        """Solves that ended before their error was below the tolerance."""
+        return self.n_solved - self.n_converged
+
     def check(self) -> str | None:
-        """A warning where some solves were not finite.
+        """:meth:`unsound`.
 
         Raises:
-            InputError: where none was.
+            NotFiniteError: where no solve stayed finite.
         """
+        if self.n_solved and self.n_not_finite == self.n_solved:
+            raise NotFiniteError("no solve stayed finite, expected weights that fit the precision")
+        return self.unsound()
+
+    def unsound(self) -> str | None:
+        """A warning where some solves were not finite."""
         if self.n_not_finite == 0:
             return None
-        if self.n_not_finite == self.n_solved:
-            raise InputError("no solve stayed finite, expected weights that fit the precision")
         return (
             f"{self.n_not_finite} of {self.n_solved} solves met numbers that are not finite: their landmarks are poor."
         )
 
-    def summary(self) -> dict[str, float | int | None]:
-        """For a run's JSON file."""
+    def convergence(self, config: SolverConfig) -> str | None:
+        """A sentence on solves with these settings that did not converge, where there were some.
+
+        That is no fault where the iterations are few by choice, as RwR's are: those are not to be asked about.
+        """
+        if self.n_not_converged == 0:
+            return None
+        target = f"{config.stop_mode}_diff_target = {config.tolerance:g}"
+        counted = f"{self.n_not_converged} of {self.n_solved} solves ended without reaching {target}"
+        return f"{counted} ({config.solver}, at most {config.max_iters} iterations)."
+
+    def mostly_not_converged(self, config: SolverConfig) -> str | None:
+        """:meth:`convergence` as a warning, where it is so of more than half of the solves."""
+        if 2 * self.n_not_converged <= self.n_solved:
+            return None
+        return f"Most solves did not converge: {self.convergence(config)} Landmarks are of where the solver ended."
+
+    def summary(self, to_converge: bool = False) -> dict[str, float | int | None]:
+        """For a run's JSON file.
+
+        Args:
+            to_converge: whether the solves were to converge; then those that did not are counted.
+        """
         mean = self.n_iters / self.n_solved if self.n_solved else None
-        counts = {"n_solved": self.n_solved, "n_converged": self.n_converged, "n_not_finite": self.n_not_finite}
-        return {**counts, "mean_n_iters": mean}
+        counts: dict[str, float | int | None] = {"n_solved": self.n_solved, "n_converged": self.n_converged}
+        if to_converge:
+            counts["n_not_converged"] = self.n_not_converged
+        return {**counts, "n_not_finite": self.n_not_finite, "mean_n_iters": mean}
 
 
 def describe_solve(stats: SolverStats | None) -> str:

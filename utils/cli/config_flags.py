@@ -7,11 +7,12 @@ import argparse
 import dataclasses
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from ldeq.command_line import ArgumentParser, boolean
-from ldeq.fields import kind, setting_of
+from ldeq.errors import InputError
+from ldeq.fields import coerced, kind, setting_of
 
 ConfigT = TypeVar("ConfigT")
 
@@ -21,7 +22,7 @@ def add_config_flags(parser: ArgumentParser, title: str, cls: type) -> None:
     group = parser.group(title, (inspect.getdoc(cls) or "").splitlines()[0].replace("``", ""))
     for field in _flag_fields(cls):
         setting = setting_of(field)
-        options: dict[str, Any] = {"type": _PARSERS[kind(field)], "default": None}
+        options: dict[str, Any] = {"type": _parser_of(field), "default": None}
         if kind(field) == "bool":
             options |= {"nargs": "?", "const": True, "metavar": "{true,false}"}
         elif setting.choices:
@@ -29,8 +30,9 @@ def add_config_flags(parser: ArgumentParser, title: str, cls: type) -> None:
         else:
             options["metavar"] = {"int": "N", "float": "X", "str": "TEXT"}[kind(field)]
         default = str(field.default).lower() if kind(field) == "bool" else field.default
+        bounds = f"; {setting.expected}" if kind(field) in ("int", "float") else ""
         shown = f" (default: {default})" if default != "" else ""
-        group.add_argument(f"--{field.name}", help=(setting.help + shown).replace("%", "%%"), **options)
+        group.add_argument(f"--{field.name}", help=(setting.help + bounds + shown).replace("%", "%%"), **options)
         if not setting.is_common:
             parser.leave_to_full_help(f"--{field.name}")
 
@@ -50,6 +52,21 @@ def _flag_fields(cls: type) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(cls) if setting_of(field).is_flag]
 
 
+def _parser_of(field: dataclasses.Field[Any]) -> Callable[[str], Any]:
+    """Reads a flag's word, and refuses what its field refuses: before PyTorch is imported, and not after."""
+    read = _PARSERS[kind(field)]
+    if kind(field) not in ("int", "float"):
+        return read
+
+    def number(word: str) -> Any:
+        try:
+            return coerced(field, read(word))
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return number
+
+
 def _whole(word: str) -> int:
     try:
         return int(word)
@@ -67,4 +84,4 @@ def _finite(word: str) -> float:
     return number
 
 
-_PARSERS = {"bool": boolean, "int": _whole, "float": _finite, "str": str}
+_PARSERS: dict[str, Callable[[str], Any]] = {"bool": boolean, "int": _whole, "float": _finite, "str": str}

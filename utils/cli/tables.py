@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
+from ldeq.config import SolverConfig
+from ldeq.solvers.tally import SolverTally
 from ldeq.terminal import table
 
 #: The paper's own WFLW model on the full test set, 2,500 images (Micaelli et al. 2023, table 2).
@@ -30,6 +32,24 @@ def wflw_table(splits: Mapping[str, Mapping[str, float]]) -> Table:
                 cells.append(f"{paper[figure]:.{digits}f}" if paper else "")
         rows.append([*cells, figures["n_images"]])
     return table("WFLW", [*columns, "images"], rows)
+
+
+def solver_table(config: SolverConfig, tallies: Mapping[str, SolverTally]) -> Table:
+    """How many solves there were, and how many of them ended before their error was below the tolerance: a row a split.
+
+    Args:
+        config: of solves that were to converge.
+    """
+    rows = [
+        [split, tally.n_solved, tally.n_not_converged, f"{tally.n_iters / tally.n_solved:.1f}"]
+        for split, tally in tallies.items()
+        if tally.n_solved
+    ]
+    title = (
+        f"Solver: {config.solver}, to {config.stop_mode}_diff_target = {config.tolerance:g}, at most "
+        f"{config.max_iters} iterations"
+    )
+    return table(title, ["split", "solves", "not converged", "mean iterations"], rows)
 
 
 def _paper_of(split: str, n_images: float) -> Mapping[str, float] | None:

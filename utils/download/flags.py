@@ -2,16 +2,18 @@
 
 import argparse
 import io
-import math
 import re
 from contextlib import redirect_stderr
 from pathlib import Path
 
 from ldeq import InputError
-from ldeq.command_line import ArgumentParser, at_least
+from ldeq.command_line import MOST_SECONDS, ArgumentParser, at_least, number_within
 from ldeq.fetch import Connection, RetryPolicy, check_address
 
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+
+#: Bytes a second, above what any connection has.
+_FASTEST = 2.0**40
 
 
 def add_connection_flags(parser: ArgumentParser) -> None:
@@ -27,20 +29,22 @@ def add_connection_flags(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--limit-rate", "--limit_rate", type=_rate, metavar="RATE", help="bytes a second of each process, as 500K or 2M"
     )
-    parser.add_argument("--sleep", type=_seconds, default=0.0, metavar="SECONDS", help="pause before each video")
+    parser.add_argument(
+        "--sleep", type=number_within(0, MOST_SECONDS), default=0.0, metavar="SECONDS", help="pause before each video"
+    )
     parser.add_argument(
         "--timeout",
-        type=_seconds,
+        type=number_within(0, MOST_SECONDS),
         default=20.0,
         metavar="SECONDS",
         help="without an answer, after which a connection has failed",
     )
     parser.add_argument(
-        "--retries", type=at_least(0), default=3, help="further attempts after a failure that may be transient"
+        "--retries", type=at_least(0, 1000), default=3, help="further attempts after a failure that may be transient"
     )
     parser.add_argument(
         "--retry_delay",
-        type=_seconds,
+        type=number_within(0, MOST_SECONDS),
         default=5.0,
         metavar="SECONDS",
         help="before the first retry; twice as long before each next one",
@@ -101,18 +105,9 @@ def retry_policy_of(flags: argparse.Namespace) -> RetryPolicy:
     return RetryPolicy(flags.retries, flags.retry_delay)
 
 
-def _seconds(word: str) -> float:
-    try:
-        seconds = float(word)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < 1e6:
-        raise argparse.ArgumentTypeError(f"{word!r} is no number of seconds")
-    return seconds
-
-
 def _rate(word: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)", word)
-    if not match or float(match[1]) == 0:
+    rate = float(match[1]) * 1024.0 ** " kmg".index(match[2].lower() or " ") if match else 0.0
+    if not 1 <= rate <= _FASTEST:
         raise argparse.ArgumentTypeError(f"{word!r} is no rate, as 500K or 2M")
-    return float(match[1]) * 1024.0 ** " kmg".index(match[2].lower() or " ")
+    return rate

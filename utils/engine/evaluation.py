@@ -42,6 +42,8 @@ class Predictions:
     truth: NDArray[np.float32]  # (N, 98, 2)
     #: Images that could not be read, each with its sentence; if there are any the arrays are incomplete.
     unreadable: list[str]
+    #: Of the images' solves.
+    tally: SolverTally = field(default_factory=SolverTally)
 
 
 def predict_images(
@@ -64,6 +66,7 @@ def predict_images(
     """
     device = next(model.parameters()).device
     predicted, truth, unreadable = [], [], []
+    tally = SolverTally()
     with torch.inference_mode():
         loaded = _load_ahead(dataset, workers, ahead=batch_size)
         while items := list(islice(loaded, batch_size)):
@@ -74,9 +77,10 @@ def predict_images(
             output = model(normalise(np.stack(images), device), solver_config=solver_config)
             predicted.append(output.finite_keypoints())
             truth.append(np.stack(landmarks))
+            tally.add(output.stats)
             on_batch(output)
     empty = np.empty((0, model.config.n_keypoints, 2), dtype=np.float32)
-    return Predictions(np.concatenate([empty, *predicted]), np.concatenate([empty, *truth]), unreadable)
+    return Predictions(np.concatenate([empty, *predicted]), np.concatenate([empty, *truth]), unreadable, tally)
 
 
 def _load_ahead(dataset: Samples, workers: int, ahead: int) -> Iterator[Sample | InputError]:

@@ -1,15 +1,18 @@
 """The training loop: steps to the end, with a row of the log, a validation and a saved state every so many of them."""
 
 import shlex
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ldeq import terminal
 from ldeq.command_line import deferred_interrupt
 from ldeq.device import autocast
+from ldeq.errors import NotFiniteError
 from ldeq.metrics import failure_rate_and_auc, image_nme
 from ldeq.solvers.tally import SolverTally
 from utils.engine.evaluation import Samples, predict_images
@@ -71,30 +74,34 @@ def fit(
 
 
 def validate(trainer: Trainer, samples: Samples) -> dict[str, float]:
-    """Figures of the averaged weights over all processes' samples: NME and FR in percent, AUC, mean iterations."""
-    tally = SolverTally()
+    """Figures of the averaged weights over all processes' samples: NME and FR in percent, AUC, mean iterations.
+
+    There are none where the network gives nothing finite, which is said on stderr: training may yet mend it.
+    """
     config = trainer.config
     batch_size = max(1, config.batch_size // (trainer.world.size * config.accumulate))
-    with autocast(trainer.world.device, config.precision):
-        found = predict_images(
-            trainer.averaged_model,
-            samples,
-            batch_size=batch_size,
-            workers=0,
-            on_batch=lambda output: tally.add(output.stats),
-        )
-    mine = image_nme(found.predicted, found.truth)
-    gathered = trainer.world.gather((mine, tally.n_iters, tally.n_solved))
-    nmes = np.concatenate([nmes for nmes, _, _ in gathered])
+    mine: tuple[NDArray[np.float64], SolverTally] | None = None  # where it gives nothing finite
+    with autocast(trainer.world.device, config.precision), suppress(NotFiniteError):
+        found = predict_images(trainer.averaged_model, samples, batch_size=batch_size, workers=0)
+        found.tally.check()
+        mine = image_nme(found.predicted, found.truth), found.tally
+    gathered = [part for part in trainer.world.gather(mine) if part is not None]
+    if len(gathered) < trainer.world.size:
+        if trainer.world.is_main:
+            print(f"step {trainer.step}: the network gives nothing finite, and is not validated.", file=sys.stderr)
+        return {}
+    nmes = np.concatenate([nmes for nmes, _ in gathered])
     if not len(nmes):
         return {}
     failures, auc = failure_rate_and_auc(nmes)
-    n_solved = sum(n for _, _, n in gathered)
+    tally = SolverTally()
+    for _, other in gathered:
+        tally.merge(other)
     return {
         "validation_NME": 100 * float(nmes.mean()),
         "validation_FR": 100 * failures,
         "validation_AUC": auc,
-        "validation_iterations": sum(n for _, n, _ in gathered) / max(n_solved, 1),
+        "validation_iterations": tally.n_iters / max(tally.n_solved, 1),
     }
 
 

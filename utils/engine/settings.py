@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ldeq.config import GRADIENTS, PRECISIONS, GradientConfig, ModelConfig, SolverConfig
+from ldeq.config import GRADIENTS, MAX_ITERS, PRECISIONS, GradientConfig, ModelConfig, SolverConfig
 from ldeq.errors import InputError
-from ldeq.fields import check, coerce_fields, setting
+from ldeq.fields import MOST_AT_A_TIME, MOST_SAMPLES, check, coerce_fields, setting
 from ldeq.landmarks98 import N_LANDMARKS
 
 #: Seeds of synthetic people from here on are of held-out ones, which no run trains on.
 HELD_OUT = 10_000_000
+
+#: Steps of a run at most.
+MOST_STEPS = 100_000_000
 
 CLIP_GRADIENTS = ("same", *GRADIENTS)
 
@@ -31,37 +34,43 @@ class DataConfig:
     )
     train_split: str = setting("train", "its split to train on")
     synthetic: bool = setting(False, "train on synthetic faces, drawn as training goes", is_common=True)
-    synthetic_share: float = setting(0.5, "share of synthetic faces where there are both")
+    synthetic_share: float = setting(0.5, "share of synthetic faces where there are both", low=0.0, high=1.0)
     images_per_person: int = setting(
-        1, "images in a row of the same synthetic person: more are drawn faster, and teach a little less each"
+        1,
+        "images in a row of the same synthetic person: more are drawn faster, and teach a little less each",
+        low=1,
+        high=MOST_AT_A_TIME,
     )
-    crop_jitter: float = setting(1.0, "how loosely crops sit on synthetic faces in training, 1 as a detector's")
+    crop_jitter: float = setting(
+        1.0, "how loosely crops sit on synthetic faces in training, 1 as a detector's", low=0.0, high=10.0
+    )
     hard_images: float = setting(
-        0.0, "share of the synthetic faces in training that are as blurred, noisy, dark and occluded as hard videos get"
+        0.0,
+        "share of the synthetic faces in training that are as blurred, noisy, dark and occluded as hard videos get",
+        low=0.0,
+        high=1.0,
     )
     turned_heads: float = setting(
-        0.0, "share of the synthetic faces in training turned by 40° to 75°, beside those that are in any case"
+        0.0,
+        "share of the synthetic faces in training turned by 40° to 75°, beside those that are in any case",
+        low=0.0,
+        high=1.0,
     )
     clip_length: int = setting(
         1,
         "frames of a clip, in which a face moves as in a video; the network is trained on the last of them, or on the "
         "last bptt_steps",
+        low=1,
+        high=1000,
         is_common=True,
     )
     validation_split: str = setting(
         "", "split of WFLW to validate on; if empty, test, or synthetic faces where training sees no WFLW"
     )
-    validation_images: int = setting(500, "maximum number of images to validate on")
+    validation_images: int = setting(500, "maximum number of images to validate on", low=0, high=MOST_SAMPLES)
 
     def __post_init__(self) -> None:
         coerce_fields(self)
-        check(self, "synthetic_share", 0 <= self.synthetic_share <= 1, "from 0 to 1")
-        check(self, "images_per_person", self.images_per_person >= 1, "at least 1")
-        check(self, "crop_jitter", self.crop_jitter >= 0, "at least 0")
-        check(self, "hard_images", 0 <= self.hard_images <= 1, "from 0 to 1")
-        check(self, "turned_heads", 0 <= self.turned_heads <= 1, "from 0 to 1")
-        check(self, "clip_length", self.clip_length >= 1, "at least 1")
-        check(self, "validation_images", self.validation_images >= 0, "at least 0")
         if not self.dataset_path and not self.synthetic:
             raise InputError("there is nothing to train on, expected --dataset_path (WFLW), --synthetic, or both")
         if self.validation_split and not self.dataset_path:
@@ -77,26 +86,29 @@ class AugmentationConfig:
     """
 
     augment: bool = setting(True, "change WFLW's crops at all")
-    rotation: float = setting(30.0, "largest rotation of the crop in its plane, in degrees")
-    scaling: float = setting(0.2, "largest change of the crop's size: 0.2 is from 1/1.2 to 1.2")
+    rotation: float = setting(30.0, "largest rotation of the crop in its plane, in degrees", low=0.0, high=180.0)
+    scaling: float = setting(0.2, "largest change of the crop's size: 0.2 is from 1/1.2 to 1.2", low=0.0, high=10.0)
     stretch: float = setting(
-        0.06, "largest change of the crop's width and, the other way, of its height, as a detector's boxes have it"
+        0.06,
+        "largest change of the crop's width and, the other way, of its height, as a detector's boxes have it",
+        low=0.0,
+        high=10.0,
     )
-    shift: float = setting(0.08, "largest shift of the crop, as a fraction of its side")
-    flip: float = setting(0.5, "probability of the mirror image")
-    colour: float = setting(0.8, "probability of a change of brightness, contrast, colours and gamma")
-    grey: float = setting(0.1, "probability of an image in grey levels")
-    blur: float = setting(0.25, "probability of blur: out of focus, by motion, or by a low resolution")
-    noise: float = setting(0.25, "probability of noise")
-    jpeg: float = setting(0.25, "probability of compression artefacts")
-    occlusion: float = setting(0.35, "probability of boxes and ellipses in front of the face")
+    shift: float = setting(0.08, "largest shift of the crop, as a fraction of its side", low=0.0, high=1.0)
+    flip: float = setting(0.5, "probability of the mirror image", low=0.0, high=1.0)
+    colour: float = setting(
+        0.8, "probability of a change of brightness, contrast, colours and gamma", low=0.0, high=1.0
+    )
+    grey: float = setting(0.1, "probability of an image in grey levels", low=0.0, high=1.0)
+    blur: float = setting(
+        0.25, "probability of blur: out of focus, by motion, or by a low resolution", low=0.0, high=1.0
+    )
+    noise: float = setting(0.25, "probability of noise", low=0.0, high=1.0)
+    jpeg: float = setting(0.25, "probability of compression artefacts", low=0.0, high=1.0)
+    occlusion: float = setting(0.35, "probability of boxes and ellipses in front of the face", low=0.0, high=1.0)
 
     def __post_init__(self) -> None:
         coerce_fields(self)
-        for name in ("flip", "colour", "grey", "blur", "noise", "jpeg", "occlusion"):
-            check(self, name, 0 <= getattr(self, name) <= 1, "a probability, from 0 to 1")
-        for name in ("rotation", "scaling", "stretch", "shift"):
-            check(self, name, getattr(self, name) >= 0, "at least 0")
 
 
 @dataclass(frozen=True)
@@ -107,27 +119,44 @@ class TrainingConfig:
         InputError: where a field has the wrong type or value; the message names the field.
     """
 
-    steps: int = setting(100_000, "steps of the optimiser in all", is_common=True)
-    batch_size: int = setting(32, "samples a step, over all processes", is_common=True)
-    accumulate: int = setting(1, "parts of a process's share of a batch that run one after the other, for less memory")
-    lr: float = setting(1e-3, "learning rate of AdamW after the warm-up", is_common=True)
-    final_lr: float = setting(1e-5, "learning rate at the end, reached along half a cosine")
-    warmup_steps: int = setting(1000, "steps over which the learning rate rises from 0")
-    weight_decay: float = setting(1e-4, "weight decay of convolution kernels; norms and biases have none")
-    clip_norm: float = setting(1.0, "norm to which larger gradients are shortened; 0 for never")
+    steps: int = setting(100_000, "steps of the optimiser in all", low=1, high=MOST_STEPS, is_common=True)
+    batch_size: int = setting(32, "samples a step, over all processes", low=1, high=MOST_AT_A_TIME, is_common=True)
+    accumulate: int = setting(
+        1,
+        "parts of a process's share of a batch that run one after the other, for less memory",
+        low=1,
+        high=MOST_AT_A_TIME,
+    )
+    # Up to what float32 weights can be changed by: that training diverges is said by the run itself.
+    lr: float = setting(
+        1e-3, "learning rate of AdamW after the warm-up", low=0.0, high=1e30, excludes_low=True, is_common=True
+    )
+    final_lr: float = setting(1e-5, "learning rate at the end, reached along half a cosine", low=0.0, high=10.0)
+    warmup_steps: int = setting(1000, "steps over which the learning rate rises from 0", low=0, high=MOST_STEPS)
+    weight_decay: float = setting(
+        1e-4, "weight decay of convolution kernels; norms and biases have none", low=0.0, high=10.0
+    )
+    clip_norm: float = setting(1.0, "norm to which larger gradients are shortened; 0 for never", low=0.0, high=1e6)
     ema_decay: float = setting(
-        0.999, "decay a step of the average of the weights, which is what is validated and published"
+        0.999,
+        "decay a step of the average of the weights, which is what is validated and published",
+        low=0.0,
+        high=0.9999999,
     )
     train_iters: int = setting(
         0,
         "maximum iterations of solves in training; 0 for the solver's own max_iters, which validation and the "
         "checkpoints have in any case",
+        low=0,
+        high=MAX_ITERS,
     )
     stochastic_max_iters: bool = setting(False, "draw each step's number of iterations evenly from 1 to the maximum")
     clip_probability: float = setting(
         0.0,
         "probability that a step trains on clips: its solves start where RwR is after the clip's earlier frames, and "
         "not at zeros",
+        low=0.0,
+        high=1.0,
         is_common=True,
     )
     bptt_steps: int = setting(
@@ -135,11 +164,15 @@ class TrainingConfig:
         "steps of backpropagation through time: a clip's last frames that are trained on. Unrolled, gradients run "
         "through all of them, so that the network learns what to hand on. Where they are the whole clip, the first "
         "frame's solve starts at zeros, and half of the clips run backwards",
+        low=1,
+        high=1000,
     )
     clip_iters: int = setting(
         0,
         "maximum iterations in steps on clips; 0 for those of the other steps. Unrolled, 2 are what RwR with "
         "fixed-point iteration makes of a frame",
+        low=0,
+        high=MAX_ITERS,
     )
     clip_gradient: str = setting(
         "same", "gradient of steps on clips; same: as the other steps'", choices=CLIP_GRADIENTS
@@ -148,23 +181,24 @@ class TrainingConfig:
         0.1,
         "factor on the random first weights of the cell's last convolution: with 1 the cell is no contraction, and "
         "its solves do not converge until it has been trained for long",
+        low=0.0,
+        high=1000.0,
+        excludes_low=True,
     )
     precision: str = setting("fp32", "precision of the convolutions", choices=PRECISIONS, is_common=True)
-    seed: int = setting(0, "seed of the first weights, the samples and everything else that is random", is_common=True)
-    log_every: int = setting(100, "steps between rows of the log")
-    validate_every: int = setting(2000, "steps between validations")
-    save_every: int = setting(1000, "steps between states that a killed run goes on from")
+    seed: int = setting(
+        0,
+        "seed of the first weights, the samples and everything else that is random",
+        low=0,
+        high=2**31 - 1,
+        is_common=True,
+    )
+    log_every: int = setting(100, "steps between rows of the log", low=1, high=MOST_STEPS)
+    validate_every: int = setting(2000, "steps between validations", low=1, high=MOST_STEPS)
+    save_every: int = setting(1000, "steps between states that a killed run goes on from", low=1, high=MOST_STEPS)
 
     def __post_init__(self) -> None:
         coerce_fields(self)
-        for name in ("steps", "batch_size", "accumulate", "bptt_steps", "log_every", "validate_every", "save_every"):
-            check(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("final_lr", "warmup_steps", "train_iters", "clip_iters", "weight_decay", "clip_norm", "seed"):
-            check(self, name, getattr(self, name) >= 0, "at least 0")
-        check(self, "clip_probability", 0 <= self.clip_probability <= 1, "from 0 to 1")
-        check(self, "lr", self.lr > 0, "more than 0")
-        check(self, "head_scale", self.head_scale > 0, "more than 0")
-        check(self, "ema_decay", 0 <= self.ema_decay < 1, "from 0 to less than 1")
 
     def lr_at(self, step: int) -> float:
         """Learning rate of step ``step`` (from 0): a linear rise, then half a cosine to ``final_lr``."""
@@ -206,39 +240,49 @@ class LossConfig:
         InputError: where a field has the wrong type or value; the message names the field.
     """
 
-    keypoint_weight: float = setting(1.0, "weight of the keypoints' mean absolute error, in percent of the crop's side")
+    keypoint_weight: float = setting(
+        1.0, "weight of the keypoints' mean absolute error, in percent of the crop's side", low=0.0, high=1e6
+    )
     heatmap_weight: float = setting(
         1.0,
         "weight of the divergence of each heatmap from a Gaussian at the true point, which has a gradient from the "
         "first step on",
+        low=0.0,
+        high=1e6,
     )
-    heatmap_sigma: float = setting(1.5, "standard deviation of that Gaussian, in heatmap pixels")
+    heatmap_sigma: float = setting(
+        1.5, "standard deviation of that Gaussian, in heatmap pixels", low=0.0, high=100.0, excludes_low=True
+    )
     interocular_power: float = setting(
         0.0,
         "weigh faces by their inter-ocular distance to the power of minus this: 0 for all alike, 1 as NME does. Turned "
         "heads, whose eyes come close to each other, count for more",
+        low=0.0,
+        high=10.0,
     )
     flicker_weight: float = setting(
         0.0,
         "weight of the mean absolute change of the keypoints' errors since the frame before, in percent of the crop's "
         "side, in steps on clips: what NMF measures on video",
+        low=0.0,
+        high=1e6,
     )
     correction_weight: float = setting(
         0.0,
         "weight of the same loss at n_corrections iterates on the way to the equilibrium (fixed-point correction)",
+        low=0.0,
+        high=1e6,
     )
     jacobian_weight: float = setting(
         0.0,
         "weight of the squared size of the cell's Jacobian at the equilibrium, which makes solves converge; in steps "
         "whose solves are not unrolled",
+        low=0.0,
+        high=1e6,
     )
 
     def __post_init__(self) -> None:
         coerce_fields(self)
-        weights = ("keypoint_weight", "heatmap_weight", "flicker_weight", "correction_weight", "jacobian_weight")
-        for name in (*weights, "interocular_power"):
-            check(self, name, getattr(self, name) >= 0, "at least 0")
-        check(self, "heatmap_sigma", self.heatmap_sigma > 0, "more than 0")
         check(self, "keypoint_weight", self.keypoint_weight + self.heatmap_weight > 0, "this or heatmap_weight above 0")
 
 

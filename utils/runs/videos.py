@@ -147,7 +147,7 @@ class VideoRun:
             "NMF": self.mean("NMF"),
             "videos": self.rows,
             "skipped": dict(skipped),
-            "solver": self.tally.summary(),
+            "solver": self.tally.summary(to_converge=not rwr),
         }
         write_json(self._finished, content)
 
