@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datasets.wflw.splits import SPLITS, TRAIN
 from ldeq import InputError, run_folder, terminal
-from ldeq.command_line import ArgumentParser, add_output_flag, at_least, run
+from ldeq.command_line import MOST_WORKERS, ArgumentParser, add_output_flag, at_least, run
 
 SCRIPT = "check_WFLW"
 
@@ -24,7 +24,9 @@ def make_parser() -> ArgumentParser:
         metavar="SPLIT",
         help=f"only these splits; if not given, those that it has lists of, of {', '.join((TRAIN, *SPLITS))}",
     )
-    parser.add_argument("--workers", type=at_least(1), default=4, metavar="N", help="threads that decode images")
+    parser.add_argument(
+        "--workers", type=at_least(1, MOST_WORKERS), default=4, metavar="N", help="threads that decode images"
+    )
     add_output_flag(parser, SCRIPT)
     return parser
 

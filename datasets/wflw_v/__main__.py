@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ldeq import run_folder, terminal
-from ldeq.command_line import ArgumentParser, add_output_flag, at_least, run
+from ldeq.command_line import MOST_WORKERS, ArgumentParser, add_output_flag, at_least, run
 
 SCRIPT = "check_WFLW_V"
 
@@ -16,7 +16,9 @@ def make_parser() -> ArgumentParser:
         prog="python -m datasets.wflw_v",
     )
     parser.add_argument("dataset_path", metavar="ROOT", help="folder with bboxes/, landmarks/ and videos/")
-    parser.add_argument("--workers", type=at_least(1), default=4, metavar="N", help="threads that decode videos")
+    parser.add_argument(
+        "--workers", type=at_least(1, MOST_WORKERS), default=4, metavar="N", help="threads that decode videos"
+    )
     add_output_flag(parser, SCRIPT)
     return parser
 
