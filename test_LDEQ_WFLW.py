@@ -1,9 +1,15 @@
 """Evaluates an LDEQ checkpoint on WFLW: NME, FR and AUC of each split, with plots."""
 
+if __name__ == "__main__":
+    from ldeq.interrupts import end_at_once_until_run
+
+    end_at_once_until_run()
+
 import argparse
 import dataclasses
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +55,12 @@ def make_parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluates as the command line (or ``arguments``) says."""
     flags = make_parser().parse(arguments)
+    with ExitStack() as held:
+        evaluate(flags, held)
 
+
+def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
+    """Evaluates into the output folder, which nobody else has until ``held`` is closed."""
     from ldeq.device import load_model, resolve_device, slow_precision_note
     from ldeq.metrics import image_nme
     from ldeq.model.summary import print_summary
@@ -61,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = resolve_device(flags.device)
     model, weights = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
     datasets = open_splits(flags.dataset_path, list(dict.fromkeys(flags.split or SPLITS)))
-    folder = run_folder.make_output_folder(flags.output_dir, SCRIPT)
+    folder = held.enter_context(run_folder.output_folder(flags.output_dir, SCRIPT))
 
     console = terminal.console()
     note = pretrained.note_on(weights)

@@ -25,7 +25,7 @@ from datasets.synthetic import FaceImage
 from datasets.training.augmentation import augment
 from datasets.training.faces import TrainingSet, training_batches
 from ldeq import GradientConfig, InputError, LDEQOutput, RecurrentLDEQ, load_checkpoint, save_checkpoint
-from ldeq.command_line import deferred_interrupt
+from ldeq.interrupts import deferred_interrupt
 from ldeq.landmarks98 import MIRRORED
 from ldeq.model.deq import Equilibrium
 from ldeq.model.normalisation import normalise

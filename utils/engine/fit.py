@@ -8,8 +8,8 @@ from contextlib import nullcontext
 import numpy as np
 
 from ldeq import terminal
-from ldeq.command_line import deferred_interrupt
 from ldeq.device import autocast
+from ldeq.interrupts import deferred_interrupt
 from ldeq.metrics import failure_rate_and_auc, image_nme
 from ldeq.solvers.tally import SolverTally
 from utils.engine.evaluation import Samples, predict_images
