@@ -244,6 +244,8 @@ def _outcome(
     full = "memory is full, expected a smaller batch to fit"
     try:
         script(arguments)
+    except SystemExit as end:  # after --help, say
+        return int(end.code or 0), None
     except InputError as error:
         return 2, f"error: {error}"
     except KeyboardInterrupt as interrupt:

@@ -35,6 +35,7 @@ class LossyOutput:
 
     def failures(self) -> list[str]:
         """What could not be written for another reason than that its reader has gone, in words."""
+        sys.stdout.flush()
         return [
             f"{name}: cannot be written ({file.error.strerror}), expected a place with space"
             for name, file in self.files.items()

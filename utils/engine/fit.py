@@ -48,7 +48,7 @@ def fit(
             due = {
                 "log": step % config.log_every == 0 or step == config.steps,
                 "validate": step % config.validate_every == 0 or step == config.steps,
-                "save": step % config.save_every == 0 or step == config.steps or ended,
+                "save": (step % config.save_every == 0 and trainer.is_sound) or step == config.steps or ended,
             }
             row: dict[str, float] = {}
             if due["log"]:
