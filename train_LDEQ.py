@@ -74,7 +74,7 @@ def train(flags: argparse.Namespace, world: "World", held: ExitStack) -> None:
     from ldeq.device import slow_precision_note
     from utils.engine.fit import fit
     from utils.engine.training import make_trainer, steps_of
-    from utils.runs.training import TrainingRun
+    from utils.runs.training import LAST, TrainingRun
 
     if flags.resume and not flags.output_dir:
         flags.output_dir = world.from_main(lambda: run_folder.latest_folder(SCRIPT))
@@ -94,7 +94,7 @@ def train(flags: argparse.Namespace, world: "World", held: ExitStack) -> None:
     training_run = world.from_main(open_run, share=False)
     if flags.resume:
         state = world.from_main(lambda: training_run.load_state() if training_run else {})
-        trainer.load_state(state, flags.output_dir)
+        trainer.load_state(state, str(Path(flags.output_dir) / LAST))
     validation_set = world.on_all_ranks(
         lambda: ValidationSet(settings.data, settings.model.im_size, flags.workers, world.rank, world.size)
     )

@@ -164,7 +164,9 @@ class Trainer:
 
     def _count_skipped(self, finite: bool) -> None:
         self._n_skipped = 0 if finite else self._n_skipped + 1
-        if self._n_skipped >= _MOST_SKIPPED:
+        # A short run that had hardly a step is none.
+        most_was_skipped = self.step + 1 == self.config.steps < 2 * self._n_skipped
+        if self._n_skipped >= _MOST_SKIPPED or most_was_skipped:
             raise InputError(
                 f"step {self.step + 1}: gradients have not been finite for {self._n_skipped} steps in a row, expected "
                 "a lower --lr, a --jacobian_weight or another --precision to keep training stable"
@@ -250,7 +252,7 @@ def _in_range(what: str) -> Iterator[None]:
     except (OverflowError, RuntimeError) as error:
         if not isinstance(error, OverflowError) and "overflow" not in str(error):
             raise
-        raise InputError(f"{what}: {reason_of(error)}, expected smaller settings, such as --lr") from None
+        raise InputError(f"{what}: a number is too large ({error.args[-1]}), expected a lower --lr, say") from None
 
 
 def _means(figures: list[dict[str, float]]) -> dict[str, float]:

@@ -26,6 +26,8 @@ from utils.visualization.figures import save
 from utils.visualization.training import training_curves
 
 _EXPECTED = "expected the folder of a training run to --resume (--output_dir) with its settings"
+#: The state that an interrupted run goes on from, in its folder.
+LAST = "last.pth.tar"
 COLUMNS = (
     "step",
     *PARTS,
@@ -70,7 +72,7 @@ class TrainingRun:
     @property
     def last(self) -> Path:
         """The state that an interrupted run goes on from."""
-        return self.folder / "last.pth.tar"
+        return self.folder / LAST
 
     def begin(self, description: Mapping[str, Any], step: int) -> None:
         """Before step ``step``: rows of the log past it, which a killed run left, are taken back."""
