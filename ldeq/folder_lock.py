@@ -7,6 +7,7 @@ a fork and with the file at the end, and on some file systems newer ones leave l
 import functools
 import json
 import os
+import secrets
 import socket
 import sys
 import time
@@ -24,6 +25,8 @@ if sys.platform != "win32":
 
 #: The file in the folder that is locked. A killed run leaves it behind, unlocked.
 NAME = ".ldeq-lock"
+#: Of this process and those that it forks; containers may agree in the name of their host and in process ids.
+_TOKEN = secrets.token_hex(8)
 
 
 class FolderInUse(InputError):
@@ -77,7 +80,7 @@ class _Lock:
             except BlockingIOError:
                 owner = _read_owner(descriptor)
                 os.close(descriptor)
-                if (owner.get("process"), owner.get("host")) == (os.getpid(), socket.gethostname()):
+                if (owner.get("process"), owner.get("token")) == (os.getpid(), _TOKEN):
                     return
                 raise FolderInUse(_refusal(folder, owner)) from None
             except OSError:  # a file system without locks
@@ -132,7 +135,13 @@ def _is_file_of(descriptor: int, path: Path) -> bool:
 def _this_process() -> dict[str, Any]:
     """Who has a lock. Of the command no more than its name: its arguments may hold a proxy's password."""
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    return {"process": os.getpid(), "host": socket.gethostname(), "command": program_name(), "since": since}
+    return {
+        "command": program_name(),
+        "process": os.getpid(),
+        "host": socket.gethostname(),
+        "since": since,
+        "token": _TOKEN,
+    }
 
 
 def _read_owner(descriptor: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -177,8 +178,10 @@ def test_a_lock_ends_with_its_process_and_not_with_what_that_has_forked(tmp_path
 
 
 def test_what_a_lock_says_is_shown_only_where_a_lock_could_have_said_it(tmp_path):
+    ours = json.dumps({"process": os.getpid(), "host": socket.gethostname(), "token": "another container's"})
+    unprintable = json.dumps({"command": "\x1b]52;c;x\x07", "process": 1, "host": "h", "since": "now"})
     with another_run(tmp_path):
-        for content in ("", "[]", '{"process": 1}', '{"command": "\\u001b]52;c;x\\u0007", "process": 1, "host": "h"}'):
+        for content in (ours, unprintable, "", "[]", '{"process": 1}'):
             (tmp_path / NAME).write_text(content)
             with pytest.raises(FolderInUse, match="is in use by another run,"), held(tmp_path):
                 pass

@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -134,7 +135,9 @@ class TrainingRun:
             # It is there before run.json is: training anew would take the place of what has been trained.
             raise InputError(f"{self.last}: no such file, expected the state of the run to resume")
         try:
-            state: dict[str, Any] = torch.load(self.last, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what is refused anyway
+                state: dict[str, Any] = torch.load(self.last, map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load raises whatever the damage in the file leads to
             raise InputError(f"{self.last}: cannot be read ({reason_of(error)}), expected a training state") from None
         return state
