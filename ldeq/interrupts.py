@@ -178,8 +178,10 @@ def end_at_once() -> NoReturn:
     """Ends the process without exceptions, exit handlers and other threads: those may be in any state."""
     with suppress(Exception):  # where it is what was interrupted
         sys.stdout.flush()
+    # A progress bar hides the cursor.
+    cursor = "\x1b[?25h" if os.isatty(2) else ""
     with suppress(OSError):
-        os.write(2, f"{program_name()}: interrupted\n".encode(errors="backslashreplace"))
+        os.write(2, f"{cursor}{program_name()}: interrupted\n".encode(errors="backslashreplace"))
     os._exit(STATUS)
 
 
