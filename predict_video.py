@@ -3,6 +3,11 @@
 The command ``ldeq-video`` of the package, and a plot of what it found.
 """
 
+if __name__ == "__main__":
+    from ldeq.interrupts import end_at_once_until_run
+
+    end_at_once_until_run()
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 

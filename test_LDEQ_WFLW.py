@@ -1,9 +1,15 @@
 """Evaluates an LDEQ checkpoint on WFLW: NME, FR and AUC of each split, with plots."""
 
+if __name__ == "__main__":
+    from ldeq.interrupts import end_at_once_until_run
+
+    end_at_once_until_run()
+
 import argparse
 import dataclasses
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +61,12 @@ def make_parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluates as the command line (or ``arguments``) says."""
     flags = make_parser().parse(arguments)
+    with ExitStack() as held:
+        evaluate(flags, held)
 
+
+def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
+    """Evaluates into the output folder, which nobody else has until ``held`` is closed."""
     from ldeq.device import load_model, resolve_device, slow_precision_note
     from ldeq.metrics import image_nme
     from ldeq.model.summary import print_summary
@@ -69,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     root = find_wflw(flags.dataset_path, *flags.split or ())
     splits = flags.split or splits_with_faces(root)
     datasets = open_splits(root, list(dict.fromkeys(splits)))
-    folder = run_folder.make_output_folder(flags.output_dir, SCRIPT)
+    folder = held.enter_context(run_folder.output_folder(flags.output_dir, SCRIPT))
 
     console = terminal.console()
     note = pretrained.note_on(weights)

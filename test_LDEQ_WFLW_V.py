@@ -1,8 +1,14 @@
 """Evaluates an LDEQ checkpoint on WFLW-V: NME and NMF (flicker), frame by frame or recurrent without recurrence."""
 
+if __name__ == "__main__":
+    from ldeq.interrupts import end_at_once_until_run
+
+    end_at_once_until_run()
+
 import argparse
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +93,12 @@ def make_parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluates as the command line (or ``arguments``) says."""
     flags = make_parser().parse(arguments)
+    with ExitStack() as held:
+        evaluate(flags, held)
 
+
+def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
+    """Evaluates into the output folder, which nobody else has until ``held`` is closed."""
     from datasets.wflw_v import WFLWVDataset
     from ldeq.device import load_model, resolve_device, slow_precision_note
     from ldeq.model.summary import print_summary
@@ -109,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     requested = run_folder.latest_folder(SCRIPT) if flags.resume and not flags.output_dir else flags.output_dir
     if requested and (Path(requested) / "videos").resolve() == (dataset.root / "videos").resolve():
         raise InputError(f"--output_dir {requested}: holds the data set's own videos, expected another folder")
-    folder = run_folder.make_output_folder(requested, SCRIPT)
+    folder = held.enter_context(run_folder.output_folder(requested, SCRIPT))
     outcome = VideoRun(
         folder,
         description,
@@ -136,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     started = time.perf_counter()
     try:
-        skipped, n_frames = evaluate(model, dataset, outcome, flags, window)
+        skipped, n_frames = track(model, dataset, outcome, flags, window)
     except KeyboardInterrupt:
         done = f"{len(outcome.rows)} of {len(dataset.clips)} videos are done"
         raise KeyboardInterrupt(f"{done} and in {folder}, --resume goes on from there") from None
@@ -183,7 +194,7 @@ def first_of(reasons: list[str], separator: str) -> str:
     return separator.join([*reasons[:LISTED], *rest])
 
 
-def evaluate(
+def track(
     model: "LDEQ",
     dataset: "WFLWVDataset",
     outcome: "VideoRun",

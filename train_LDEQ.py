@@ -1,12 +1,17 @@
 """Trains an LDEQ network on pre-cropped WFLW, on synthetic faces, or on both."""
 
+if __name__ == "__main__":
+    from ldeq.interrupts import end_at_once_until_run
+
+    end_at_once_until_run()
+
 import argparse
 import dataclasses
 import os
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,18 +63,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from utils.engine.distribution import init_distributed
 
-    with init_distributed(flags.device) as world:
-        train(flags, world)
+    with init_distributed(flags.device) as world, ExitStack() as held:
+        train(flags, world, held)
 
 
-def train(flags: argparse.Namespace, world: "World") -> None:
-    """Trains in this process, one of those of the run."""
+def train(flags: argparse.Namespace, world: "World", held: ExitStack) -> None:
+    """Trains in this process, one of those of the run, which has its folder until ``held`` is closed."""
     from datasets.training.faces import TrainingSet, ValidationSet, training_batches
     from ldeq import terminal
     from ldeq.device import slow_precision_note
     from utils.engine.fit import fit
     from utils.engine.training import make_trainer, steps_of
-    from utils.runs.training import TrainingRun
+    from utils.runs.training import LAST, TrainingRun
 
     if flags.resume and not flags.output_dir:
         flags.output_dir = world.from_main(lambda: run_folder.latest_folder(SCRIPT))
@@ -88,13 +93,13 @@ def train(flags: argparse.Namespace, world: "World") -> None:
     trainer = make_trainer(settings, init, world)
 
     def open_run() -> TrainingRun:
-        folder = run_folder.make_output_folder(flags.output_dir, SCRIPT)
+        folder = held.enter_context(run_folder.output_folder(flags.output_dir, SCRIPT))
         return TrainingRun(folder, dataclasses.asdict(settings), training_set.digest, resume=flags.resume)
 
     training_run = world.from_main(open_run, share=False)
     if flags.resume:
         state = world.from_main(lambda: training_run.load_state() if training_run else {})
-        trainer.load_state(state, flags.output_dir)
+        trainer.load_state(state, str(Path(flags.output_dir) / LAST))
     validation_set = world.on_all_ranks(
         lambda: ValidationSet(settings.data, settings.model.im_size, flags.workers, world.rank, world.size)
     )

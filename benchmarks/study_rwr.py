@@ -12,10 +12,12 @@ against all filters, against the causal ones, and with filters over its own land
 of videos hang on a few of them, in what fraction of draws of the videos with replacement (a bootstrap).
 """
 
+import argparse
 import copy
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,12 +35,12 @@ from ldeq.command_line import MOST_WORKERS, ArgumentParser, add_network_flags, a
 from ldeq.device import autocast, load_model, resolve_device
 from ldeq.files import (
     read_json_object,
-    remove_temporaries,
     sha256_of,
     write_csv,
     write_json,
     written_whole,
 )
+from ldeq.folder_lock import remove_leftovers
 from ldeq.metrics import video_nme, video_nmf
 from utils.engine.evaluation import track_videos
 from utils.visualization.figures import Figure, add_legend, panels, save
@@ -297,12 +299,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch_size", type=at_least(1), default=8, metavar="N", help="videos at once")
     parser.add_argument("--workers", type=at_least(0, MOST_WORKERS), default=2, metavar="N", help="threads that decode")
     flags = parser.parse(arguments)
+    with ExitStack() as held:
+        study(flags, held)
+
+
+def study(flags: argparse.Namespace, held: ExitStack) -> None:
+    """Compares into the output folder, which nobody else has until ``held`` is closed."""
     device = resolve_device(flags.device)
     model, weights = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
     skipped: dict[str, str] = {}
     splits = {split: pooled(flags.WFLW_V_dataset_path, split, skipped) for split in flags.splits}
-    folder = run_folder.make_output_folder(flags.output_dir, SCRIPT)
-    remove_temporaries(folder / "landmarks")
+    folder = held.enter_context(run_folder.output_folder(flags.output_dir, SCRIPT))
+    remove_leftovers(folder, *(f"landmarks/{path.name}" for path in (folder / "landmarks").glob("*/")))
     network = {"weights_sha256": sha256_of(weights), "precision": flags.precision}
     check_identity(folder, network, list(itertools.chain(*splits.values())))
     rows: list[Row] = []

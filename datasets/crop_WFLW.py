@@ -3,13 +3,18 @@
 python -m datasets.crop_WFLW --images WFLW_images --annotations WFLW_annotations --output_folder WFLW
 """
 
+if __name__ == "__main__":
+    from ldeq.interrupts import end_at_once_until_run
+
+    end_at_once_until_run()
+
 from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.wflw.splits import SPLITS, TRAIN
 from ldeq import InputError, terminal
 from ldeq.command_line import MOST_WORKERS, ArgumentParser, at_least, run
-from ldeq.files import remove_temporaries
+from ldeq.folder_lock import held, remove_leftovers
 
 
 def make_parser() -> ArgumentParser:
@@ -62,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rest = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
         raise InputError(f"missing images, expected all that the lists name: {', '.join(missing[:10])}{rest}")
     output.mkdir(parents=True, exist_ok=True)
-    remove_temporaries(output)
-    with terminal.ProgressBar(sum(map(len, wanted.values())), "face", "WFLW") as bar:
+    with held(output), terminal.ProgressBar(sum(map(len, wanted.values())), "face", "WFLW") as bar:
+        remove_leftovers(output, *wanted)
         for split, part in wanted.items():
             bar.describe(split)
             crop_split(part, images, output, split, flags.workers, bar.advance)

@@ -1,24 +1,19 @@
 """The scripts' command line: flags that they share, short and full help, and how a run ends when something is wrong."""
 
 import argparse
-import io
 import math
-import signal
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
-from ldeq import pretrained
+from ldeq import interrupts, pretrained
 from ldeq.config import PRECISIONS, STOP_CRITERIA
-from ldeq.errors import InputError
+from ldeq.errors import InputError, program_name
 from ldeq.fields import MOST_SAMPLES, field_named, in_words, kind, setting_of
 from ldeq.files import printable
+from ldeq.streams import lossy_output
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -249,70 +244,49 @@ def add_common_flags(parser: ArgumentParser, script: str) -> None:
 
 
 def run(script: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs a script's main function and ends the process: status 2 and one sentence for what a user can get wrong."""
-    name = sys.argv[0].rsplit("/", 1)[-1]
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # for paths that are not the terminal's encoding
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Runs a script's main function and ends the process: status 2 and one sentence for what a user can get wrong.
+
+    The run does not depend on who reads what it says: where nobody does any more, it goes on and says nothing.
+    """
+    name = program_name()
+    try:
+        with interrupts.as_exceptions() as requests, lossy_output() as output:
+            status, sentence = _outcome(script, arguments, requests)
+            requests.end_at_once_from_here()
+            for line in filter(None, (sentence, *output.failures())):
+                complain(f"{name}: {line}")
+            sys.exit(status)
+    except KeyboardInterrupt:  # before the script had begun, or after its end
+        interrupts.end_at_once()
+
+
+def _outcome(
+    script: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None, requests: interrupts.Requests
+) -> tuple[int, str | None]:
+    """Exit status and last words of a script."""
+    full = "memory is full, expected a smaller batch to fit"
     try:
         script(arguments)
+    except SystemExit as end:  # after --help, say
+        return int(end.code or 0), None
     except InputError as error:
-        _leave(2, f"{name}: error: {error}")
-    except OSError as error:
-        if error.filename is None and error.errno is None:
-            raise
-        _leave(2, f"{name}: error: {error.filename or 'a file'}: {error.strerror}, expected to read or write it")
-    except MemoryError:
-        _leave(2, f"{name}: error: memory is full, expected a smaller batch to fit")
-    except RuntimeError as error:
-        # By its name, since PyTorch need not have been imported.
-        if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
-            raise
-        _leave(2, f"{name}: error: memory is full, expected a smaller batch to fit")
+        return 2, f"error: {error}"
     except KeyboardInterrupt as interrupt:
-        _leave(130, ": ".join([name, "interrupted", *map(str, interrupt.args)]))
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    sys.exit(0)
-
-
-class Interrupt:
-    """A user's request to end the run."""
-
-    requested = False
-
-
-@contextmanager
-def deferred_interrupt(patience: float = 0.0) -> Iterator[Interrupt]:
-    """Within the block the first Ctrl-C (or SIGTERM) only sets a flag, so that what is being written can be finished.
-
-    The second one interrupts as usual.
-
-    Args:
-        patience: seconds from the first within which others are the same one: where every process is told to end,
-            torchrun tells its own once more.
-    """
-    interrupt = Interrupt()
-    since = 0.0
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal since
-        if not interrupt.requested:
-            interrupt.requested, since = True, time.monotonic()
-        elif time.monotonic() - since >= patience:
-            raise KeyboardInterrupt
-
-    before = {}
-    if threading.current_thread() is threading.main_thread():  # others get no signals
-        for kind in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(kind) is not signal.SIG_IGN:
-                before[kind] = signal.signal(kind, on_signal)
-    try:
-        yield interrupt
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
+        return interrupts.STATUS, ": ".join(["interrupted", *map(str, interrupt.args)])
+    except MemoryError:
+        return 2, f"error: {full}"
+    except Exception as error:
+        if requests.settle():  # which led to it
+            return interrupts.STATUS, "interrupted"
+        if isinstance(error, OSError) and (error.filename is not None or error.errno is not None):
+            return 2, f"error: {error.filename or 'a file'}: {error.strerror}, expected to read or write it"
+        # By its name, since PyTorch need not have been imported.
+        if isinstance(error, RuntimeError) and (
+            type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+        ):
+            return 2, f"error: {full}"
+        raise
+    return 0, None
 
 
 def _must_be_given(action: argparse.Action) -> bool:
@@ -323,8 +297,3 @@ def _must_be_given(action: argparse.Action) -> bool:
 def complain(sentence: str) -> None:
     """Prints a sentence on stderr, in one line. What it quotes of files is escaped, and nothing in it left out."""
     print(printable(sentence), file=sys.stderr)
-
-
-def _leave(status: int, sentence: str) -> NoReturn:
-    complain(sentence)
-    sys.exit(status)

@@ -1,5 +1,8 @@
 """The one exception for what a user can get wrong, and words for those of others."""
 
+import os
+import sys
+
 
 class InputError(ValueError):
     """Bad input: a file, a flag or a configuration that cannot be used as it is.
@@ -11,6 +14,12 @@ class InputError(ValueError):
 
 class NotFiniteError(InputError):
     """A network gave nothing that is finite."""
+
+
+def program_name() -> str:
+    """The name that this program's messages begin with."""
+    path, name = os.path.split(sys.argv[0])
+    return os.path.basename(path) if name == "__main__.py" else name  # as ``python -m`` has it
 
 
 def reason_of(error: Exception) -> str:

@@ -289,8 +289,11 @@ def sha256_of_bytes(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def remove_temporaries(folder: Path, deep: bool = True) -> None:
-    """Removes this module's temporary files that killed processes left in ``folder``, and below it if ``deep``."""
-    for path in folder.rglob(".*") if deep else folder.glob(".*"):
+def remove_temporaries(folder: Path) -> None:
+    """Removes this module's temporary files in ``folder`` itself, which nobody else must be writing to.
+
+    See :func:`ldeq.folder_lock.remove_leftovers`.
+    """
+    for path in folder.glob(".*"):
         if path.is_file() and _TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)

@@ -5,8 +5,8 @@
 
 import argparse
 import glob
-import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from ldeq.command_line import (
     run,
 )
 from ldeq.config import FPS, SolverConfig
-from ldeq.errors import InputError
+from ldeq.errors import InputError, program_name
 from ldeq.face.settings import TrackingSettings
 
 if TYPE_CHECKING:  # imported by main, so that --help answers at once
@@ -161,24 +161,24 @@ def main(arguments: Sequence[str] | None = None, on_finished: "Callable[[Finishe
     check_flags(flags, inputs)
 
     from ldeq.prediction import Prediction
-    from ldeq.run_folder import make_output_folder
+    from ldeq.run_folder import output_folder
 
     several = len(inputs) > 1
     for name in inputs:
         refuse_to_overwrite(flags, name)
     prediction = Prediction(flags, SCRIPT, on_finished)
-    folder = make_output_folder(flags.output_dir, SCRIPT) if several else None
     failures: list[str] = []
     taken: set[str] = set()
-    for name in inputs:
-        try:
-            prediction.process(name, None if folder is None else folder / subfolder_of(name, taken))
-        except InputError as error:
-            if not several:
-                raise
-            # One that cannot be used takes nothing from the others.
-            failures.append(str(error))
-            complain(f"{Path(sys.argv[0]).name}: error: {error}")
+    with output_folder(flags.output_dir, SCRIPT) if several else nullcontext() as folder:
+        for name in inputs:
+            try:
+                prediction.process(name, None if folder is None else folder / subfolder_of(name, taken))
+            except InputError as error:
+                if not several:
+                    raise
+                # One that cannot be used takes nothing from the others.
+                failures.append(str(error))
+                complain(f"{program_name()}: error: {error}")
     if several:
         done = f"{len(inputs) - len(failures)} of {len(inputs)} inputs are done, each in a folder below {folder}"
         terminal.print_lines(terminal.console(), [done])
@@ -234,11 +234,6 @@ def refuse_to_overwrite(flags: argparse.Namespace, name: str) -> None:
         for written in WRITTEN:
             if (folder / written).exists() and (folder / written).samefile(path):
                 raise InputError(f"{path}: is {what} and would be overwritten, expected another --output_dir")
-
-
-def command() -> None:
-    """The command ``ldeq-video``."""
-    run(main)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from rich.console import Console
 
 from ldeq import pretrained, terminal
 from ldeq.annotated_output import AnnotatedOutput
-from ldeq.command_line import Interrupt, deferred_interrupt
 from ldeq.device import load_model, resolve_device, slow_precision_note
 from ldeq.errors import InputError
 from ldeq.face.curves import FaceCurve, face_curves
@@ -22,12 +21,13 @@ from ldeq.face.detectors import make_detector
 from ldeq.face.given import Bboxes, read_bboxes
 from ldeq.face.settings import TrackingSettings
 from ldeq.files import write_json
+from ldeq.interrupts import Interrupt, deferred_interrupt
 from ldeq.landmark_table import FRAME_BY_FRAME, UNSMOOTHED, RowsOnDisk, write_csv_table, write_npz_table
 from ldeq.model.network import LDEQOutput
 from ldeq.model.summary import print_summary
 from ldeq.pipeline import Pipeline, VideoFaces, decoded_ahead, solved_again
 from ldeq.recurrence import describe_mode
-from ldeq.run_folder import describe_run, make_output_folder
+from ldeq.run_folder import describe_run, output_folder
 from ldeq.runtime.pytorch import TorchLandmarker
 from ldeq.solvers.tally import SolverTally, describe_solve
 from ldeq.video.sound import has_sound
@@ -137,7 +137,9 @@ class Prediction:
                 stack.callback(window.close)
             frames = stack.enter_context(decoded_ahead(source))
             first = next(frames)  # what cannot be decoded at all leaves no folder
-            folder = make_output_folder(flags.output_dir if folder is None else str(folder), self.script)
+            folder = stack.enter_context(
+                output_folder(flags.output_dir if folder is None else str(folder), self.script)
+            )
             self._print_head(source)
             suffixes = [UNSMOOTHED] * smooths + [FRAME_BY_FRAME] * flags.side_by_side
             rows = RowsOnDisk(folder, suffixes)

@@ -5,12 +5,14 @@ import itertools
 import platform
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ldeq.errors import InputError
-from ldeq.files import read_json_object, remove_temporaries, sha256_of
+from ldeq.files import read_json_object, sha256_of
+from ldeq.folder_lock import held, remove_leftovers
 
 if TYPE_CHECKING:
     import torch
@@ -22,32 +24,36 @@ RESULTS = Path("results")
 SUBFOLDERS = ("predictions", "videos", "frames")
 
 
-def make_output_folder(requested: str | None, script: str) -> Path:
-    """The folder asked for, or a new ``results/<script>/<time>``. What killed runs left unfinished in it is removed.
+@contextmanager
+def output_folder(requested: str | None, script: str) -> Iterator[Path]:
+    """The folder asked for, or a new ``results/<script>/<time>``, which nobody else has within the block.
+
+    What killed runs left unfinished in it is removed.
 
     Raises:
-        InputError: where it is a file, cannot be made or written to, or holds another script's results, whose files
-            have the same names.
+        InputError: where another run has it, where it is a file, cannot be made or written to, or holds another
+            script's results, whose files have the same names.
     """
     folder = Path(requested) if requested else RESULTS / script / time.strftime("%Y-%m-%d_%H-%M-%S")
-    try:
-        if requested:
-            folder.mkdir(parents=True, exist_ok=True)
-        else:
-            folder = _make_new(folder)
-        with tempfile.TemporaryFile(dir=folder):
-            pass  # better now than after hours
-    except OSError as error:
-        raise InputError(f"{folder}: {error.strerror}, expected a folder for the results (--output_dir)") from None
-    for path in (folder / "run.json", folder / "results.json"):
-        if path.is_file():
-            owner = read_json_object(path, "expected an earlier run's (or another --output_dir)").get("script", script)
-            if owner != script:
-                raise InputError(f"{folder}: holds results of {owner}, expected another --output_dir")
-    # Not whatever else is below a folder that may be anybody's, such as other runs that are under way.
-    for place in (folder, *(folder / name for name in SUBFOLDERS)):
-        remove_temporaries(place, deep=False)
-    return folder
+    with ExitStack() as stack:
+        try:
+            if requested:
+                folder.mkdir(parents=True, exist_ok=True)
+            else:
+                folder = _make_new(folder)
+            stack.enter_context(held(folder))
+            with tempfile.TemporaryFile(dir=folder):
+                pass  # better now than after hours
+        except OSError as error:
+            raise InputError(f"{folder}: {error.strerror}, expected a folder for the results (--output_dir)") from None
+        for path in (folder / "run.json", folder / "results.json"):
+            if path.is_file():
+                expected = "expected an earlier run's (or another --output_dir)"
+                owner = read_json_object(path, expected).get("script", script)
+                if owner != script:
+                    raise InputError(f"{folder}: holds results of {owner}, expected another --output_dir")
+        remove_leftovers(folder, *SUBFOLDERS)
+        yield folder
 
 
 def _make_new(folder: Path) -> Path:

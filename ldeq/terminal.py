@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
@@ -24,7 +24,7 @@ SECONDS_A_LINE = 30.0
 
 def console() -> Console:
     """stdout. Paths and ids are printed as they are, without rich's markup, colours of numbers and emoji."""
-    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
+    return Console(highlight=False, markup=False, emoji=False, width=None if _is_terminal(sys.stdout) else FILE_WIDTH)
 
 
 def print_lines(out: Console, lines: Iterable[str | None]) -> None:
@@ -66,7 +66,7 @@ class ProgressBar:
         self._started = time.monotonic()
         self._said = self._started
         self._bar: Progress | None = None
-        if sys.stderr.isatty():
+        if _is_terminal(sys.stderr):
             self._bar = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
@@ -75,7 +75,7 @@ class ProgressBar:
                 TextColumn("{task.fields[note]}", markup=False),
                 console=Console(stderr=True),
                 # Lines that are printed go above the bar, but not to stderr where stdout is a file.
-                redirect_stdout=sys.stdout.isatty(),
+                redirect_stdout=_is_terminal(sys.stdout),
             )
             self._task: TaskID = self._bar.add_task(self._description, total=total, completed=done, note="")
 
@@ -95,7 +95,7 @@ class ProgressBar:
         self.n_done += n
         if self._bar is not None:
             self._bar.update(self._task, completed=self.n_done)
-        elif time.monotonic() - self._said >= SECONDS_A_LINE:
+        elif sys.stderr is not None and time.monotonic() - self._said >= SECONDS_A_LINE:
             self._said = time.monotonic()
             print(self._line(), file=sys.stderr, flush=True)
 
@@ -149,6 +149,11 @@ class _Counts(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(self._progress_bar.counts())
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """False also where there is none, since it was closed from the start."""
+    return stream is not None and stream.isatty()
 
 
 def _clock(seconds: float) -> str:

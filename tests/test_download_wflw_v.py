@@ -567,7 +567,7 @@ def test_two_at_a_time_in_one_folder_are_refused(server, download, root, tmp_pat
     process = start("--output_folder", root, "--sources", site.sources)
     try:
         wait_for(lambda: "/bboxes.zip" in server.requests)
-        assert_refused(download(site), "another download")
+        assert_refused(download(site), root, "is in use by", f"process {process.pid}")
     finally:
         process.kill()
         process.communicate()

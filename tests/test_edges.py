@@ -19,8 +19,9 @@ from benchmarks import layout, speed, study_rwr
 from datasets.wflw import WFLWDataset
 from datasets.wflw_v import Clip, WFLWVDataset
 from ldeq import InputError, load_checkpoint, save_checkpoint
-from ldeq.files import append_text, remove_temporaries, written_whole
-from ldeq.run_folder import make_output_folder
+from ldeq.files import append_text, written_whole
+from ldeq.folder_lock import remove_leftovers
+from ldeq.run_folder import output_folder
 from ldeq.video.media import read_image
 from ldeq.video.reading import VideoReader
 from ldeq.video.sources import open_source
@@ -389,7 +390,7 @@ def test_only_our_own_leftovers_are_removed(tmp_path):
     mine = [tmp_path / "kept.csv", tmp_path / ".gitignore", tmp_path / ".cache.csv", tmp_path / "videos" / "a.mp4"]
     for path in (leftover, *mine):
         path.touch()
-    remove_temporaries(tmp_path)
+    remove_leftovers(tmp_path, "videos")
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(mine)
 
 
@@ -426,16 +427,15 @@ def test_no_file_that_is_not_ours_makes_way(wflw_v, run_script, weights, tmp_pat
 
 def test_another_run_below_the_folder_keeps_its_unfinished_files(tmp_path):
     (tmp_path / "other").mkdir()
-    with written_whole(tmp_path / "other" / "table.csv") as temporary:
-        make_output_folder(str(tmp_path), "script")
+    with written_whole(tmp_path / "other" / "table.csv") as temporary, output_folder(str(tmp_path), "script"):
         assert temporary.is_file()
 
 
 def test_results_that_lead_nowhere_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results").symlink_to(tmp_path / "unmounted")
-    with pytest.raises(InputError, match="expected a folder for the results"):
-        make_output_folder(None, "script")
+    with pytest.raises(InputError, match="expected a folder for the results"), output_folder(None, "script"):
+        pass
 
 
 def test_paths_that_ffmpeg_would_take_for_something_else(tmp_path, monkeypatch):

@@ -20,7 +20,9 @@ CLIP = bundled.WFLW_V / "videos" / "portrait-pan.mp4"
 
 #: From the bottom up: a module imports from its own layer and those below.
 LAYERS = (
-    ("errors", "lazy", "files", "fields", "config", "fetch", "first_use", "pretrained", "terminal", "command_line"),
+    ("errors", "lazy", "files", "folder_lock", "fields", "config", "fetch", "first_use", "pretrained", "terminal"),
+    ("interrupts", "streams"),
+    ("command_line",),
     ("landmarks98", "metrics", "smoothing"),
     ("solvers",),
     ("model",),
@@ -31,6 +33,7 @@ LAYERS = (
     ("pipeline",),
     ("inference", "prediction"),
     ("predict",),
+    ("__main__",),
 )
 LAYER_OF = {f"ldeq.{name}": number for number, names in enumerate(LAYERS) for name in names}
 SCRIPTS = len(LAYERS) + 2

@@ -4,6 +4,7 @@ import copy
 import csv
 import dataclasses
 import json
+import math
 import os
 import shutil
 import signal
@@ -25,17 +26,17 @@ from datasets.synthetic import FaceImage
 from datasets.training.augmentation import augment
 from datasets.training.faces import TrainingSet, training_batches
 from ldeq import GradientConfig, InputError, LDEQOutput, RecurrentLDEQ, load_checkpoint, save_checkpoint
-from ldeq.command_line import deferred_interrupt
+from ldeq.interrupts import deferred_interrupt
 from ldeq.landmarks98 import MIRRORED
 from ldeq.model.deq import Equilibrium
 from ldeq.model.normalisation import normalise
-from tests.conftest import make_small_model
+from tests.conftest import assert_refused, make_small_model
 from utils import bundled
 from utils.engine.distribution import World, collective_backend
 from utils.engine.losses import PARTS, face_weights, heatmap_divergence, training_loss
-from utils.engine.settings import AugmentationConfig, DataConfig, LossConfig, TrainingConfig
-from utils.engine.training import Trainer
-from utils.runs.training import COLUMNS
+from utils.engine.settings import AugmentationConfig, DataConfig, LossConfig, Settings, TrainingConfig
+from utils.engine.training import Trainer, make_trainer
+from utils.runs.training import COLUMNS, read_settings
 from utils.visualization.training import training_curves
 
 ROOT = Path(__file__).parent.parent
@@ -753,13 +754,46 @@ def test_an_unreadable_face_ends_the_run_in_one_sentence(faces, tmp_path, run_sc
         assert len(err.splitlines()) == 1
 
 
-def test_weights_that_diverge_end_the_run_in_one_sentence(faces, tmp_path, run_script):
-    status, _, err = run_script(
-        train_LDEQ.main,
-        *(*TINY, "--dataset_path", faces, "--output_dir", tmp_path / "run", "--steps", 60, "--lr", "1e30"),
+@pytest.mark.parametrize(
+    "options", [["--lr", "1e300"], ["--final_lr", "1e300"], ["--weight_decay", "1e300"], ["--heatmap_sigma", "1e300"]]
+)
+def test_numbers_that_training_cannot_compute_with_are_refused_in_one_sentence(options, faces, tmp_path, run_script):
+    out = tmp_path / "run"
+    assert_refused(
+        run_script(train_LDEQ.main, *TINY, "--dataset_path", faces, "--output_dir", out, "--steps", 4, *options)
     )
-    assert status == 2
-    assert "gradients have not been finite for" in err
+    assert not (out / "final.pth.tar").exists()
+
+
+@pytest.mark.parametrize(("steps", "most_skipped"), [(5, 30), (20, 3)])
+def test_weights_that_diverge_end_the_run_in_one_sentence_and_the_last_good_state_is_kept(
+    steps, most_skipped, faces, tmp_path, run_script, monkeypatch
+):
+    """After so many steps, or at the end of a run that has hardly had any."""
+    monkeypatch.setattr("utils.engine.training._MOST_SKIPPED", most_skipped)
+    clip, norms = torch.nn.utils.clip_grad_norm_, []
+
+    def diverging(parameters, *arguments):
+        norms.append(clip(parameters, *arguments))
+        return norms[-1] if len(norms) <= 2 else torch.tensor(torch.nan)
+
+    monkeypatch.setattr("torch.nn.utils.clip_grad_norm_", diverging)
+    out = tmp_path / "run"
+    options = ["--dataset_path", faces, "--output_dir", out, "--steps", steps, "--save_every", 1]
+    outcome = run_script(train_LDEQ.main, *TINY, *options)
+    assert_refused(outcome, "step 5: gradients have not been finite for 3 steps in a row", "expected a lower --lr")
+    assert torch.load(out / "last.pth.tar")["step"] == 2
+    assert not (out / "final.pth.tar").exists()
+
+
+def test_a_step_that_leaves_weights_that_are_not_finite_ends_training():
+    model = make_small_model(im_size=64, heatmap_size=16, n_keypoints=98, z_width=98)
+    trainer = Trainer(model, TrainingConfig(), GradientConfig("jfb"), LossConfig(), World(0, 1, torch.device("cpu")))
+    averages = {name: value.clone() for name, value in trainer.average.state_dict().items()}
+    trainer._optimiser.register_step_post_hook(lambda *_: model.tail[0].conv.weight.data.fill_(torch.inf))
+    with pytest.raises(InputError, match="step 1: weights are not finite any more, expected a lower --lr"):
+        trainer.advance([random_clips(1)])
+    assert all(torch.equal(averages[name], value) for name, value in trainer.average.state_dict().items())
 
 
 def test_training_goes_on_from_weights_at_another_size(faces, tmp_path, run_script):
@@ -841,3 +875,107 @@ def test_a_damaged_run_is_refused_in_one_sentence(file, content, sentence, faces
     assert status == 2
     assert sentence in err
     assert len(err.splitlines()) == 1
+
+
+def change(*path, by=None, to=None):
+    """A change of a training state: what is at a path of keys becomes ``to``, or its first number becomes ``by``."""
+
+    def apply(state):
+        *parents, last = path
+        for key in parents:
+            state = state[key]
+        if by is None:
+            state[last] = to
+        else:
+            state[last][(0,) * state[last].ndim] = by
+
+    return apply
+
+
+WEIGHT = "tail.0.conv.weight"
+NUMBERS = {
+    "a negative step": (change("step", to=-1), "step is -1, expected 0 to 4"),
+    "a step past the end": (change("step", to=10**9), "step is 1000000000"),
+    "a step before its updates": (change("step", to=1), "n_averaged is 2, expected 0 to 1"),
+    "a step that is no number": (change("step", to="2"), "step is '2'"),
+    "a step that is a fraction": (change("step", to=2.0), "step is 2.0"),
+    "a step that is a tensor": (change("step", to=torch.tensor(2)), "step is tensor(2)"),
+    "skipped steps": (change("n_skipped", to=10**6), "n_skipped is 1000000"),
+    "the best figure": (change("best_nme", to=math.nan), "best_nme is nan"),
+    "a negative best figure": (change("best_nme", to=-1.0), "best_nme is -1.0"),
+    "a weight": (change("model", WEIGHT, by=math.nan), f"model, {WEIGHT} is not finite"),
+    "a weight's type": (change("model", WEIGHT, to=torch.zeros(2).int()), f"model, {WEIGHT} is (torch.int32"),
+    "a weight that is a list": (change("model", WEIGHT, to=[0.0]), "list"),
+    "sparse weights": (change("average", f"module.{WEIGHT}", to=torch.eye(2).to_sparse()), "sparse"),
+    "a variance": (change("model", "tail.0.norm.running_var", by=-1.0), "tail.0.norm.running_var is negative"),
+    "an average's weight": (change("average", f"module.{WEIGHT}", by=math.inf), "is not finite"),
+    "an average's count": (change("average", "n_averaged", by=-5), "n_averaged is negative"),
+    "a moment": (change("optimiser", "state", 0, "exp_avg", by=math.nan), "exp_avg is not finite"),
+    "a negative square": (change("optimiser", "state", 0, "exp_avg_sq", by=-1.0), "exp_avg_sq is negative"),
+    "a moment's shape": (change("optimiser", "state", 0, "exp_avg", to=torch.zeros(3)), "exp_avg is (torch.float32"),
+    "moments that are gone": (change("optimiser", "state", to={}), "weights after 2 updates"),
+    "the optimiser's step": (change("optimiser", "state", 0, "step", by=-3.0), "step is -3.0, not 2"),
+    "the optimiser's decays": (change("optimiser", "param_groups", 0, "betas", to=(0.9, 7.0)), "betas is (0.9, 7.0)"),
+    "the optimiser's epsilon": (change("optimiser", "param_groups", 1, "eps", to=math.nan), "eps is nan"),
+    "no optimiser": (change("optimiser", to=None), "NoneType"),
+    "a scale of no scaler": (change("scaler", to={"scale": -1.0}), "the scaler has scale"),
+    "seconds": (change("meter", "seconds", to=math.nan), "the meter's seconds is nan"),
+    "samples": (change("meter", "n_samples", to=-4), "the meter's n_samples is -4"),
+    "sums": (change("meter", "sums", to={"loss": "low"}), "the meter's sums and counts differ"),
+}
+
+
+@pytest.fixture(scope="module")
+def interrupted_run(faces, tmp_path_factory):
+    """A run of four steps that has ended after two of them."""
+    out = tmp_path_factory.mktemp("interrupted") / "run"
+    options = ["--dataset_path", faces, "--output_dir", out, "--steps", 4, "--save_every", 1, "--log_every", 4]
+    arguments = [str(word) for word in (*TINY, *options)]
+    advance = Trainer.advance
+
+    def advance_twice(trainer, *rest):
+        return (advance if trainer.step < 2 else no_more_space)(trainer, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "advance", advance_twice)
+        with pytest.raises(OSError, match="No space"):
+            train_LDEQ.main(arguments)
+    return out
+
+
+@pytest.fixture(scope="module")
+def new_trainer(interrupted_run):
+    settings = read_settings(interrupted_run)
+    groups = {field.name: field.type(**settings[field.name]) for field in dataclasses.fields(Settings)}
+    return make_trainer(Settings(**groups), None, World(0, 1, torch.device("cpu")))
+
+
+@pytest.mark.parametrize("case", NUMBERS)
+def test_a_state_whose_numbers_were_changed_is_not_taken(case, interrupted_run, new_trainer):
+    apply, reason = NUMBERS[case]
+    state = torch.load(interrupted_run / "last.pth.tar")
+    apply(state)
+    before = copy.deepcopy(new_trainer.state())
+    with pytest.raises(InputError, match="where: its state does not fit its settings") as refused:
+        new_trainer.load_state(state, "where")
+    assert reason in str(refused.value)
+    assert all(torch.equal(before["model"][name], value) for name, value in new_trainer.state()["model"].items())
+
+
+@pytest.mark.parametrize("case", ["a negative step", "a weight", "sparse weights", "a negative square"])
+def test_a_run_whose_state_was_changed_is_refused_and_stays(case, interrupted_run, tmp_path, run_script):
+    out = Path(shutil.copytree(interrupted_run, tmp_path / "run"))
+    apply, reason = NUMBERS[case]
+    state = torch.load(out / "last.pth.tar")
+    apply(state)
+    torch.save(state, out / "last.pth.tar")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    outcome = run_script(train_LDEQ.main, "--resume", "--workers", 0, "--output_dir", out)
+    assert_refused(outcome, out / "last.pth.tar", "does not fit its settings", reason, "expected one of this run")
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_state_of_the_run_is_taken(interrupted_run, tmp_path, run_script):
+    out = Path(shutil.copytree(interrupted_run, tmp_path / "run"))
+    assert run_script(train_LDEQ.main, "--resume", "--workers", 0, "--output_dir", out)[0] == 0
+    assert [row["step"] for row in log_of(out)] == ["4"]

@@ -10,6 +10,11 @@ if __name__ == "__main__" and not __package__:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     os.execv(sys.executable, [sys.executable, "-P", "-m", "utils.download_WFLW_V", *sys.argv[1:]])
 
+if __name__ == "__main__":
+    from ldeq.interrupts import end_at_once_until_run
+
+    end_at_once_until_run()
+
 import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

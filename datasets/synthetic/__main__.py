@@ -1,11 +1,19 @@
 """Writes synthetic data sets that the evaluation and training scripts read as they read the real ones."""
 
+if __name__ == "__main__":
+    from ldeq.interrupts import end_at_once_until_run
+
+    end_at_once_until_run()
+
+import argparse
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from ldeq import InputError, terminal
 from ldeq.command_line import MOST_WORKERS, ArgumentParser, at_least, run
 from ldeq.fields import MOST_AT_A_TIME
+from ldeq.folder_lock import held
 from utils.engine.settings import HELD_OUT
 
 
@@ -47,13 +55,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"--train with --seed {flags.seed}, expected less than {HELD_OUT}: from there on people are held out"
         )
 
-    from datasets.synthetic.writing import check_images, check_videos, write_images, write_videos
+    from datasets.synthetic.writing import check_images, check_videos
 
     images, videos = Path(flags.output_dir) / "WFLW", Path(flags.output_dir) / "WFLW_V"
     for split in ("train", "test", "easy", "hard"):
         if getattr(flags, split):
             check, root = (check_images, images) if split in ("train", "test") else (check_videos, videos)
             check(root, split)
+    with ExitStack() as stack:
+        for root, counts in ((images, (flags.train, flags.test)), (videos, (flags.easy, flags.hard))):
+            if any(counts):
+                root.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(held(root))  # from the first split to the last
+        _write(flags, images, videos)
+
+
+def _write(flags: argparse.Namespace, images: Path, videos: Path) -> None:
+    from datasets.synthetic.writing import write_images, write_videos
+
     seed, workers = flags.seed, flags.workers
     if flags.train:
         train = write_images(

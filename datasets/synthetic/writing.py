@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import cv2
 import numpy as np
@@ -19,8 +19,11 @@ from datasets.wflw.splits import ATTRIBUTES
 from datasets.wflw_v.clips import Clip, write_clip
 from datasets.wflw_v.ids import ids_path, read_ids, write_ids
 from ldeq import InputError
-from ldeq.files import read_json_object, remove_temporaries, write_json, written_whole
+from ldeq.files import read_json_object, write_json, written_whole
+from ldeq.folder_lock import held, remove_leftovers
 from utils.engine.workers import Done, Workers
+
+P = ParamSpec("P")
 
 #: Images that a worker makes before it reports.
 _CHUNK = 16
@@ -54,6 +57,20 @@ def check_videos(root: Path, split: str) -> None:
         raise InputError(f"{path}: is no list of synthetic videos, expected another --output_dir")
 
 
+def _in_held_folder(
+    write: Callable[Concatenate[Path, P], Iterator[int]],
+) -> Callable[Concatenate[Path, P], Iterator[int]]:
+    """Keeps other processes out of the data set's folder, which is made, while ``write`` is at work."""
+
+    @functools.wraps(write)
+    def write_alone(root: Path, /, *arguments: P.args, **options: P.kwargs) -> Iterator[int]:
+        root.mkdir(parents=True, exist_ok=True)
+        with held(root):
+            yield from write(root, *arguments, **options)
+
+    return write_alone
+
+
 def _places(root: Path, split: str) -> tuple[Path, Path, Path]:
     """The images of a split, what is known of them while they are drawn, and their settings once they all are."""
     return root / split, root / f".{split}.unfinished", root / split / "settings.json"
@@ -65,6 +82,7 @@ def _lists(root: Path, split: str) -> list[Path]:
     return [root / f"{name}.txt" for name in (split, *subsets)]
 
 
+@_in_held_folder
 def write_images(
     root: Path,
     split: str,
@@ -100,7 +118,6 @@ def write_images(
     folder, parts, finished = _places(root, split)
     lists = _lists(root, split)
     folder.mkdir(parents=True, exist_ok=True)
-    remove_temporaries(folder)
     arguments = {"seed": seed, "crop_jitter": crop_jitter, "images_per_person": images_per_person}
     settings = {**arguments, "quality": quality, "count": count}
     names = [_name(index) for index in range(count)]
@@ -114,6 +131,9 @@ def write_images(
         if other != parts:
             shutil.rmtree(other)
     parts.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(
+        root, *(str(path.relative_to(root)) for path in (parts, *(path.with_suffix("") for path in lists)))
+    )
     # They would have the landmarks of the images that are overwritten from here on.
     for path in (finished, *lists):
         path.unlink(missing_ok=True)
@@ -142,6 +162,7 @@ def write_images(
     shutil.rmtree(parts.parent)
 
 
+@_in_held_folder
 def write_videos(
     root: Path, split: str, seed: int, count: int, *, n_frames: int, difficulty: float, workers: int = 1, crf: int = 18
 ) -> Iterator[int]:
@@ -168,7 +189,7 @@ def write_videos(
     check_videos(root, split)
     for folder in ("videos", "landmarks", "bboxes"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-        remove_temporaries(root / folder)
+    remove_leftovers(root, "videos", "landmarks", "bboxes")
     numbers = list(range(count))
     if not all(_is_complete(Clip(root, _id(split, seed, number)), n_frames) for number in numbers):
         # It would be of videos that are replaced from here on.

@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from datasets.training.augmentation import augment_clip
 from datasets.wflw import WFLWDataset
-from ldeq import InputError
+from ldeq import InputError, interrupts
 from ldeq.landmarks98 import CROP_SIZE
 from utils.engine.evaluation import Sample
+from utils.engine.orphans import end_with_parent
 from utils.engine.settings import AugmentationConfig, DataConfig
 
 if TYPE_CHECKING:
@@ -206,7 +207,9 @@ def _loader(dataset: Dataset[Any], batches: Iterator[list[Any]], workers: int) -
         worker_init_fn=_start_worker if workers else None,
         prefetch_factor=3 if workers else None,
     )
-    for batch in loader:
+    with interrupts.held_back():  # a worker has the main process's handlers until it has its own
+        started = iter(loader)
+    for batch in started:
         if isinstance(batch, InputError):
             raise batch
         yield batch
@@ -241,12 +244,14 @@ def _start_worker(worker: int) -> None:
     In a group of its own a worker does not get what ends a whole group (``timeout``, torchrun, a cluster's scheduler),
     and it does not mind the first signal of what ends every process (``systemctl stop``, ``pkill -f``).
     """
+    end_with_parent()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    interrupts.let_through()
 
 
 def _sized(sample: Sample, im_size: int) -> Sample:

@@ -1,5 +1,10 @@
 """Checks a folder of pre-cropped WFLW: every line of its lists, and that every image decodes and has its size."""
 
+if __name__ == "__main__":
+    from ldeq.interrupts import end_at_once_until_run
+
+    end_at_once_until_run()
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,9 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     splits = list(dict.fromkeys(flags.split or [name for name in known if (root / f"{name}.txt").is_file()]))
     if not splits:
         raise InputError(f"{root}: has no list of faces, expected some of {', '.join(f'{name}.txt' for name in known)}")
-    folder = run_folder.make_output_folder(flags.output_dir, SCRIPT)
     without = [name for name in known if name not in splits] if not flags.split else []
-    check(root, splits, without, flags.workers, folder)
+    with run_folder.output_folder(flags.output_dir, SCRIPT) as folder:
+        check(root, splits, without, flags.workers, folder)
 
 
 def check(root: Path, splits: Sequence[str], without: Sequence[str], workers: int, folder: Path) -> None:

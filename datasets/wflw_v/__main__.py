@@ -1,5 +1,10 @@
 """Checks a folder of WFLW-V: every file of boxes and landmarks, and that every video decodes and has their frames."""
 
+if __name__ == "__main__":
+    from ldeq.interrupts import end_at_once_until_run
+
+    end_at_once_until_run()
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     root = find_wflw_v(flags.dataset_path)
     annotated_ids(root)  # where there are none there is nothing to check
-    folder = run_folder.make_output_folder(flags.output_dir, SCRIPT)
-    check(root, flags.workers, folder)
+    with run_folder.output_folder(flags.output_dir, SCRIPT) as folder:
+        check(root, flags.workers, folder)
 
 
 def check(root: Path, workers: int, folder: Path) -> None:

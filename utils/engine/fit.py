@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldeq import terminal
-from ldeq.command_line import deferred_interrupt
 from ldeq.device import autocast
 from ldeq.errors import NotFiniteError
+from ldeq.interrupts import deferred_interrupt
 from ldeq.metrics import failure_rate_and_auc, image_nme
 from ldeq.solvers.tally import SolverTally
 from utils.engine.evaluation import Samples, predict_images
@@ -51,7 +51,7 @@ def fit(
             due = {
                 "log": step % config.log_every == 0 or step == config.steps,
                 "validate": step % config.validate_every == 0 or step == config.steps,
-                "save": step % config.save_every == 0 or step == config.steps or ended,
+                "save": (step % config.save_every == 0 and trainer.is_sound) or step == config.steps or ended,
             }
             row: dict[str, float] = {}
             if due["log"]:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -20,6 +21,7 @@ from utils.engine.averaging import averaged
 from utils.engine.distribution import World, share_batch_norm, without_exchange
 from utils.engine.losses import training_loss
 from utils.engine.settings import LossConfig, Settings, TrainingConfig
+from utils.engine.state import check_state
 
 #: Clips of T frames (b, T, S, S, 3) uint8 RGB, and their landmarks (b, T, 98, 2) float32, as fractions of S. A single
 #: image is a clip of one frame.
@@ -67,6 +69,11 @@ class Trainer:
         assert isinstance(module, LDEQ)
         return module
 
+    @property
+    def is_sound(self) -> bool:
+        """False while steps are skipped for gradients that are not finite, since weights may be past repair."""
+        return not self._n_skipped
+
     def advance(self, parts: list[Batch], interrupted: bool = False) -> bool:
         """One step on the parts of this process's share of a batch.
 
@@ -77,8 +84,12 @@ class Trainer:
             Whether any process was.
 
         Raises:
-            InputError: where too many steps in a row had gradients that are not finite.
+            InputError: where too many steps in a row had gradients that are not finite, or the weights are not.
         """
+        with _in_range(f"step {self.step + 1}"):
+            return self._advance(parts, interrupted)
+
+    def _advance(self, parts: list[Batch], interrupted: bool) -> bool:
         self.model.train()
         for group in self._optimiser.param_groups:
             group["lr"] = self.config.lr_at(self.step)
@@ -93,6 +104,7 @@ class Trainer:
         finite = bool(torch.isfinite(norm))
         if finite:
             self._scaler.step(self._optimiser)
+            self._check_weights()
             self.average.update_parameters(self.model)
         else:
             # BatchNorm has taken what was not finite into its running statistics, which would never be rid of it.
@@ -152,11 +164,18 @@ class Trainer:
 
     def _count_skipped(self, finite: bool) -> None:
         self._n_skipped = 0 if finite else self._n_skipped + 1
-        if self._n_skipped >= _MOST_SKIPPED:
+        # A short run that had hardly a step is none.
+        most_was_skipped = self.step + 1 == self.config.steps < 2 * self._n_skipped
+        if self._n_skipped >= _MOST_SKIPPED or most_was_skipped:
             raise InputError(
                 f"step {self.step + 1}: gradients have not been finite for {self._n_skipped} steps in a row, expected "
                 "a lower --lr, a --jacobian_weight or another --precision to keep training stable"
             )
+
+    def _check_weights(self) -> None:
+        largest = nn.utils.get_total_norm(self.model.parameters(), norm_type=math.inf)
+        if not torch.isfinite(largest):
+            raise InputError(f"step {self.step + 1}: weights are not finite any more, expected a lower --lr")
 
     def state(self) -> dict[str, Any]:
         """Everything that :meth:`load_state` needs to go on as if nothing had happened."""
@@ -180,7 +199,9 @@ class Trainer:
         Raises:
             InputError: where it is not one of a trainer with these settings.
         """
+        weights = [weight for group in self._optimiser.param_groups for weight in group["params"]]
         try:
+            check_state(state, self.state(), weights, n_steps=self.config.steps, most_skipped=_MOST_SKIPPED)
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self._optimiser.load_state_dict(state["optimiser"])
@@ -188,7 +209,7 @@ class Trainer:
                 self._scaler.load_state_dict(state["scaler"])
             self.step, self._n_skipped, self.best_nme = state["step"], state["n_skipped"], state["best_nme"]
             self.meter = Meter(**state["meter"])
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:  # values of any type raise whatever they lead to
             raise InputError(
                 f"{source}: its state does not fit its settings ({reason_of(error)}), expected one of this run"
             ) from None
@@ -205,7 +226,7 @@ def make_trainer(settings: Settings, init: LDEQ | None, world: World) -> Trainer
     """
     torch.manual_seed(settings.training.seed)
     model = LDEQ(settings.model, settings.solver)
-    with torch.no_grad():
+    with torch.no_grad(), _in_range("the first weights"):
         model.cell.head.conv.weight *= settings.training.head_scale
     if init is not None:
         here, there = ({key: value.shape for key, value in net.state_dict().items()} for net in (model, init))
@@ -217,6 +238,21 @@ def make_trainer(settings: Settings, init: LDEQ | None, world: World) -> Trainer
         share_batch_norm(model)
     prepare(model, world.device, settings.training.precision)
     return Trainer(model, settings.training, settings.gradient, settings.loss, world)
+
+
+@contextmanager
+def _in_range(what: str) -> Iterator[None]:
+    """Settings that are too large may lead to numbers that no float has.
+
+    Raises:
+        InputError: where they do.
+    """
+    try:
+        yield
+    except (OverflowError, RuntimeError) as error:
+        if not isinstance(error, OverflowError) and "overflow" not in str(error):
+            raise
+        raise InputError(f"{what}: a number is too large ({error.args[-1]}), expected a lower --lr, say") from None
 
 
 def _means(figures: list[dict[str, float]]) -> dict[str, float]:

@@ -3,9 +3,7 @@
 import heapq
 import itertools
 import multiprocessing
-import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,8 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Generic, Self, TypeVar, cast
+
+from utils.engine.orphans import end_with_parent
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -182,9 +182,9 @@ def _process_jobs(
     function: Callable[[Job, Callable[[int], None]], Result], pipe: "connection.Connection[object, object]"
 ) -> None:
     """The main function of a process."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def on_bytes(n_bytes: int) -> None:
         pipe.send(BytesReceived(n_bytes))
@@ -199,10 +199,3 @@ def _process_jobs(
         except Exception as error:
             result = f"{type(error).__name__}: {error}"
         pipe.send(result)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

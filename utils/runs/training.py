@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -28,6 +29,8 @@ from utils.visualization.training import training_curves
 _EXPECTED = "expected the folder of a training run to --resume (--output_dir) with its settings"
 #: The key of the digest of the data set in ``run.json``.
 _DATA = "dataset_sha256"
+#: The state that an interrupted run goes on from, in its folder.
+LAST = "last.pth.tar"
 COLUMNS = (
     "step",
     *PARTS,
@@ -76,7 +79,7 @@ class TrainingRun:
     @property
     def last(self) -> Path:
         """The state that an interrupted run goes on from."""
-        return self.folder / "last.pth.tar"
+        return self.folder / LAST
 
     def begin(self, description: Mapping[str, Any], step: int) -> None:
         """Before step ``step``: rows of the log past it, which a killed run left, are taken back."""
@@ -139,7 +142,9 @@ class TrainingRun:
             # It is there before run.json is: training anew would take the place of what has been trained.
             raise InputError(f"{self.last}: no such file, expected the state of the run to resume")
         try:
-            state: dict[str, Any] = torch.load(self.last, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what is refused anyway
+                state: dict[str, Any] = torch.load(self.last, map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load raises whatever the damage in the file leads to
             raise InputError(f"{self.last}: cannot be read ({reason_of(error)}), expected a training state") from None
         return state

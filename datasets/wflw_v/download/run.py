@@ -1,12 +1,10 @@
 """The download of WFLW-V: lists, annotations, then every video that is not complete yet."""
 
 import dataclasses
-import fcntl
-import os
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,7 +20,8 @@ from datasets.wflw_v.ids import ANNOTATIONS, read_ids
 from datasets.wflw_v.splits import SPLITS
 from ldeq import InputError, terminal
 from ldeq.fetch import Connection, RetryPolicy, fetch
-from ldeq.files import printable, remove_temporaries
+from ldeq.files import printable
+from ldeq.folder_lock import held, remove_leftovers
 from utils.download.failure import Failure, Kind
 from utils.download.unpack import DamagedArchive
 from utils.engine.workers import BytesReceived, Done, Workers
@@ -83,7 +82,7 @@ def download(root: Path, settings: Settings, split: str = "all", only: Sequence[
     """
     root = root.absolute()
     root.mkdir(parents=True, exist_ok=True)
-    with _locked(root):
+    with held(root):
         _remove_unfinished(root)
         try:
             return _download(root, settings, split, only)
@@ -93,9 +92,7 @@ def download(root: Path, settings: Settings, split: str = "all", only: Sequence[
 
 def _remove_unfinished(root: Path) -> None:
     """Removes unfinished files, but for those of an archive, whose transfer a later run resumes."""
-    remove_temporaries(root, deep=False)
-    for name in (*ANNOTATIONS, "videos"):
-        remove_temporaries(root / name)
+    remove_leftovers(root, *ANNOTATIONS, "videos")
     shutil.rmtree(videos_path(root), ignore_errors=True)
     with suppress(OSError):
         (root / WORK).rmdir()
@@ -264,19 +261,3 @@ def _unpack_archive(root: Path, ids: Collection[str], settings: Settings) -> Non
 def _lacks_files(root: Path, id: str) -> bool:
     clip = Clip(root, id)
     return not all(path.is_file() for path in (clip.video_path, clip.bboxes_path, clip.landmarks_path))
-
-
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """Allows one download at a time in a folder, by a lock on the folder itself, which ends with its process."""
-    descriptor = os.open(root, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{root}: another download is at work here, expected to be the only one") from None
-        except OSError:
-            pass  # a file system without locks
-        yield
-    finally:
-        os.close(descriptor)

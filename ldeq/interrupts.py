@@ -1,0 +1,189 @@
+"""Requests to end a run, by Ctrl-C or SIGTERM: none is lost, whenever it comes."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, NoReturn
+
+from ldeq.errors import program_name
+
+#: Exit status of a run that was asked to end.
+STATUS = 130
+_REQUESTS = (signal.SIGINT, signal.SIGTERM)
+#: Seconds after which a request that a library has swallowed is repeated.
+_REPEAT = 0.5
+
+_Handler = Callable[[int, FrameType | None], object]
+
+
+def end_at_once_until_run() -> None:
+    """For the first line of a program: importing its modules takes a while, and a request then ends it in one line.
+
+    :func:`ldeq.command_line.run` takes over.
+    """
+    _handle_requests(_on_request_end_at_once)
+
+
+class Requests:
+    """The requests to end a run, which become KeyboardInterrupt.
+
+    Two things lose an exception that comes from outside: imports, which take it for a module that cannot be had, and
+    code that Python calls where nothing can be raised. So a request during an import, when nothing is half done that
+    the next run does not take care of, ends the process, and any other one is repeated until it has got through.
+    """
+
+    def __init__(self) -> None:
+        self.pending = False
+
+    def on_request(self, number: int, frame: FrameType | None) -> None:
+        """Handles SIGINT and SIGTERM."""
+        if _is_importing(frame):
+            end_at_once()
+        self.pending = True
+        _set_timer(_REPEAT)
+        raise KeyboardInterrupt
+
+    def on_timer(self, number: int, frame: FrameType | None) -> None:
+        """Repeats a request, unless its exception is on its way."""
+        if self.pending and not is_interrupt(sys.exception()):
+            self.on_request(number, frame)
+
+    def settle(self) -> bool:
+        """True if there has been a request, which is not repeated any more."""
+        _set_timer(0.0)
+        was_pending, self.pending = self.pending, False
+        return was_pending
+
+    def end_at_once_from_here(self) -> None:
+        """A request while a run says its last words ends the process."""
+        _handle_requests(_on_request_end_at_once)
+        self.settle()
+
+
+@contextmanager
+def as_exceptions() -> Iterator[Requests]:
+    """Within the block a request raises KeyboardInterrupt, sooner or later, until :meth:`Requests.settle`."""
+    requests = Requests()
+    before: dict[int, Any] = _handle_requests(requests.on_request)
+    if hasattr(signal, "SIGALRM"):
+        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, requests.on_timer)
+    hook = sys.unraisablehook
+
+    def on_unraisable(unraisable: Any) -> None:
+        if not isinstance(unraisable.exc_value, KeyboardInterrupt):  # which is repeated
+            hook(unraisable)
+
+    sys.unraisablehook = on_unraisable
+    try:
+        yield requests
+    finally:
+        requests.settle()
+        sys.unraisablehook = hook
+        _restore(before)
+
+
+class Interrupt:
+    """A user's request to end the run."""
+
+    requested = False
+
+
+@contextmanager
+def deferred_interrupt(patience: float = 0.0) -> Iterator[Interrupt]:
+    """Within the block the first Ctrl-C (or SIGTERM) only sets a flag, so that what is being written can be finished.
+
+    The second one interrupts as usual.
+
+    Args:
+        patience: seconds from the first within which others are the same one: where every process is told to end,
+            torchrun tells its own once more.
+    """
+    interrupt = Interrupt()
+    since = 0.0
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal since
+        if not interrupt.requested:
+            interrupt.requested, since = True, time.monotonic()
+        elif time.monotonic() - since >= patience:
+            raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # others get no signals
+        before = _handle_requests(on_signal)
+    for handler in before.values():
+        requests = getattr(handler, "__self__", None)
+        if isinstance(requests, Requests) and requests.settle():  # one that was swallowed before
+            interrupt.requested, since = True, time.monotonic()
+    try:
+        yield interrupt
+    finally:
+        _restore(before)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Within the block requests wait, here and in processes that are forked, until these :func:`let_through`."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _REQUESTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def let_through() -> None:
+    """Handles requests again, in a process that was forked where they were :func:`held_back`."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _REQUESTS)
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """True for KeyboardInterrupt, and for what it has led to."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _handle_requests(handler: _Handler) -> dict[int, Any]:
+    """Sets the handler of requests, and gives those before. A shell ignores Ctrl-C for what is in its background."""
+    kinds = [kind for kind in _REQUESTS if kind != signal.SIGINT or signal.getsignal(kind) is not signal.SIG_IGN]
+    return {kind: signal.signal(kind, handler) for kind in kinds}
+
+
+def _restore(handlers: dict[int, Any]) -> None:
+    for kind, handler in handlers.items():
+        signal.signal(kind, handler)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    return frame is not None
+
+
+def _set_timer(seconds: float) -> None:
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+
+
+def end_at_once() -> NoReturn:
+    """Ends the process without exceptions, exit handlers and other threads: those may be in any state."""
+    with suppress(Exception):  # where it is what was interrupted
+        sys.stdout.flush()
+    # A progress bar hides the cursor.
+    cursor = "\x1b[?25h" if os.isatty(2) else ""
+    with suppress(OSError):
+        os.write(2, f"{cursor}{program_name()}: interrupted\n".encode(errors="backslashreplace"))
+    os._exit(STATUS)
+
+
+def _on_request_end_at_once(number: int, frame: FrameType | None) -> None:
+    end_at_once()
