@@ -12,7 +12,7 @@ from ldeq import interrupts, pretrained
 from ldeq.config import PRECISIONS, STOP_CRITERIA
 from ldeq.errors import InputError, program_name
 from ldeq.fields import MOST_SAMPLES, field_named, in_words, kind, setting_of
-from ldeq.files import printable
+from ldeq.files import printable, refuse_address
 from ldeq.streams import lossy_output
 
 
@@ -105,7 +105,19 @@ class ArgumentParser(argparse.ArgumentParser):
         words = list(sys.argv[1:] if arguments is None else arguments)
         if self._get_positional_actions():
             words = self._end_flags_before_files(words)
-        return self.parse_args(words if self._ids_flag is None else self._bind_ids(words))
+        flags = self.parse_args(words if self._ids_flag is None else self._bind_ids(words))
+        for action in self._actions:
+            if action.metavar not in ("URL", "INPUT"):  # an input of several takes nothing from the others
+                self._refuse_addresses(action, getattr(flags, action.dest, None))
+        return flags
+
+    def _refuse_addresses(self, action: argparse.Action, values: object) -> None:
+        for value in values if isinstance(values, list) else [values]:
+            if isinstance(value, str | Path) and value != action.default:
+                try:
+                    refuse_address(value)
+                except InputError as error:
+                    self.error(f"argument {'/'.join(action.option_strings) or action.metavar}: {error}")
 
     def _end_flags_before_files(self, words: Sequence[str]) -> list[str]:
         """Keeps flags whose value is optional from taking a file that follows for it: ``--smooth clip.mp4``."""

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import numbers
 import reprlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -153,6 +154,12 @@ def in_characters(name: object) -> str:
     """A name out of a file for a sentence: what is not printable escaped, and of bounded length."""
     word = name if isinstance(name, str) and name.isprintable() else shown(name)
     return word if len(word) <= 80 else f"{word[:77]}..."
+
+
+def listed(names: Sequence[object], most: int = 5) -> str:
+    """Names out of a file for a sentence: the first of them, and how many more there are."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(in_characters, names[:most])) + rest
 
 
 def in_words(number: float) -> str:

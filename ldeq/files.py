@@ -91,6 +91,13 @@ def cannot_be_written(path: str | Path, error: OSError) -> InputError:
     )
 
 
+def refuse_address(path: str | Path) -> None:
+    """Raises InputError for a web address where a path is expected. ``Path`` would take one of its slashes away."""
+    name = str(path)
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", name) and not os.path.exists(name):  # one letter is a drive
+        raise InputError(f"{name}: is an address, expected a path on this machine: download it first")
+
+
 def is_file_name(name: str) -> bool:
     """True if a name out of a file may be a file's: it stays in the folder that it is joined to, on any system.
 

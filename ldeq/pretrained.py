@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from ldeq.errors import InputError, reason_of
 from ldeq.fetch import Connection, RetryPolicy, address_of, fetch, list_drive_folder
-from ldeq.files import sha256_of, written_whole
+from ldeq.files import refuse_address, sha256_of, written_whole
 from ldeq.first_use import check_first_use, record_first_use
 
 #: The network that comes with the package.
@@ -58,6 +58,7 @@ def resolve(weights: str | Path, check: Callable[[Path], object]) -> Path:
         InputError: where a name's checkpoint cannot be fetched, or is no longer what was fetched.
     """
     if not isinstance(weights, str) or weights not in NAMES:
+        refuse_address(weights)
         return Path(weights)
     path = path_of(weights)
     if not path.is_file():

@@ -13,12 +13,15 @@ import pytest
 from PIL import Image
 
 import predict_video
+import test_LDEQ_WFLW
 import test_LDEQ_WFLW_V
+import train_LDEQ
+from datasets import crop_WFLW
 from datasets.wflw_v import Clip
 from datasets.wflw_v.clips import UnusableVideo
 from datasets.wflw_v.download.annotations import Extent
 from datasets.wflw_v.download.videos import verify
-from ldeq import InputError
+from ldeq import InputError, load_checkpoint
 from ldeq.video.media import read_image
 from ldeq.video.reading import VideoReader
 from ldeq.video.sources import open_source
@@ -530,6 +533,26 @@ def test_addresses_are_named_as_they_were_given(address, predict, tmp_path):
     assert_refused(outcome[:3], address, "is an address", "download it first")
     with pytest.raises(InputError, match="is an address"):
         open_source(address)
+
+
+FLAGS = [
+    (predict_video.main, "--bboxes"),
+    (predict_video.main, "--output_dir"),
+    (predict_video.main, "--landmark_model_weights"),
+    (test_LDEQ_WFLW.main, "--dataset_path"),
+    (test_LDEQ_WFLW_V.main, "--WFLW_V_dataset_path"),
+    (train_LDEQ.main, "--dataset_path"),
+    (train_LDEQ.main, "--init_weights"),
+    (crop_WFLW.main, "--images"),
+]
+
+
+@pytest.mark.parametrize(("main", "flag"), FLAGS, ids=str)
+def test_no_flag_takes_an_address_for_a_path(main, flag, run_script):
+    outcome = run_script(main, f"{flag}=https://example.org/some//file.npy")
+    assert_refused(outcome, flag, "https://example.org/some//file.npy: is an address")
+    with pytest.raises(InputError, match=r"https://example\.org/a: is an address"):
+        load_checkpoint("https://example.org/a")
 
 
 def test_a_playlist_opens_nothing_else(tmp_path):

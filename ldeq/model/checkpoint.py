@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ldeq.config import ModelConfig, SolverConfig, to_namespace
 from ldeq.errors import InputError, reason_of
-from ldeq.fields import in_characters
-from ldeq.files import written_whole
+from ldeq.fields import in_characters, listed
+from ldeq.files import refuse_address, written_whole
 from ldeq.model.network import LDEQ
 
 #: Types of weights. Integers are no trained weights, and numbers of 8 bits are for other hardware than the network's.
@@ -56,6 +56,7 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu", trust_
         InputError: where the file is missing, damaged, not a checkpoint, holds another class (which it names), or its
             weights do not fit its ``args`` key by key (it names the keys).
     """
+    refuse_address(path)
     path = Path(path)
     content = _read(path, trust_pickle)
     if not isinstance(content, Mapping):
@@ -173,8 +174,8 @@ def _fitting_weights(
     missing = [key for key in expected if key not in found and key not in unused]
     left_out = [key for key in found if key not in expected]
     if missing:
-        instead = f" and has unexpected {_listed(left_out)}" if left_out else ""
-        raise InputError(f"the state_dict lacks {_listed(missing)}{instead}, expected the keys that its args describe")
+        instead = f" and has unexpected {listed(left_out)}" if left_out else ""
+        raise InputError(f"the state_dict lacks {listed(missing)}{instead}, expected the keys that its args describe")
     weights = {}
     for key, wanted in expected.items():
         tensor = found[key] if key in found else torch.zeros((), dtype=wanted.dtype)
@@ -186,7 +187,7 @@ def _fitting_weights(
     if n_bytes > size + _MOST_REPEATED:
         raise InputError(f"its weights are of {n_bytes:,} bytes, expected no more than the file's {size:,}")
     if left_out:
-        notes.append(f"the network has no place for {_listed(left_out)} in the state_dict, left out")
+        notes.append(f"the network has no place for {listed(left_out)} in the state_dict, left out")
     return weights
 
 
@@ -245,8 +246,3 @@ def _fill(model: LDEQ, weights: Mapping[str, Tensor]) -> None:
 
 def _name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _listed(keys: list[Any], most: int = 5) -> str:
-    rest = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(map(in_characters, keys[:most])) + rest

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldeq.errors import InputError
+from ldeq.files import refuse_address
 from ldeq.video.conversion import RgbConverter
 from ldeq.video.media import beginning_of, choose_streams, open_media
 from ldeq.video.orientation import orientation_of, upright
@@ -35,6 +36,7 @@ class VideoReader:
     """
 
     def __init__(self, path: str | Path) -> None:
+        refuse_address(path)
         self.path = Path(path)
         if not self.path.is_file():
             raise InputError(f"{self.path}: no such file, expected a video")

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldeq.errors import InputError
+from ldeq.fields import listed
+from ldeq.files import refuse_address
 from ldeq.video.media import for_ffmpeg, is_heif, read_image
 from ldeq.video.reading import DEFAULT_FPS, VideoReader
 
@@ -36,8 +38,6 @@ _VIDEO_SUFFIXES = frozenset({
     ".webm", ".wmv"
 })
 # fmt: on
-#: So many names stand in a sentence.
-_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class ImageFolder(FrameSource):
     def check(self) -> list[str]:
         """See :class:`FrameSource`; what was left out is named."""
         left_out = ((self._unreadable, "cannot be read as images"), (self._videos, "are videos"))
-        return [f"{self.name}: {_listed(names)} {what} and are left out." for names, what in left_out if names]
+        return [f"{self.name}: {listed(names)} {what} and are left out." for names, what in left_out if names]
 
 
 class ImageFile(FrameSource):
@@ -276,9 +276,7 @@ def open_source(source: Any, fps: float = DEFAULT_FPS) -> FrameSource:
     name = str(source)
     if name.isdecimal() and len(name) <= 3 and not Path(name).exists():
         return Camera(int(name))
-    address = re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://?", name)
-    if address is not None and len(address[0]) > 3 and not Path(name).exists():
-        raise InputError(f"{name}: is an address, expected a file: download it first")
+    refuse_address(name)
     path = Path(name)
     if path.is_dir():
         return ImageFolder(name, fps)
@@ -293,11 +291,6 @@ def _read(path: str | Path) -> NDArray[np.uint8]:
     if image is None:
         raise InputError(f"{path}: cannot be decoded, expected an image or a video")
     return image
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _is_image(path: Path) -> bool:
