@@ -549,7 +549,8 @@ FLAGS = [
 
 @pytest.mark.parametrize(("main", "flag"), FLAGS, ids=str)
 def test_no_flag_takes_an_address_for_a_path(main, flag, run_script):
-    outcome = run_script(main, f"{flag}=https://example.org/some//file.npy")
+    others = ["--annotations=a", "--output_folder=b"] if main is crop_WFLW.main else []
+    outcome = run_script(main, f"{flag}=https://example.org/some//file.npy", *others)
     assert_refused(outcome, flag, "https://example.org/some//file.npy: is an address")
     with pytest.raises(InputError, match=r"https://example\.org/a: is an address"):
         load_checkpoint("https://example.org/a")
