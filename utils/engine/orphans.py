@@ -22,7 +22,8 @@ def end_with_parent() -> None:
     """
     threading.Thread(target=_end_after_parent, args=(os.getppid(),), daemon=True).start()
     # Linux does it even where no thread has its turn: the process is stopped, or in a library that never lets go. It
-    # goes by the thread that forked, though, which may end before its process where it is not the main one.
+    # goes by what forked the process, though: a thread that may end earlier, or multiprocessing's server that may not
+    # end before its children.
     if sys.platform.startswith("linux") and threading.main_thread().name == "MainThread":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
