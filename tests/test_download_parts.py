@@ -755,6 +755,19 @@ def test_a_stream_with_drm_that_is_not_wanted(tmp_path):
         assert [each.height for each in listed_by_yt_dlp(f"{server.url}/clip.mpd", tmp_path)] == [480, 720]
 
 
+def failure_and_sizes(backend, folder):
+    """Of a download from YouTube that ends with the choice of a stream: how it fails, and the size that is chosen."""
+    sizes = []
+
+    def choose_near(streams):
+        sizes.append(choose(streams, NEAR).size)
+        raise Failure(Kind.CRASHED, "far enough")
+
+    with pytest.raises(Failure) as failed:
+        backend(QUICK).download("https://www.youtube.com/watch?v=abcdefghijk", folder, choose_near, print)
+    return failed.value, sizes
+
+
 def youtube_format(itag, height=0, **more):
     video = {"vcodec": "avc1.64001f", "width": height * 16 // 9, "height": height, "fps": 30} if height else {}
     both = {"vcodec": "none", "acodec": "none", "ext": "mp4", "protocol": "https", "url": "http://127.0.0.1:1/x"}
@@ -803,15 +816,8 @@ def test_lists_of_youtube(formats, warning, kind, tmp_path, monkeypatch):
         return {"id": "abcdefghijk", "title": "x", "formats": [dict(entry) for entry in formats]}
 
     monkeypatch.setattr(YoutubeIE, "_real_extract", extract)
-    sizes = []
-
-    def choose_near(streams):
-        sizes.append(choose(streams, NEAR).size)
-        raise Failure(Kind.CRASHED, "far enough")
-
-    with pytest.raises(Failure) as failed:
-        YtDlpBackend(QUICK).download("https://www.youtube.com/watch?v=abcdefghijk", tmp_path, choose_near, print)
-    assert failed.value.kind is (kind or Kind.CRASHED), failed.value.message
+    failure, sizes = failure_and_sizes(YtDlpBackend, tmp_path)
+    assert failure.kind is (kind or Kind.CRASHED), failure.message
     assert len(sizes) == (kind is None)
 
 
@@ -950,15 +956,8 @@ def list_by_pytube(monkeypatch, folder, status=None, formats=None, adaptive=()):
     for name, value in (("watch_html", page), ("vid_info", info), ("js", PLAYER)):
         monkeypatch.setattr(pytube.YouTube, name, property(lambda self, value=value: value))
     monkeypatch.setattr(pytube.YouTube, "bypass_age_gate", lambda self: None)
-    sizes = []
-
-    def choose_near(streams):
-        sizes.append(choose(streams, NEAR).size)
-        raise Failure(Kind.CRASHED, "far enough")
-
-    with pytest.raises(Failure) as failed:
-        PytubeBackend(QUICK).download("https://youtube.com/watch?v=abcdefghijk", folder, choose_near, print)
-    return failed.value.kind, *sizes
+    failure, sizes = failure_and_sizes(PytubeBackend, folder)
+    return failure.kind, *sizes
 
 
 @pytest.mark.parametrize(

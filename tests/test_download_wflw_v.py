@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from unittest.mock import Mock
@@ -20,6 +19,7 @@ from datasets.wflw_v import WFLWVDataset
 from ldeq.files import sha256_of_bytes
 from tests.conftest import assert_refused
 from tests.loopback import Answer, make_certificate, serving
+from tests.processes import wait_until
 from tests.wflw_v_site import FIRST, HEIGHT, LAST, PLAYER, WIDTH, Site, make_video, npy, numbers_of, tar_of, zip_of
 from utils import download_WFLW_V
 from utils.download.failure import Kind
@@ -510,13 +510,6 @@ def test_help_answers_at_once(module):
 # -- What is killed ----------------------------------------------------------------------------------------------------
 
 
-def wait_for(condition, seconds=300):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_ended_leaves_nothing_wrong_and_another_goes_on(how, server, download, root, tmp_path):
@@ -524,11 +517,11 @@ def test_a_run_that_is_ended_leaves_nothing_wrong_and_another_goes_on(how, serve
     for id in site.ids[5:]:
         server.answers[f"/{id}.mp4"] = Answer(site.video, "video/mp4", slowness=0.2)
     process = start("--output_folder", root, "--sources", site.sources)
-    wait_for(lambda: len(list((root / "videos").glob("[!.]*.mp4"))) >= 4)
-    wait_for(lambda: any(f"/{id}.mp4" in server.requests for id in site.ids[5:]))
+    wait_until(lambda: len(list((root / "videos").glob("[!.]*.mp4"))) >= 4)
+    wait_until(lambda: any(f"/{id}.mp4" in server.requests for id in site.ids[5:]))
     process.send_signal(how)
     _, err = process.communicate(timeout=120)
-    wait_for(lambda: not children_of(root))
+    wait_until(lambda: not processes_of(root))
     done = [path.stem for path in (root / "videos").glob("[!.]*")]
     assert 4 <= len(done) < 12
     for id in done:
@@ -547,7 +540,7 @@ def test_a_run_that_is_ended_leaves_nothing_wrong_and_another_goes_on(how, serve
     assert not [id for id in done if f"/{id}.mp4" in server.requests]
 
 
-def children_of(root):
+def processes_of(root):
     """Processes that are at work for this folder, by what they have open or as their folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -566,7 +559,7 @@ def test_two_at_a_time_in_one_folder_are_refused(server, download, root, tmp_pat
     server.answers["/bboxes.zip"].slowness = 1.0
     process = start("--output_folder", root, "--sources", site.sources)
     try:
-        wait_for(lambda: "/bboxes.zip" in server.requests)
+        wait_until(lambda: "/bboxes.zip" in server.requests)
         assert_refused(download(site), root, "is in use by", f"process {process.pid}")
     finally:
         process.kill()

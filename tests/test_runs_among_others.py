@@ -28,8 +28,9 @@ from ldeq.folder_lock import NAME, FolderInUse, held, remove_leftovers
 from ldeq.interrupts import deferred_interrupt
 from ldeq.run_folder import output_folder
 from tests.conftest import assert_refused
+from tests.processes import is_alive, wait_until
 from tests.test_crop_wflw import original  # noqa: F401  (a fixture)
-from tests.test_training import TINY, children_of, faces  # noqa: F401  (faces is a fixture)
+from tests.test_training import TINY, faces  # noqa: F401  (faces is a fixture)
 from utils import bundled, download_WFLW_V
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -50,21 +51,6 @@ def start(code_or_script, *arguments, shell_ignores_ctrl_c=False, **options):
         text=True,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
     )
-
-
-def wait_until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-
-
-def is_alive(process):
-    """True where a process runs: one that has ended may wait for a parent that asks for its status."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def files_of(folder):

@@ -31,6 +31,7 @@ from ldeq.landmarks98 import MIRRORED
 from ldeq.model.deq import Equilibrium
 from ldeq.model.normalisation import normalise
 from tests.conftest import assert_refused, make_small_model
+from tests.processes import children_of
 from utils import bundled
 from utils.engine.distribution import World, collective_backend
 from utils.engine.losses import PARTS, face_weights, heatmap_divergence, training_loss
@@ -513,12 +514,6 @@ def wait_for_row(out: Path, step: int, process: subprocess.Popen[str]) -> None:
             return
         time.sleep(0.02)
     raise AssertionError(f"no row {step}: {process.communicate()}")
-
-
-def children_of(process: int) -> list[int]:
-    listed = subprocess.run(["ps", "-A", "-o", "ppid=,pid="], capture_output=True, text=True, check=True).stdout
-    pairs = [line.split() for line in listed.splitlines()]
-    return [int(pid) for parent, pid in pairs if int(parent) == process]
 
 
 def test_a_log_of_something_else_is_kept(faces, tmp_path, run_script):
