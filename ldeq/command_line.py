@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from ldeq import interrupts, pretrained
 from ldeq.config import PRECISIONS, STOP_CRITERIA
 from ldeq.errors import InputError, program_name
-from ldeq.fields import MOST_SAMPLES, field_named, in_words, kind, setting_of
+from ldeq.fields import MOST_SAMPLES, field_named, in_words, kind, setting_of, shortened
 from ldeq.files import printable, refuse_address
 from ldeq.streams import lossy_output
 
@@ -96,8 +96,7 @@ class ArgumentParser(argparse.ArgumentParser):
         return formatter.format_help()
 
     def error(self, message: str) -> NoReturn:
-        if len(message) > 400:  # a word of any length may stand in it
-            message = f"{message[:300]} … {message[-60:]}"
+        message = shortened(message, 400)  # a word of any length may stand in it
         self.exit(2, f"{printable(f'{self.prog}: error: {message} (see --help)')}\n")
 
     def parse(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -152,8 +152,15 @@ def shown(value: Any) -> str:
 
 def in_characters(name: object) -> str:
     """A name out of a file for a sentence: what is not printable escaped, and of bounded length."""
-    word = name if isinstance(name, str) and name.isprintable() else shown(name)
-    return word if len(word) <= 80 else f"{word[:77]}..."
+    return shortened(name if isinstance(name, str) and name.isprintable() else shown(name), 80)
+
+
+def shortened(text: str, longest: int) -> str:
+    """Text of at most ``longest`` characters; of a longer one the middle is left out."""
+    if len(text) <= longest:
+        return text
+    n_last = (longest - 1) // 2
+    return f"{text[: longest - 1 - n_last]}…{text[-n_last:]}"
 
 
 def listed(names: Sequence[object], most: int = 5) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ldeq.errors import InputError, reason_of
+from ldeq.fields import shortened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,8 +124,7 @@ def checked_name(name: str, where: str, expected: str, *, may_have_folders: bool
     if fault is None and sum(len(part.encode()) + 1 for part in parts) > _LONGEST_PATH:
         fault = f"has more than {_LONGEST_PATH} bytes"
     if fault is not None:
-        shown = name if len(name) <= _LONGEST_NAME else f"{name[:60]}…"
-        raise InputError(f"{where}: {shown!r} cannot be a file name (it {fault}), {expected}")
+        raise InputError(f"{where}: {shortened(name, _LONGEST_NAME)!r} cannot be a file name (it {fault}), {expected}")
     return "/".join(parts)
 
 

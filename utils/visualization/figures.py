@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ldeq.fields import shortened
 from ldeq.files import printable, written_whole
 
 __all__ = ["NME_LABEL", "Axes", "Figure", "add_legend", "add_note", "panels", "plain", "save", "show_from_zero"]
@@ -40,9 +41,7 @@ def plain(name: str, longest: int = 90) -> str:
         longest: characters; of a longer name the middle is left out.
     """
     name = "\n".join(map(printable, name.split("\n")))
-    if len(name) > longest:
-        kept = longest - 1
-        name = f"{name[: kept - kept // 2]}…{name[len(name) - kept // 2 :]}"
+    name = shortened(name, longest)
     escaped = name.replace("$", r"\$")
     return f" {escaped}" if escaped.startswith("_") else escaped
 
