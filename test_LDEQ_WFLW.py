@@ -103,9 +103,7 @@ def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
     nmes = {split: image_nme(found.predicted, found.truth) for split, found in predictions.items()}
     tallies = {split: found.tally for split, found in predictions.items()}
     figures = {split: figures_of(nmes[split]) | solves_of(tallies[split]) for split in nmes}
-    tally = SolverTally()
-    for part in tallies.values():
-        tally.merge(part)
+    tally = SolverTally.total(tallies.values())
     unsound = tally.check()
     for split in earlier_splits(folder):
         gallery_path(folder, split).unlink(missing_ok=True)

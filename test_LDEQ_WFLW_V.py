@@ -24,7 +24,7 @@ from ldeq.command_line import (
     run,
 )
 from ldeq.config import SolverConfig
-from ldeq.fields import MOST_AT_A_TIME
+from ldeq.fields import MOST_AT_A_TIME, first_of
 from utils import bundled
 
 if TYPE_CHECKING:  # imported by main, so that --help answers at once
@@ -105,7 +105,7 @@ def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
     from ldeq.recurrence import describe_mode
     from ldeq.video.window import Window
     from utils.cli.tables import solver_table
-    from utils.runs.videos import VideoRun
+    from utils.runs.videos import SUBFOLDERS, VideoRun
 
     device = resolve_device(flags.device)
     model, weights = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
@@ -113,14 +113,14 @@ def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
     missing = [str(clip.video_path) for clip in dataset.clips if not clip.video_path.is_file()]
     missing += dataset.lacking.values()
     if flags.strict and missing:
-        raise InputError(f"missing files (--strict): {first_of(missing, ', ')}")
+        raise InputError(f"missing files (--strict): {first_of(missing, LISTED)}")
     window = Window("LDEQ") if flags.show else None
 
     description = run_folder.describe_run(SCRIPT, weights, dataset.root, model, vars(flags), device)
     requested = run_folder.latest_folder(SCRIPT) if flags.resume and not flags.output_dir else flags.output_dir
     if requested and (Path(requested) / "videos").resolve() == (dataset.root / "videos").resolve():
         raise InputError(f"--output_dir {requested}: holds the data set's own videos, expected another folder")
-    folder = held.enter_context(run_folder.output_folder(requested, SCRIPT))
+    folder = held.enter_context(run_folder.output_folder(requested, SCRIPT, SUBFOLDERS))
     outcome = VideoRun(
         folder,
         description,
@@ -153,7 +153,7 @@ def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
         raise KeyboardInterrupt(f"{done} and in {folder}, --resume goes on from there") from None
     seconds = time.perf_counter() - started
     if not outcome.rows:
-        reasons = first_of(list(skipped.values()), "; ")
+        reasons = first_of(list(skipped.values()), LISTED, "; ")
         raise InputError(
             f"{dataset.root}: no video of {flags.WFLW_V_split} could be used ({reasons}), expected at least one"
         )
@@ -186,12 +186,6 @@ def identity_of(description: dict[str, Any], flags: argparse.Namespace) -> dict[
         settings["WFLW_V_batch_size"] = flags.WFLW_V_batch_size
     weights = {"weights_sha256": description["weights_sha256"]}
     return {**weights, **settings}
-
-
-def first_of(reasons: list[str], separator: str) -> str:
-    """Reasons for one sentence, which names only some of very many."""
-    rest = [f"and {len(reasons) - LISTED} more"] if len(reasons) > LISTED else []
-    return separator.join([*reasons[:LISTED], *rest])
 
 
 def track(

@@ -14,6 +14,7 @@ from pathlib import Path
 from datasets.wflw.splits import SPLITS, TRAIN
 from ldeq import InputError, terminal
 from ldeq.command_line import MOST_WORKERS, ArgumentParser, at_least, run
+from ldeq.fields import first_of
 from ldeq.folder_lock import held, remove_leftovers
 
 
@@ -64,8 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images = find_root(images, lambda folder: any((folder / name).is_file() for name in names), "WFLW_images")
     missing = sorted(str(images / name) for name in names if not (images / name).is_file())
     if missing:
-        rest = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
-        raise InputError(f"missing images, expected all that the lists name: {', '.join(missing[:10])}{rest}")
+        raise InputError(f"missing images, expected all that the lists name: {first_of(missing, 10)}")
     output.mkdir(parents=True, exist_ok=True)
     with held(output), terminal.ProgressBar(sum(map(len, wanted.values())), "face", "WFLW") as bar:
         remove_leftovers(output, *wanted)

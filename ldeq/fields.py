@@ -158,8 +158,13 @@ def in_characters(name: object) -> str:
 
 def listed(names: Sequence[object], most: int = 5) -> str:
     """Names out of a file for a sentence: the first of them, and how many more there are."""
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(in_characters, names[:most])) + rest
+    return first_of(list(map(in_characters, names)), most)
+
+
+def first_of(words: Sequence[str], most: int, separator: str = ", ") -> str:
+    """The first of some words, or clauses, for a sentence, and how many more there are."""
+    rest = f" and {len(words) - most} more" if len(words) > most else ""
+    return separator.join(words[:most]) + rest
 
 
 def in_words(number: float) -> str:

@@ -31,8 +31,6 @@ _LONGEST_PATH = 1024
 #: which those that join and part letters belong to the words of some languages.
 _CONTROLS = ("Cc", "Cs", "Zl", "Zp")
 _JOINERS = "\u200c\u200d"
-
-
 #: Bytes of an array in a packed file at most, where a few could unpack to any number.
 _MOST_UNPACKED = 2**30
 

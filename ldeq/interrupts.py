@@ -50,7 +50,7 @@ class Requests:
 
     def on_timer(self, number: int, frame: FrameType | None) -> None:
         """Repeats a request, unless its exception is on its way."""
-        if self.pending and not is_interrupt(sys.exception()):
+        if self.pending and not _is_interrupt(sys.exception()):
             self.on_request(number, frame)
 
     def settle(self) -> bool:
@@ -126,26 +126,7 @@ def deferred_interrupt(patience: float = 0.0) -> Iterator[Interrupt]:
         _restore(before)
 
 
-@contextmanager
-def held_back() -> Iterator[None]:
-    """Within the block requests wait, here and in processes that are forked, until these :func:`let_through`."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _REQUESTS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def let_through() -> None:
-    """Handles requests again, in a process that was forked where they were :func:`held_back`."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _REQUESTS)
-
-
-def is_interrupt(error: BaseException | None) -> bool:
+def _is_interrupt(error: BaseException | None) -> bool:
     """True for KeyboardInterrupt, and for what it has led to."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from ldeq.errors import InputError, reason_of
+from ldeq.errors import InputError
 from ldeq.fetch import Connection, RetryPolicy, address_of, fetch, list_drive_folder
 from ldeq.files import refuse_address, sha256_of, written_whole
 from ldeq.first_use import check_first_use, record_first_use
@@ -105,7 +105,6 @@ def download(
         fetch(source, fetched, connection, retry_policy or RetryPolicy(), bar)
         try:
             check(fetched)
-            _check_whole(fetched)
         except InputError as error:
             sentence = str(error).removeprefix(f"{fetched}: ")
             raise InputError(f"{address}: what was downloaded {sentence}") from None
@@ -115,21 +114,6 @@ def download(
             shutil.copyfile(fetched, temporary)
     record_first_use(cache_folder(), _recorded_as(name), digest)
     return True
-
-
-def _check_whole(path: Path) -> None:
-    """Raises InputError where the checksums of a checkpoint, a ZIP file, are wrong: PyTorch passes over them."""
-    import zipfile
-
-    if not zipfile.is_zipfile(path):  # as PyTorch wrote them before it had checksums
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except Exception as error:  # whatever the damage leads to
-        damaged = reason_of(error)
-    if damaged:
-        raise InputError(f"{path}: is damaged ({damaged}), expected a checkpoint that is whole")
 
 
 def _check_kept(name: str, path: Path) -> None:

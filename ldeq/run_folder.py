@@ -5,7 +5,7 @@ import itertools
 import platform
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from ldeq.model.network import LDEQ
 
 RESULTS = Path("results")
-#: Folders below a run's own that it writes files to.
-SUBFOLDERS = ("predictions", "videos", "frames")
 
 
 @contextmanager
-def output_folder(requested: str | None, script: str) -> Iterator[Path]:
+def output_folder(requested: str | None, script: str, subfolders: Sequence[str] = ()) -> Iterator[Path]:
     """The folder asked for, or a new ``results/<script>/<time>``, which nobody else has within the block.
 
     What killed runs left unfinished in it is removed.
+
+    Args:
+        subfolders: names of folders in it that the script writes files to as well.
 
     Raises:
         InputError: where another run has it, where it is a file, cannot be made or written to, or holds another
@@ -52,7 +53,7 @@ def output_folder(requested: str | None, script: str) -> Iterator[Path]:
                 owner = read_json_object(path, expected).get("script", script)
                 if owner != script:
                     raise InputError(f"{folder}: holds results of {owner}, expected another --output_dir")
-        remove_leftovers(folder, *SUBFOLDERS)
+        remove_leftovers(folder, *subfolders)
         yield folder
 
 

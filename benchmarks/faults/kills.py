@@ -3,7 +3,7 @@
 Each round starts a program, and after some seconds kills it, asks it to end, or starts it once more in the same folder.
 Then all its processes must be gone within seconds, a request must have ended it with status 130 and one line, the
 second run must have been refused, nothing but whole files may have final names, and the same command (or ``--resume``)
-must take the folder again. Linux alone, as it looks for processes in ``/proc``.
+must take the folder again. Not for Windows, which has no signals and groups of processes.
 """
 
 import os
@@ -16,10 +16,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from ldeq import folder_lock
 from ldeq.terminal import ProgressBar
@@ -153,15 +155,11 @@ def _start(words: tuple[str, ...]) -> "subprocess.Popen[str]":
 
 def _processes() -> list[int]:
     """Those of the round that are alive."""
-    mark = f"{_MARK}={os.getpid()}".encode()
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-            if state not in "ZX" and mark in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-        except OSError:
-            pass
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # of those that have ended, and of other users'
+            if process.environ().get(_MARK) == str(os.getpid()) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
     return found
 
 

@@ -7,6 +7,7 @@ interrupted before it.
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datasets.training.augmentation import augment_clip
 from datasets.wflw import WFLWDataset
-from ldeq import InputError, interrupts
+from ldeq import InputError
 from ldeq.landmarks98 import CROP_SIZE
 from utils.engine.evaluation import Sample
 from utils.engine.orphans import end_with_parent
@@ -31,6 +32,8 @@ Clip = tuple[NDArray[np.uint8], NDArray[np.float32]]
 
 #: Seed of the synthetic faces that a network is validated on.
 VALIDATION_SEED = 1_000_000_007
+#: Signals that ask a process to end.
+_REQUESTS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Source(Protocol):
@@ -207,12 +210,25 @@ def _loader(dataset: Dataset[Any], batches: Iterator[list[Any]], workers: int) -
         worker_init_fn=_start_worker if workers else None,
         prefetch_factor=3 if workers else None,
     )
-    with interrupts.held_back():  # a worker has the main process's handlers until it has its own
+    with _signals_held_back():  # a worker has the main process's handlers until it has its own
         started = iter(loader)
     for batch in started:
         if isinstance(batch, InputError):
             raise batch
         yield batch
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Within the block requests to end wait, in processes that are forked in it until these take them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _REQUESTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Once:
@@ -251,7 +267,8 @@ def _start_worker(worker: int) -> None:
         os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-    interrupts.let_through()
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _REQUESTS)
 
 
 def _sized(sample: Sample, im_size: int) -> Sample:

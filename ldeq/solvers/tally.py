@@ -1,5 +1,6 @@
 """How the solver did over a run, counted, and in words."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ldeq.config import SolverConfig
@@ -31,6 +32,14 @@ class SolverTally:
             cls(1, int(reason == StopReason.CONVERGED), int(reason == StopReason.NON_FINITE), n_iters)
             for reason, n_iters in solves
         ]
+
+    @classmethod
+    def total(cls, tallies: "Iterable[SolverTally]") -> "SolverTally":
+        """The counts of all of them together."""
+        total = cls()
+        for tally in tallies:
+            total.merge(tally)
+        return total
 
     def merge(self, other: "SolverTally") -> None:
         """Adds another's counts."""

@@ -158,17 +158,20 @@ def _members(path: Path, title: str) -> Iterator[_Member]:
         if start.startswith(_ZIP_STARTS):
             yield from _zip_members(file, size, title, limit)
             return
-        formats = [format for magic, format in _FORMATS.items() if start.startswith(magic)]
-        if _begins_as_tar(path):  # whose first bytes are a name, which could be anything
-            make = None
-        elif formats:
-            make = _DECOMPRESSORS[formats[0]](title)
-        else:
-            others = [f"a {other} archive" for magic, other in _OTHER_FORMATS.items() if start.startswith(magic)]
-            found = [*others, *(["a web page"] if is_web_page(path) else []), "something else, or damaged at its start"]
-            raise DamagedArchive(f"{title}: is {found[0]}, {_EXPECTED}")
-        stream = _Stream(file, make, limit, title)
-        yield from _tar_members(stream, title)
+        make = None
+        if not _begins_as_tar(path):  # whose first bytes are a name, which could be anything
+            make = next((make for magic, make in _DECOMPRESSORS.items() if start.startswith(magic)), None)
+            if make is None:
+                raise DamagedArchive(f"{title}: is {_other_kind(path, start)}, {_EXPECTED}")
+        yield from _tar_members(_Stream(file, make, limit, title), title)
+
+
+def _other_kind(path: Path, start: bytes) -> str:
+    """In words, what a file is that is none of the archives."""
+    if is_web_page(path):
+        return "a web page"
+    names = (name for magic, name in _OTHER_FORMATS.items() if start.startswith(magic))
+    return next(names, "something else, or damaged at its start")
 
 
 _EXPECTED = "expected a ZIP or TAR archive that is whole"
@@ -190,6 +193,10 @@ def _reading(title: str) -> Iterator[None]:
         if error.errno in (None, errno.EINVAL):
             raise _damaged(title, reason_of(error)) from None
         raise InputError(f"{title}: cannot be read ({error.strerror}), {_EXPECTED}") from None
+    except ImportError:
+        raise InputError(
+            f"{title}: is compressed by Zstandard, expected another archive, or Python 3.14 or later"
+        ) from None
     except NotImplementedError as error:
         raise DamagedArchive(f"{title}: cannot be unpacked ({reason_of(error)}), {_EXPECTED}") from None
     except MemoryError:
@@ -351,32 +358,21 @@ class _GzipDecompressor:
         return self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
 
 
-def _zstd_decompressor(title: str) -> Callable[[], _Decompressor]:
-    try:
-        from compression import zstd  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        raise InputError(
-            f"{title}: is compressed by Zstandard, expected another archive, or Python 3.14 or later"
-        ) from None
-    return cast(Callable[[], _Decompressor], zstd.ZstdDecompressor)
+def _zstd_decompressor() -> _Decompressor:
+    from compression import zstd  # type: ignore[import-not-found, unused-ignore]
+
+    return cast(_Decompressor, zstd.ZstdDecompressor())
 
 
-#: Formats of compressed TAR archives by the bytes that they begin with.
-_FORMATS = {
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ\0": "xz",
-    b"\x5d\0\0": "lzma",
-    b"\x28\xb5\x2f\xfd": "zstd",
+#: Decompressors of the formats of compressed TAR archives, by the bytes that these begin with.
+_DECOMPRESSORS: dict[bytes, Callable[[], _Decompressor]] = {
+    b"\x1f\x8b": _GzipDecompressor,
+    b"BZh": bz2.BZ2Decompressor,
+    b"\xfd7zXZ\0": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _MAX_XZ_MEMORY),
+    b"\x5d\0\0": lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, _MAX_XZ_MEMORY),
+    b"\x28\xb5\x2f\xfd": _zstd_decompressor,
 }
-_DECOMPRESSORS: dict[str, Callable[[str], Callable[[], _Decompressor]]] = {
-    "gzip": lambda title: _GzipDecompressor,
-    "bzip2": lambda title: bz2.BZ2Decompressor,
-    "xz": lambda title: lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _MAX_XZ_MEMORY),
-    "lzma": lambda title: lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, _MAX_XZ_MEMORY),
-    "zstd": _zstd_decompressor,
-}
-_OTHER_FORMATS = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!": "RAR"}
+_OTHER_FORMATS = {b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"Rar!": "a RAR archive"}
 
 
 # -- What no archive has -----------------------------------------------------------------------------------------------

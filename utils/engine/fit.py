@@ -94,9 +94,7 @@ def validate(trainer: Trainer, samples: Samples) -> dict[str, float]:
     if not len(nmes):
         return {}
     failures, auc = failure_rate_and_auc(nmes)
-    tally = SolverTally()
-    for _, other in gathered:
-        tally.merge(other)
+    tally = SolverTally.total(tally for _, tally in gathered)
     return {
         "validation_NME": 100 * float(nmes.mean()),
         "validation_FR": 100 * failures,

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ldeq.fields import listed
+
 #: What AdamW keeps of each weight.
 _MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 _NOT_NEGATIVE = ("running_var", "num_batches_tracked", "n_averaged", "step", "exp_avg_sq")
@@ -61,7 +63,7 @@ def _check_number(name: str, value: Any) -> None:
 
 def _check_tensors(where: str, tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
     different = sorted(map(str, own.keys() ^ tensors.keys()))
-    _expect(not different, f"{where} differs in {', '.join(different[:3])}")
+    _expect(not different, f"{where} differs in {listed(different)}")
     for key, expected in own.items():
         _check_tensor(f"{where}, {key}", tensors[key], expected)
 

@@ -18,6 +18,7 @@ from ldeq.solvers.tally import SolverTally
 #: Plots of a run over videos, and its folders with a file a video, by what these end in.
 _PLOTS = ("nme_nmf.png", "frames.png")
 _SUFFIXES = {"predictions": "npy", "videos": "mp4", "frames": "png"}
+SUBFOLDERS = tuple(_SUFFIXES)
 #: Columns of ``results.csv``: a video's figures, then the counts of its solves.
 _FIGURES = ("NME", "NMF", "n_frames")
 _COUNTS = tuple(field.name for field in dataclasses.fields(SolverTally))
@@ -84,10 +85,7 @@ class VideoRun:
     @property
     def tally(self) -> SolverTally:
         """The counts of the solves of all videos that are done."""
-        total = SolverTally()
-        for id in self.rows:
-            total.merge(self._tallies[id])
-        return total
+        return SolverTally.total(self._tallies[id] for id in self.rows)
 
     def begin(self) -> None:
         """Writes ``run.json``, and the table with the rows that a resumed run goes on from; later calls do nothing.
