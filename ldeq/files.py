@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Names of unfinished files, as :class:`WholeFile` makes them, and the bytes of a file's own name that they have.
-_TEMPORARY = re.compile(r"\..*\.unfinished-\w{8}(\.\w+)?")
+TEMPORARY = re.compile(r"\..*\.unfinished-\w{8}(\.\w+)?")
 _LONGEST_STEM = 200
 #: Bytes of a name out of a file: the 255 of most file systems, but for the suffixes that names get.
 _LONGEST_NAME = 240
@@ -300,5 +300,5 @@ def remove_temporaries(folder: Path) -> None:
     See :func:`ldeq.folder_lock.remove_leftovers`.
     """
     for path in folder.glob(".*"):
-        if path.is_file() and _TEMPORARY.fullmatch(path.name):
+        if path.is_file() and TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)

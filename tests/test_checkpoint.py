@@ -551,3 +551,16 @@ def test_prefixes_without_an_end_are_keys_of_no_place(content, tmp_path):
     with pytest.raises(InputError, match=r"the state_dict lacks tail\.0\.conv\.weight") as refused:
         load_checkpoint(save(content, tmp_path))
     assert len(str(refused.value)) < 1000
+
+
+def test_checkpoints_without_checksums_are_loaded(tmp_path):
+    """PyTorch can be told to leave them out, for speed."""
+    model = make_small_model()
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        save_checkpoint(tmp_path / "a.pth.tar", model)
+    finally:
+        torch.serialization.set_crc32_options(before)
+    found = load_checkpoint(tmp_path / "a.pth.tar").state_dict()
+    assert all(torch.equal(found[key], value) for key, value in model.state_dict().items())

@@ -82,7 +82,7 @@ def another_run(folder):
     finally:
         unfinished.discard()
         process.kill()
-        process.communicate()
+        process.communicate(timeout=60)
 
 
 @pytest.fixture
@@ -242,10 +242,10 @@ def test_every_kind_of_worker_ends_with_a_killed_parent(faces):  # noqa: F811
     """Workers of a data loader that are stuck in writing, and a pool's that are at work."""
     parent = start(PARENT, faces)
     workers = [int(word) for word in parent.stdout.readline().split()]
-    assert len(workers) == 4, parent.communicate()
+    assert len(workers) == 4, parent.communicate(timeout=60)
     assert all(map(is_alive, workers))
     parent.kill()
-    parent.communicate()
+    parent.communicate(timeout=60)
     wait_until(lambda: not any(map(is_alive, workers)), seconds=30)
 
 
@@ -269,9 +269,9 @@ def test_the_processes_of_a_distributed_run_end_with_torchrun():
         """
     )
     pid, word = launcher.stdout.readline().split()
-    assert word == "ready", launcher.communicate()
+    assert word == "ready", launcher.communicate(timeout=60)
     launcher.kill()
-    launcher.communicate()
+    launcher.communicate(timeout=60)
     wait_until(lambda: not is_alive(pid), seconds=10)
 
 

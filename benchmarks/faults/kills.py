@@ -1,4 +1,4 @@
-"""Runs that are killed, interrupted and started twice, at random moments: ``python -m benchmarks.kills --rounds 100``.
+"""Runs that are killed, interrupted and started twice, at random moments.
 
 Each round starts a program, and after some seconds kills it, asks it to end, or starts it once more in the same folder.
 Then all its processes must be gone within seconds, a request must have ended it with status 130 and one line, the
@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +24,13 @@ import numpy as np
 import psutil
 
 from ldeq import folder_lock
-from ldeq.command_line import ArgumentParser, at_least, number_within, run
-from ldeq.terminal import ProgressBar, console, print_lines, table
+from ldeq.terminal import ProgressBar
 from ldeq.video.reading import VideoReader
 from utils import bundled
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 #: What a round does to its program.
-KILL, ASK, ASK_GROUP, TWICE = "SIGKILL", "a signal to end", "a signal to its group", "a second run"
+KINDS = KILL, ASK, ASK_GROUP, TWICE = "SIGKILL", "a signal to end", "a signal to its group", "a second run"
 #: A network that trains in no time.
 TINY = (
     *("--injection_width", "8", "--cell_base_width", "8", "--cell_width_increment", "4", "--cell_gn_groups", "1"),
@@ -69,36 +67,32 @@ def programs(faces: Path, out: Path) -> dict[str, Program]:
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the rounds and prints how many there were of each kind, and what went wrong."""
-    parser = ArgumentParser(__doc__)
-    parser.add_argument("--rounds", type=at_least(1), default=100, metavar="N", help="programs to start")
-    parser.add_argument("--longest", type=number_within(0.5, 600), default=12.0, metavar="S", help="seconds of a run")
-    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of the moments")
-    flags = parser.parse(arguments)
-    rng = random.Random(flags.seed)
+def try_rounds(rounds: int, longest: float, seed: int) -> tuple[dict[str, list[int]], list[str]]:
+    """Starts programs one after the other.
+
+    Args:
+        longest: seconds after which a program is killed at the latest.
+
+    Returns:
+        How many runs of each program there were of each of :data:`KINDS`, and what went wrong, a line each.
+    """
+    rng = random.Random(seed)
     counts: Counter[tuple[str, str]] = Counter()
     problems: list[str] = []
-    with tempfile.TemporaryDirectory() as folder, ProgressBar(flags.rounds, "run", "kills") as bar:
+    with tempfile.TemporaryDirectory() as folder, ProgressBar(rounds, "run", "kills") as bar:
         faces = Path(shutil.copytree(bundled.WFLW, Path(folder) / "WFLW"))
         shutil.copytree(faces / "test", faces / "train")
         shutil.copy(faces / "test.txt", faces / "train.txt")
-        for number in range(flags.rounds):
+        for number in range(rounds):
             out = Path(folder) / str(number)
             name, program = rng.choice(list(programs(faces, out).items()))
-            how, moment = rng.choice((KILL, ASK, ASK_GROUP, TWICE)), rng.uniform(0.2, flags.longest)
+            how, moment = rng.choice(KINDS), rng.uniform(0.2, longest)
             counts[name, how] += 1
             found = one_round(program, how, moment, rng.choice((signal.SIGINT, signal.SIGTERM)), out)
             problems += [f"{name}, {how} after {moment:.2f} s: {problem}" for problem in found]
             shutil.rmtree(out, ignore_errors=True)
             bar.advance()
-    kinds = (KILL, ASK, ASK_GROUP, TWICE)
-    rows = [[name, *(counts[name, how] for how in kinds)] for name in programs(Path(), Path())]
-    screen = console()
-    screen.print(table("Runs", ["program", *kinds], rows))
-    print_lines(screen, [*problems, f"{flags.rounds} runs, {len(problems)} problems."])
-    if problems:
-        sys.exit(1)
+    return {name: [counts[name, how] for how in KINDS] for name in programs(Path(), Path())}, problems
 
 
 def one_round(program: Program, how: str, moment: float, request: signal.Signals, out: Path) -> list[str]:
@@ -183,7 +177,3 @@ def _is_whole(path: Path) -> bool:
     except Exception:
         return False
     return True
-
-
-if __name__ == "__main__":
-    run(main)
