@@ -21,9 +21,8 @@ import traceback
 import zipfile
 from collections import Counter
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ from datasets import crop_WFLW
 from datasets.wflw_v import Clip
 from ldeq import LDEQ, ModelConfig, SolverConfig, save_checkpoint
 from ldeq.command_line import run
-from ldeq.files import TEMPORARY
+from ldeq.files import TEMPORARY, sha256_of_bytes
 from ldeq.terminal import ProgressBar
 from ldeq.video.reading import VideoReader
 from ldeq.video.writing import VideoWriter
@@ -303,15 +302,15 @@ def _training_words() -> list[str]:
 
 
 def _in_process(main: Callable[..., None], words: list[str]) -> int:
+    """The exit status of a program that is run here, and prints nothing."""
     sys.argv, before = [main.__module__], sys.argv
     try:
-        with redirect_stdout(io.StringIO()), suppress(SystemExit):
+        with redirect_stdout(io.StringIO()):
             run(main, words)
     except SystemExit as end:
         return int(end.code or 0)
     finally:
         sys.argv = before
-    return 0
 
 
 def _make_wflw(folder: Path) -> None:
@@ -388,7 +387,7 @@ def _make_archives(folder: Path) -> None:
     entries = {}
     for name, text in lists.items():
         (place / name).write_text(text)
-        entries[name] = {"address": str(place / name), "sha256": sha256(text.encode()).hexdigest()}
+        entries[name] = {"address": str(place / name), "sha256": sha256_of_bytes(text.encode())}
     for kind, content in packed.items():
         (place / f"all.{kind}").write_bytes(content)
         # Each round has a copy of the folder, and the files of addresses name what is in the copy.
