@@ -58,7 +58,8 @@ def make(path, codec="libx264", pixels="yuv420p", size=(WIDTH, HEIGHT), n_frames
     with av.open(str(path), "w") as container:
         video = container.add_stream(codec, rate=25)
         video.width, video.height = size
-        video.pix_fmt, video.options = pixels, options
+        # One thread, so that every machine codes the same.
+        video.pix_fmt, video.options = pixels, {**({"threads": "1"} if codec == "libx264" else {}), **options}
         for name, value in tags.items():
             setattr(video.codec_context, name, value)
         audio = container.add_stream(sound, rate=16000, layout="mono") if sound else None
