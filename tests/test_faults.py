@@ -8,6 +8,7 @@ from benchmarks.faults import __main__ as faults
 from benchmarks.faults import spoilt
 
 
+@pytest.mark.usefixtures("no_plots")
 @pytest.mark.slow
 def test_faults_are_met_as_they_should_be(run_script):
     status, out, err = run_script(faults.main, "--rounds=8", "--runs=1", "--longest=3", "--seed=3")
