@@ -176,7 +176,7 @@ def first_of(words: Sequence[str], most: int, separator: str = ", ") -> str:
 
 def in_words(number: float) -> str:
     """A bound for a sentence: 100,000 rather than 1e+05."""
-    return f"{int(number):,}" if float(number).is_integer() and abs(number) < 1e12 else f"{number:g}"
+    return f"{int(number):,}" if float(number).is_integer() and abs(number) < 1e12 else f"{number:.9g}"
 
 
 def convert(kind: str, value: Any) -> Any:

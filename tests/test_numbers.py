@@ -13,7 +13,7 @@ from ldeq import GradientConfig, InputError, ModelConfig, SolverConfig
 from ldeq.command_line import ArgumentParser, boolean
 from ldeq.face.given import bboxes_from_array
 from ldeq.face.settings import TrackingSettings
-from ldeq.fields import kind, setting_of
+from ldeq.fields import in_words, kind, setting_of
 from ldeq.files import read_archive, read_array
 from tests.conftest import assert_refused
 from utils.engine.settings import Settings
@@ -91,6 +91,8 @@ def test_every_number_of_a_configuration_has_bounds(cls):
         assert about.low is not None, field.name
         assert about.high is not None, field.name
         assert about.contains(field.default), field.name
+        for bound in (about.low, about.high):  # a sentence says the number itself, and not one that is refused
+            assert float(in_words(bound).replace(",", "")) == bound, field.name
         for value in (about.low - 1, 2 * about.high + 1, float("nan"), float("inf"), 10**400, "1", None):
             with pytest.raises(InputError, match=rf"{field.name} = .*, expected"):
                 cls(**{**USEFUL.get(cls, {}), field.name: value})

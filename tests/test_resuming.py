@@ -104,6 +104,7 @@ def test_a_run_of_a_version_that_kept_the_path(earlier, tmp_path):
     [
         *({"n_frames": word} for word in ("inf", "1e999", "6.0", "", "-6", "9" * 5000)),
         *({name: word} for name, word in (("NME", "inf"), ("NMF", "nan"), ("NME", "-1"), ("NMF", "1e999"))),
+        *({name: "1e308"} for name in ("NME", "NMF")),  # whose sum would be no number
         *({"n_iters": word} for word in ("inf", "9" * 400, "-3")),
         {"id": "9" * 300},
     ],

@@ -249,30 +249,56 @@ def test_every_kind_of_worker_ends_with_a_killed_parent(faces):  # noqa: F811
     wait_until(lambda: not any(map(is_alive, workers)), seconds=30)
 
 
-def test_the_processes_of_a_distributed_run_end_with_torchrun():
+WHILE_IT_IMPORTS = """
+import runpy, sys, time
+class Slow:
+    def find_spec(name, *options):
+        if name == "torch":
+            print("ready", flush=True)
+            time.sleep(1000)
+sys.meta_path.insert(0, Slow)
+sys.argv = ["train_LDEQ.py", "--synthetic"]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+WHILE_IT_MEETS_THE_OTHERS = """
+import time, torch.distributed as dist
+from utils.engine.distribution import init_distributed
+dist.init_process_group = lambda backend: (print("ready", flush=True), time.sleep(1000))
+with init_distributed("cpu"): pass
+"""
+
+
+@pytest.mark.parametrize("rank", [WHILE_IT_IMPORTS, WHILE_IT_MEETS_THE_OTHERS])
+def test_the_processes_of_a_distributed_run_end_with_torchrun(rank):
     launcher = start(
         """
         import os, subprocess, sys, time
-        rank = (
-            "import time, torch.distributed as dist\\n"
-            "from utils.engine.distribution import init_distributed\\n"
-            "dist.init_process_group = lambda backend: (print('ready', flush=True), time.sleep(1000))\\n"
-            "with init_distributed('cpu'): pass\\n"
-        )
         environment = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": "0", "MASTER_PORT": "1"}
         process = subprocess.Popen(
-            [sys.executable, "-c", rank], env={**os.environ, **environment, "MASTER_ADDR": "here"},
-            stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-c", sys.argv[1]], env={**os.environ, **environment, "MASTER_ADDR": "here"},
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )
         print(process.pid, process.stdout.readline(), flush=True)
         time.sleep(1000)
-        """
+        """,
+        rank,
     )
     pid, word = launcher.stdout.readline().split()
+<<<<<<< HEAD
     assert word == "ready", launcher.communicate(timeout=60)
     launcher.kill()
     launcher.communicate(timeout=60)
     wait_until(lambda: not is_alive(pid), seconds=10)
+=======
+    assert word == "ready"
+    launcher.kill()
+    launcher.communicate()
+    try:
+        wait_until(lambda: not is_alive(pid), seconds=10)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+>>>>>>> r3
 
 
 # -- requests to end ---------------------------------------------------------------------------------------------------

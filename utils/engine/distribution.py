@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ldeq import InputError
 from ldeq.device import resolve_device
-from utils.engine.orphans import end_with_parent
+from utils.engine.orphans import end_with_torchrun
 
 T = TypeVar("T")
 
@@ -151,8 +151,7 @@ def init_distributed(device_name: str) -> Iterator[World]:
         yield World(0, 1, local_device(device_name, 0, 1))
         return
     size = _number_of_processes()
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        end_with_parent()  # torchrun, which nobody else is there to tell of its end
+    end_with_torchrun()
     n_local = int(os.environ.get("LOCAL_WORLD_SIZE", size))
     device = local_device(device_name, int(os.environ.get("LOCAL_RANK", "0")), n_local)
     dist.init_process_group(collective_backend(device))

@@ -22,6 +22,8 @@ SUBFOLDERS = tuple(_SUFFIXES)
 #: Columns of ``results.csv``: a video's figures, then the counts of its solves.
 _FIGURES = ("NME", "NMF", "n_frames")
 _COUNTS = tuple(field.name for field in dataclasses.fields(SolverTally))
+#: No NME or NMF of numbers within the bounds of boxes and landmarks is as large; sums over videos stay finite.
+_ABSURD = 1e15
 #: The key of the digests of annotations in ``run.json``.
 _ANNOTATIONS = "annotations_sha256"
 _COLUMNS = ("id", *_FIGURES, *_COUNTS)
@@ -203,7 +205,7 @@ class VideoRun:
                 id, tally = cells["id"], _tally_of(cells)
                 row = {"NME": float(cells["NME"]), "NMF": float(cells["NMF"]), "n_frames": int(cells["n_frames"])}
                 whole = row["n_frames"] == lengths.get(id) and self._has_predictions(id, row["n_frames"])
-                sound = all(0 <= row[figure] < np.inf for figure in ("NME", "NMF"))
+                sound = all(0 <= row[figure] < _ABSURD for figure in ("NME", "NMF"))
                 if tally is not None and whole and sound and (not drawn or self.video_path(id).is_file()):
                     self.rows[id], self._tallies[id] = row, tally
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
