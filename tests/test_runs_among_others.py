@@ -284,21 +284,14 @@ def test_the_processes_of_a_distributed_run_end_with_torchrun(rank):
         rank,
     )
     pid, word = launcher.stdout.readline().split()
-<<<<<<< HEAD
     assert word == "ready", launcher.communicate(timeout=60)
     launcher.kill()
     launcher.communicate(timeout=60)
-    wait_until(lambda: not is_alive(pid), seconds=10)
-=======
-    assert word == "ready"
-    launcher.kill()
-    launcher.communicate()
     try:
         wait_until(lambda: not is_alive(pid), seconds=10)
     finally:
         with suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)
->>>>>>> r3
 
 
 # -- requests to end ---------------------------------------------------------------------------------------------------
