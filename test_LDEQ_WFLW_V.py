@@ -102,7 +102,7 @@ def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
     from datasets.wflw_v import WFLWVDataset
     from ldeq.device import load_model, resolve_device, slow_precision_note
     from ldeq.model.summary import print_summary
-    from ldeq.recurrence import describe_mode
+    from ldeq.recurrence import describe_mode, settings_to_converge
     from ldeq.video.window import Window
     from utils.cli.tables import solver_table
     from utils.runs.videos import SUBFOLDERS, VideoRun
@@ -158,14 +158,15 @@ def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
             f"{dataset.root}: no video of {flags.WFLW_V_split} could be used ({reasons}), expected at least one"
         )
     unsound = outcome.tally.check()
-    outcome.finish(list(dataset.lengths), flags.WFLW_V_split, flags.rwr, skipped)
+    settings = settings_to_converge(model.solver_config, flags.rwr, flags.rwr_max_iters)
+    outcome.finish(list(dataset.lengths), flags.WFLW_V_split, flags.rwr, skipped, to_converge=settings is not None)
     save_plots(outcome, dataset, mode, note, flags.plot)
 
     print_tables(console, outcome, skipped, flags.WFLW_V_split)
     unconverged = None
-    if outcome.tally.n_solved and not flags.rwr:
-        console.print(solver_table(model.solver_config, {flags.WFLW_V_split: outcome.tally}))
-        unconverged = outcome.tally.mostly_not_converged(model.solver_config)
+    if outcome.tally.n_solved and settings is not None:
+        console.print(solver_table(settings, {flags.WFLW_V_split: outcome.tally}))
+        unconverged = outcome.tally.mostly_not_converged(settings)
     speed = f"{n_frames} frames in {seconds:.1f} s ({n_frames / seconds:.1f} a second)."
     terminal.print_lines(console, [note, unsound, unconverged, f"{speed} Results are in {folder}"])
 

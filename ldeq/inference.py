@@ -175,6 +175,7 @@ def landmarks(
         from ldeq.device import load_model, resolve_device
         from ldeq.face.detectors import make_detector
         from ldeq.pipeline import Pipeline, decoded_ahead
+        from ldeq.recurrence import settings_to_converge
 
         model, _ = load_model(weights, resolve_device(device), precision)
         pipeline = Pipeline(
@@ -199,7 +200,8 @@ def landmarks(
                 if progress is not None:
                     progress(n_frames, frames.n_frames)
         tally = faces.landmarker.tally
-        unconverged = None if rwr else tally.mostly_not_converged(model.solver_config)
+        settings = settings_to_converge(model.solver_config, rwr, rwr_max_iters)
+        unconverged = None if settings is None else tally.mostly_not_converged(settings)
         warnings = [*frames.check(), *filter(None, [tally.check(), unconverged])]
     table = np.array(rows, dtype=type) if rows else np.zeros(0, dtype=type)
     if filter_name is not None:

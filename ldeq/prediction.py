@@ -14,6 +14,7 @@ from rich.console import Console
 
 from ldeq import pretrained, terminal
 from ldeq.annotated_output import AnnotatedOutput
+from ldeq.config import SolverConfig
 from ldeq.device import load_model, resolve_device, slow_precision_note
 from ldeq.errors import InputError
 from ldeq.face.curves import FaceCurve, face_curves
@@ -26,7 +27,7 @@ from ldeq.landmark_table import FRAME_BY_FRAME, UNSMOOTHED, RowsOnDisk, write_cs
 from ldeq.model.network import LDEQOutput
 from ldeq.model.summary import print_summary
 from ldeq.pipeline import Pipeline, VideoFaces, decoded_ahead, solved_again
-from ldeq.recurrence import describe_mode
+from ldeq.recurrence import describe_mode, settings_to_converge
 from ldeq.run_folder import describe_run, output_folder
 from ldeq.runtime.pytorch import TorchLandmarker
 from ldeq.solvers.tally import SolverTally, describe_solve
@@ -107,6 +108,8 @@ class Prediction:
             on_output=self._say_solve if flags.verbose_solver else None,
         )
         self.mode = describe_mode(self.model, flags.rwr, flags.rwr_max_iters, flags.rwr_take_one_less_inference_step)
+        #: Of the solves of frames, where these are to converge.
+        self.own_settings = settings_to_converge(self.model.solver_config, flags.rwr, flags.rwr_max_iters)
         self.note = pretrained.note_on(self.weights)
         self._slow = slow_precision_note(self.device, flags.precision)
         self._is_first = True
@@ -286,7 +289,7 @@ class Prediction:
             "warnings": warnings,
             "tracking": None if self.bboxes is not None else asdict(self.pipeline.tracking),
             "faces": {mode: {str(id): curve.summary() for id, curve in found.items()} for mode, found in modes.items()},
-            "solver": faces.landmarker.tally.summary(to_converge=not flags.rwr),
+            "solver": faces.landmarker.tally.summary(to_converge=self.own_settings is not None),
         }
         description = describe_run(self.script, self.weights, source.name, self.model, vars(flags), self.device)
         description["input"] = description.pop("dataset")
@@ -309,8 +312,8 @@ class Prediction:
         yield faces.landmarker.tally.unsound()
         if other is not None and (unsound := other.tally.unsound()):
             yield f"Frame by frame: {unsound}"
-        for tally in self._solved_by_themselves(faces, other):
-            yield tally.mostly_not_converged(self.model.solver_config)
+        for tally, settings in self._solved_to_converge(faces, other):
+            yield tally.mostly_not_converged(settings)
         if video is not None and video.sound is not None and video.sound.failure:
             yield f"{source.name}: {video.sound.failure}, and ends early."
         if video is not None and video.sound is None and source.sound is not None and has_sound(source.sound):
@@ -322,17 +325,17 @@ class Prediction:
         if self.bboxes is not None and counted and len(self.bboxes) != n_frames:
             yield f"{self.flags.bboxes}: has boxes for {len(self.bboxes)} frames, and the video has {n_frames}."
 
-    def _solved_by_themselves(self, faces: VideoFaces, other: TorchLandmarker | None) -> list[SolverTally]:
-        """The counts of solves frame by frame, which are to converge, as RwR's few iterations are not."""
-        if other is not None:
-            return [other.tally]
-        return [] if self.flags.rwr else [faces.landmarker.tally]
+    def _solved_to_converge(
+        self, faces: VideoFaces, other: TorchLandmarker | None
+    ) -> list[tuple[SolverTally, SolverConfig]]:
+        """The counts and settings of solves that are to converge, as RwR's few iterations are not."""
+        solved = [] if self.own_settings is None else [(faces.landmarker.tally, self.own_settings)]
+        return solved if other is None else [*solved, (other.tally, self.model.solver_config)]
 
     def _convergence(self, faces: VideoFaces, other: TorchLandmarker | None) -> list[str | None]:
-        """A sentence on solves frame by frame that did not converge, unless a warning says it."""
-        tallies = self._solved_by_themselves(faces, other)
-        config = self.model.solver_config
-        return [t.convergence(config) for t in tallies if not t.mostly_not_converged(config)]
+        """Sentences on solves that were to converge and did not, unless a warning says it."""
+        solved = self._solved_to_converge(faces, other)
+        return [tally.convergence(config) for tally, config in solved if not tally.mostly_not_converged(config)]
 
     def _nothing_found(self, source: FrameSource, rows: RowsOnDisk, faces: VideoFaces) -> str | None:
         if rows.n_rows:

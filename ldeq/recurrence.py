@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from ldeq.config import SolverConfig
 from ldeq.model.network import LDEQ, LDEQOutput
 
 StreamT = TypeVar("StreamT", bound=Hashable)
@@ -231,6 +232,16 @@ def _take(
     except StopIteration:
         del under_way[stream]
         ended.append(stream)
+
+
+def settings_to_converge(config: SolverConfig, rwr: bool, max_iters: int) -> SolverConfig | None:
+    """The settings of a video's solves, where these are to converge.
+
+    None where RwR has fewer iterations than the network's own solves: then it is by choice that they do not.
+    """
+    if not rwr:
+        return config
+    return dataclasses.replace(config, max_iters=max_iters) if max_iters >= config.max_iters else None
 
 
 def describe_mode(model: LDEQ, rwr: bool, max_iters: int, take_one_less_inference_step: bool) -> str:

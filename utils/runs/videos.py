@@ -135,8 +135,14 @@ class VideoRun:
         """The plain mean of a figure (``NME``, ``NMF``) over videos."""
         return float(np.mean([row[figure] for row in self.rows.values()]))
 
-    def finish(self, order: Sequence[str], split: str, rwr: bool, skipped: Mapping[str, str]) -> None:
-        """Writes ``results.json``, and the table once more, with the videos in the order of their id list."""
+    def finish(
+        self, order: Sequence[str], split: str, rwr: bool, skipped: Mapping[str, str], *, to_converge: bool
+    ) -> None:
+        """Writes ``results.json``, and the table once more, with the videos in the order of their id list.
+
+        Args:
+            to_converge: the solves were to converge, and those that did not are counted.
+        """
         self.rows = {id: self.rows[id] for id in order if id in self.rows}
         self._write_table()
         content = {
@@ -147,7 +153,7 @@ class VideoRun:
             "NMF": self.mean("NMF"),
             "videos": self.rows,
             "skipped": dict(skipped),
-            "solver": self.tally.summary(to_converge=not rwr),
+            "solver": self.tally.summary(to_converge=to_converge),
         }
         write_json(self._finished, content)
 
