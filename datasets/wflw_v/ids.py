@@ -84,15 +84,13 @@ def annotated_ids(root: Path) -> SplitIds:
 
 def _listed(root: Path, split: str) -> SplitIds:
     path = ids_path(root, split)
-    if path.is_file():
-        ids = read_ids(root, split)
-        if not is_published(path):
-            return SplitIds(ids)  # whoever made the list made annotations to it
-    elif split in SPLITS:
+    if split in SPLITS and not path.is_file():
         annotated_ids(root)  # what is no data set needs no list
         ids = _fetched_ids(path, split)
     else:
-        raise InputError(f"{path}: no such file, expected the split's list of video ids")
+        ids = read_ids(root, split)
+        if not is_published(path):
+            return SplitIds(ids)  # whoever made the list made annotations to it
     return _without_lacking(root, ids, f"expected annotations of a video of the published {split} list")
 
 
