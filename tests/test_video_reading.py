@@ -25,6 +25,7 @@ from ldeq import InputError, load_checkpoint
 from ldeq.video.media import read_image
 from ldeq.video.reading import VideoReader
 from ldeq.video.sources import open_source
+from ldeq.video.writing import VideoWriter
 from tests.conftest import GOLDEN, assert_refused
 from utils import bundled
 from utils.download.failure import Failure, Kind
@@ -52,9 +53,12 @@ def make(path, codec="libx264", pixels="yuv420p", size=(WIDTH, HEIGHT), n_frames
 
     Args:
         sound: codec of a hum, 16 kHz.
-        tags: attributes of the codec's context; ``options`` are its options, ``times`` the frames' numbers.
+        tags: attributes of the codec's context; ``options`` are its options, ``times`` the frames' numbers, ``seconds``
+            the lengths of one or more audio streams, ``beep`` the time before which these are silent, and
+            ``same`` the number of audio packets that share a time.
     """
     options, times = tags.pop("options", {}), tags.pop("times", range(n_frames))
+    seconds, beep, same = tags.pop("seconds", [(times[-1] + 1) / 25]), tags.pop("beep", 0), tags.pop("same", 1)
     with av.open(str(path), "w") as container:
         video = container.add_stream(codec, rate=25)
         video.width, video.height = size
@@ -62,7 +66,7 @@ def make(path, codec="libx264", pixels="yuv420p", size=(WIDTH, HEIGHT), n_frames
         video.pix_fmt, video.options = pixels, {**({"threads": "1"} if codec == "libx264" else {}), **options}
         for name, value in tags.items():
             setattr(video.codec_context, name, value)
-        audio = container.add_stream(sound, rate=16000, layout="mono") if sound else None
+        audios = [container.add_stream(sound, rate=16000, layout="mono") for _ in seconds if sound]
         for time, image in zip(times, scene(n_frames, size), strict=True):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pixels)
             for name, value in tags.items():
@@ -71,11 +75,12 @@ def make(path, codec="libx264", pixels="yuv420p", size=(WIDTH, HEIGHT), n_frames
             frame.pts, frame.time_base = time, Fraction(1, 25)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
-        if audio is not None:
-            hum = (8000 * np.sin(np.arange(16000 * (times[-1] + 1) // 25) / 10)).astype(np.int16)
+        for audio, length in zip(audios, seconds, strict=False):
+            hum = (8000 * np.sin(np.arange(int(16000 * length)) / 10)).astype(np.int16)
+            hum[: int(16000 * beep)] = 0
             for start in range(0, len(hum), 1024):
                 part = av.AudioFrame.from_ndarray(hum[None, start : start + 1024], format="s16", layout="mono")
-                part.rate, part.pts = 16000, start
+                part.rate, part.pts = 16000, start // (1024 * same) * (1024 * same)
                 container.mux(audio.encode(part))
             container.mux(audio.encode(None))
     return path
@@ -89,6 +94,17 @@ def read(path):
 def seconds_of_sound(path):
     with av.open(str(path)) as container:
         return sum(frame.samples / frame.rate for frame in container.decode(audio=0))
+
+
+def rewrite(path, target):
+    """Writes a video's frames again as they are, with its sound: the frames' times, and a failure of the sound."""
+    with open_source(path) as source:
+        writer, times = VideoWriter(target, source.fps, timed=True, sound_of=path), []
+        for frame in source:
+            writer.write(frame.image, frame.time)
+            times.append(frame.time)
+        writer.close()
+        return times, writer.sound.failure
 
 
 def far(images, others):
@@ -264,6 +280,51 @@ def test_a_wide_gap_in_a_broadcast_closes(tmp_path):
     assert times[-1] < 2
 
 
+@pytest.mark.parametrize("seconds", [1.2, 2.0], ids=["shorter", "longer"])
+@pytest.mark.parametrize("suffix", ["ts", "mpg"])
+def test_sound_of_another_length_stays_in_step_over_seams(suffix, seconds, tmp_path):
+    """Each segment's sound begins with its images, and where one ends before the other the next one waits for both."""
+    part = make(tmp_path / f"part.{suffix}", "mpeg2video", n_frames=40, sound="mp2", seconds=[seconds], beep=0.8)
+    joined = tmp_path / f"joined.{suffix}"
+    joined.write_bytes(4 * part.read_bytes())
+    times, failure = rewrite(joined, tmp_path / "out.mp4")
+    assert failure is None
+    beeps, was_loud = [], False
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        for frame in container.decode(audio=0):
+            is_loud = np.abs(frame.to_ndarray()).max() > 0.1
+            if is_loud and not was_loud:
+                beeps.append(frame.time)
+            was_loud = is_loud
+    assert beeps == pytest.approx(times[20::40], abs=0.08)
+
+
+@pytest.mark.parametrize("codec", ["aac", "pcm_s16le"], ids=["copied", "encoded"])
+def test_sound_whose_times_repeat_is_whole(codec, tmp_path):
+    """Some programs write fragments whose packets share a time, which an MP4's do not."""
+    path = make(tmp_path / "clip.mkv", sound=codec, n_frames=25, same=2)
+    assert rewrite(path, tmp_path / "out.mp4")[1] is None
+    assert seconds_of_sound(tmp_path / "out.mp4") == pytest.approx(1.0, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"times": range(20, 28)},
+        {"times": range(20, 28), "sound": "flac"},
+        {"sound": "flac", "seconds": [0.3, 3]},
+    ],
+    ids=["starts late", "after the sound", "beside longer sound"],
+)
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_whole_videos_are_not_called_short(suffix, how, tmp_path):
+    """A container's length may be that of its other streams, or counted from before the video's beginning."""
+    path = make(tmp_path / f"clip.{suffix}", **how)
+    with open_source(path) as source:
+        assert len(list(source)) == 8
+        assert source.check() == []
+
+
 @pytest.mark.parametrize(("suffix", "codec"), [("avi", "mpeg4"), ("avi", "mjpeg"), ("mkv", "mpeg4")])
 def test_frames_that_were_dropped_are_no_damage(suffix, codec, predict, tmp_path):
     """A recorder under load leaves frames out, in AVI by chunks without content; the sound is whole."""
@@ -398,6 +459,46 @@ def test_a_single_image_is_upright_from_the_command_line(predict, tmp_path):
     drawn = np.asarray(Image.open(tmp_path / "out" / "image.png").convert("RGB"))
     assert drawn.shape == upright.shape
     assert far([drawn[:60, :80]], [upright[:60, :80]]) < 6
+
+
+KINDS = {
+    # By name: the format, the number of images, whether it is one image, and the remark on it.
+    "animated.png": ("PNG", 3, False, []),
+    "animated.gif": ("GIF", 3, False, []),
+    "animated.webp": ("WEBP", 3, True, ["the first of its 3 images is taken."]),
+    "pages.tiff": ("TIFF", 3, True, ["the first of its 3 images is taken."]),
+    "preview.jpg": ("MPO", 2, True, []),
+    "still.gif": ("GIF", 1, True, []),
+    "still.ico": ("ICO", 1, True, []),
+    "still.pcx": ("PCX", 1, True, []),
+    "image.mp4": ("PNG", 1, True, []),
+    "animated.mp4": ("GIF", 3, False, []),
+    "stream.mjpeg": ("JPEG", 3, False, []),
+    "video.jpg": ("video", 3, False, []),
+    "video.heic": ("video", 3, False, []),
+}
+
+
+@pytest.mark.parametrize("name", list(KINDS))
+def test_one_image_or_a_video_by_content(name, tmp_path):
+    format, n_images, is_image, remarks = KINDS[name]
+    path = tmp_path / name
+    images = [Image.fromarray(image) for image in scene(n_images)]
+    if format == "video":
+        make(tmp_path / "clip.mp4", n_frames=n_images).rename(path)
+    elif format == "JPEG":
+        with path.open("wb") as file:
+            for image in images:
+                image.save(file, format)
+    else:
+        several = {"save_all": True, "append_images": images[1:], "duration": 100} if n_images > 1 else {}
+        images[0].save(path, format, **several)
+    with open_source(path) as source:
+        frames = list(source)
+        assert (source.is_image, source.check()) == (is_image, [f"{path}: {remark}" for remark in remarks])
+    assert len(frames) == (1 if is_image else n_images)
+    if format != "ICO":  # which is smaller
+        assert far([frame.image for frame in frames], list(scene(len(frames)))) < 12
 
 
 # -- folders -----------------------------------------------------------------------------------------------------------

@@ -1,8 +1,11 @@
 """Media files opened with PyAV, the streams of them that count, and images read with a sentence about what is wrong."""
 
 import os
+import re
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -51,8 +54,7 @@ def choose_streams(container: Any) -> tuple[Any, Any]:
     """
     from av.stream import Disposition
 
-    still = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-    videos = [stream for stream in container.streams.video if not stream.disposition & still]
+    videos = video_streams(container)
     default = [stream for stream in videos if stream.disposition & Disposition.default]
     videos = default if len(default) == 1 else videos
 
@@ -61,6 +63,38 @@ def choose_streams(container: Any) -> tuple[Any, Any]:
 
     video = max(videos, key=seconds, default=None)
     return video, next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
+
+
+def video_streams(container: Any) -> list[Any]:
+    """The video streams of a container that are no covers, thumbnails or still images."""
+    from av.stream import Disposition
+
+    still = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    return [stream for stream in container.streams.video if not stream.disposition & still]
+
+
+def seconds_declared(container: Any, stream: Any, others: Sequence[Any]) -> float:
+    """The seconds from a stream's beginning to its end, or to the container's end, as the file says; 0 if it says none.
+
+    Where the container has more than these streams, as subtitles, its end may be theirs, and does not count. Some
+    formats count from the container's first packet and others from time 0; here it is the lesser.
+
+    Args:
+        others: streams that are read beside this one.
+    """
+    import av
+
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    seconds = float(Fraction(container.duration or 0, av.time_base))
+    if (
+        tag := re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))
+    ) is not None:  # Matroska's
+        seconds = 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
+    elif len(container.streams) > 1 + len(others):
+        return 0.0
+    first = min(0.0, float(Fraction(container.start_time or 0, av.time_base)))
+    return max(0.0, seconds - max(0.0, beginning_of(stream) - first))
 
 
 def beginning_of(stream: Any) -> float:
@@ -85,6 +119,30 @@ def read_image(path: str | Path) -> NDArray[np.uint8] | None:
     if image is not None:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
     return _read_with_pillow(content.tobytes())
+
+
+def is_video(path: str | Path) -> bool:
+    """True for media files with a video stream, which FFmpeg's readers of single images do not read."""
+    import av
+
+    try:
+        with open_media(path) as container:
+            is_single = container.format.name.endswith("_pipe") or container.format.name in ("image2", "ico")
+            return not is_single and choose_streams(container)[0] is not None
+    except (av.FFmpegError, OSError, InputError):
+        return False
+
+
+def count_images(path: str | Path) -> int:
+    """The number of images in a file that Pillow can read, those that are seen at one time counted as one; else 1."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+            # Cameras' JPEG files may hold previews, and icons are one image in several sizes.
+            return int(getattr(image, "n_frames", 1)) if image.format in ("AVIF", "GIF", "PNG", "TIFF", "WEBP") else 1
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+        return 1
 
 
 def is_heif(head: bytes) -> bool:

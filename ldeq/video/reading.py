@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from ldeq.errors import InputError
 from ldeq.files import refuse_address
 from ldeq.video.conversion import RgbConverter
-from ldeq.video.media import beginning_of, choose_streams, open_media
+from ldeq.video.media import beginning_of, choose_streams, open_media, seconds_declared, video_streams
 from ldeq.video.orientation import orientation_of, upright
 from ldeq.video.timeline import Timeline, is_broadcast
 
@@ -56,8 +57,7 @@ class VideoReader:
         self._stream.thread_type = "AUTO"
         fps = float(self._stream.guessed_rate or 0)
         self.fps = fps if 0 < fps < 1000 else DEFAULT_FPS
-        seconds = self._stream.duration and self._stream.duration * self._stream.time_base
-        seconds = float(seconds or Fraction(self._container.duration or 0, av.time_base))
+        seconds = seconds_declared(self._container, self._stream, [] if sound is None else [sound])
         #: Number of frames that the file says it has; those that can be decoded may be fewer.
         self.n_frames_declared = int(self._stream.frames or math.floor(seconds * self.fps + 0.5))
         #: Of broadcast's formats FFmpeg guesses the length by their clocks, which may be set anew.
@@ -88,7 +88,7 @@ class VideoReader:
         """Choices that were made, each a sentence's end: of several streams, of colours without a conversion."""
         remarks = []
         n_streams = len(self._container.streams.video)
-        if n_streams > 1:
+        if len(video_streams(self._container)) > 1:
             number = self._container.streams.video.index(self._stream) + 1
             width, height = self._stream.codec_context.width, self._stream.codec_context.height
             remarks.append(f"of its {n_streams} video streams number {number} ({width}x{height}) is taken")
@@ -103,14 +103,17 @@ class VideoReader:
     def timed(self) -> Iterator[tuple[float, NDArray[np.uint8]]]:
         """The frames with their times in seconds from the video's beginning, each later than the one before.
 
-        A frame that has no time of its own in the file follows at the nominal frame rate.
+        A frame that has no time of its own in the file follows at the nominal frame rate, and frames whose times
+        overlap with those before, as where segments were joined, follow faster until they are in step again.
         """
-        before = -1 / self.fps
+        before, own = -1 / self.fps, -math.inf
         for frame in self._decoded():
             ticks, base = frame.pts if frame.pts is not None else frame.dts, frame.time_base
             time = math.nan if ticks is None or base is None else float(ticks * base) - self._beginning
+            overlaps = own < time <= before
+            own = time
             if not before < time < math.inf:
-                time = before + 1 / self.fps
+                time = before + (0.1 if overlaps else 1) / self.fps
             try:
                 image = self._convert(frame)
             except (OSError, ValueError):  # of a size or format that cannot be, as damaged files have them
@@ -133,6 +136,8 @@ class VideoReader:
                 packet = next(packets, None)
             except (av.FFmpegError, OSError):  # what follows cannot be read
                 self._note_failure(self._end)
+                with suppress(av.FFmpegError, OSError):
+                    yield from self._stream.decode(None)  # the frames that the decoder still holds
                 return
             if packet is None:
                 self._note_failure(self._suspected)

@@ -1,11 +1,12 @@
 """Sound for an MP4 that is being written, taken from another media file in step with the images."""
 
+import math
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Self
 
 from ldeq.video.media import beginning_of, choose_streams, open_media
-from ldeq.video.timeline import Timeline
+from ldeq.video.timeline import BACKWARDS, Timeline
 
 #: Codecs that an MP4 takes as they are and players expect in one; others become AAC.
 COPIED_CODECS = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})
@@ -41,6 +42,8 @@ class Sound:
             self._target.layout = "mono" if stream.codec_context.layout.nb_channels == 1 else "stereo"
         self._packets = self._read(source, video, stream)
         self._waiting: Any = None
+        #: Decoding time of the last packet that was written, in its ticks.
+        self._last: int | None = None
 
     @classmethod
     def open(cls, path: str | Path, container: Any) -> Self | None:
@@ -88,7 +91,7 @@ class Sound:
             OSError: where the container cannot be written.
         """
         if not self.copied and self.failure is None:
-            self._container.mux(self._target.encode(None))
+            self._mux(*self._target.encode(None))
         self.close()
 
     def close(self) -> None:
@@ -99,7 +102,7 @@ class Sound:
         """Packets or decoded frames, with times counted from the video's first image."""
         import av
 
-        beginning = beginning_of(video)
+        beginning, end = beginning_of(video), -math.inf
         timeline = Timeline(source, [video, stream])
         try:
             for packet in source.demux(video, stream):
@@ -111,6 +114,11 @@ class Sound:
                 for item in items:
                     if item.pts is None or item.time_base is None or (self.copied and packet.size == 0):
                         continue
+                    time = float(item.pts * item.time_base)
+                    if time < end - BACKWARDS:  # of segments that overlap the first one is heard
+                        continue
+                    seconds = packet.duration * packet.time_base if self.copied else item.samples / item.sample_rate
+                    end = max(end, time + float(seconds or 0))
                     shift = round(beginning / item.time_base)
                     item.pts -= shift
                     if self.copied and item.dts is not None:
@@ -122,9 +130,17 @@ class Sound:
     def _write(self, item: Any) -> None:
         if self.copied:
             item.stream = self._target
-            self._container.mux(item)
+            self._mux(item)
         else:
-            self._container.mux(self._target.encode(item))
+            self._mux(*self._target.encode(item))
+
+    def _mux(self, *packets: Any) -> None:
+        for packet in packets:
+            # An MP4's times grow, and those of files as they are may repeat.
+            if packet.dts is not None:
+                packet.dts = packet.dts if self._last is None else max(packet.dts, self._last + 1)
+                packet.pts, self._last = max(packet.pts, packet.dts), packet.dts
+            self._container.mux(packet)
 
 
 def has_sound(path: str | Path) -> bool:

@@ -20,22 +20,22 @@ from numpy.typing import NDArray
 from ldeq.errors import InputError
 from ldeq.fields import listed
 from ldeq.files import refuse_address
-from ldeq.video.media import for_ffmpeg, is_heif, read_image
+from ldeq.video.media import count_images, for_ffmpeg, is_heif, is_video, read_image
 from ldeq.video.reading import DEFAULT_FPS, VideoReader
 
 #: Names of images end so, of those also that cannot be decoded here; others are known by how they begin.
 # fmt: off
 IMAGE_SUFFIXES = frozenset({
-    ".arw", ".avif", ".bmp", ".cr2", ".cr3", ".dib", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".hif",
-    ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl", ".nef", ".orf", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
-    ".psd", ".raf", ".rw2", ".tga", ".tif", ".tiff", ".webp"
+    ".apng", ".arw", ".avif", ".bmp", ".cr2", ".cr3", ".dds", ".dib", ".dng", ".exr", ".gif", ".hdr", ".heic",
+    ".heif", ".hif", ".ico", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl", ".nef", ".orf", ".pbm", ".pcx", ".pgm",
+    ".png", ".pnm", ".ppm", ".psd", ".raf", ".rw2", ".sgi", ".tga", ".tif", ".tiff", ".webp"
 })
 # fmt: on
 #: Names of videos end so.
 # fmt: off
 _VIDEO_SUFFIXES = frozenset({
-    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob",
-    ".webm", ".wmv"
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts",
+    ".ogv", ".ts", ".vob", ".webm", ".wmv"
 })
 # fmt: on
 
@@ -161,7 +161,7 @@ class ImageFolder(FrameSource):
 
 
 class ImageFile(FrameSource):
-    """One image, upright as its metadata say.
+    """One image, upright as its metadata say; the first one of a file that has several and is no video.
 
     Raises:
         InputError: from iterating, where it cannot be read.
@@ -176,6 +176,11 @@ class ImageFile(FrameSource):
 
     def __iter__(self) -> Iterator[Frame]:
         yield Frame(0, 0.0, _read(self.name))
+
+    def check(self) -> list[str]:
+        """See :class:`FrameSource`; images that were left out are counted."""
+        n_images = count_images(self.name)
+        return [f"{self.name}: the first of its {n_images} images is taken."] if n_images > 1 else []
 
 
 class Arrays(FrameSource):
@@ -280,8 +285,7 @@ def open_source(source: Any, fps: float = DEFAULT_FPS) -> FrameSource:
     path = Path(name)
     if path.is_dir():
         return ImageFolder(name, fps)
-    is_image = path.is_file() and _is_image(path) and not _is_animation(path)
-    return ImageFile(name) if is_image else VideoFile(name)
+    return ImageFile(name) if path.is_file() and _is_single(path) else VideoFile(name)
 
 
 def _read(path: str | Path) -> NDArray[np.uint8]:
@@ -293,10 +297,19 @@ def _read(path: str | Path) -> NDArray[np.uint8]:
     return image
 
 
+def _is_single(path: Path) -> bool:
+    """True for one image, as against a video, whatever the file is called."""
+    if not _is_image(path) or _is_animation(path):
+        return False
+    return _begins_as_image(path) or not is_video(path)
+
+
 def _is_image(path: Path) -> bool:
     """True by the name, or by how the file begins."""
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return True
+    return path.suffix.lower() in IMAGE_SUFFIXES or _begins_as_image(path)
+
+
+def _begins_as_image(path: Path) -> bool:
     try:
         return is_heif(_head(path)) or bool(cv2.haveImageReader(for_ffmpeg(path)))
     except (cv2.error, OSError):
@@ -304,9 +317,13 @@ def _is_image(path: Path) -> bool:
 
 
 def _is_animation(path: Path) -> bool:
-    """True for GIF, and for sequences of AVIF and HEIC."""
+    """True for several images that FFmpeg reads as a video: of GIF, PNG, AVIF, HEIC or JPEG."""
     head = _head(path)
-    return head.startswith(b"GIF8") or head[4:12] in (b"ftypavis", b"ftyphevc", b"ftypmsf1")
+    if head.startswith((b"GIF8", b"\x89PNG")):
+        return count_images(path) > 1
+    if head.startswith(b"\xff\xd8"):
+        return path.suffix.lower() in (".mjpeg", ".mjpg")
+    return head[4:12] in (b"ftypavis", b"ftyphevc", b"ftypmsf1")
 
 
 def _head(path: Path) -> bytes:
