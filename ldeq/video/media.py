@@ -87,9 +87,8 @@ def seconds_declared(container: Any, stream: Any, others: Sequence[Any]) -> floa
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     seconds = float(Fraction(container.duration or 0, av.time_base))
-    if (
-        tag := re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))
-    ) is not None:  # Matroska's
+    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))  # Matroska's
+    if tag is not None:
         seconds = 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3])
     elif len(container.streams) > 1 + len(others):
         return 0.0

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -136,8 +135,6 @@ class VideoReader:
                 packet = next(packets, None)
             except (av.FFmpegError, OSError):  # what follows cannot be read
                 self._note_failure(self._end)
-                with suppress(av.FFmpegError, OSError):
-                    yield from self._stream.decode(None)  # the frames that the decoder still holds
                 return
             if packet is None:
                 self._note_failure(self._suspected)

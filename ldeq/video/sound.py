@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Generator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +13,8 @@ from ldeq.video.timeline import BACKWARDS, Timeline
 COPIED_CODECS = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})
 #: MP4 takes MP3 from this sampling rate on, in Hz: below are MPEG 2.5's.
 LOWEST_MP3_RATE = 16000
+#: Seconds between two packets at least, which no rounding to an MP4's ticks makes none.
+LEAST_STEP = Fraction(1, 1000)
 #: Sampling rates of AAC, in Hz.
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 
@@ -138,7 +141,8 @@ class Sound:
         for packet in packets:
             # An MP4's times grow, and those of files as they are may repeat.
             if packet.dts is not None:
-                packet.dts = packet.dts if self._last is None else max(packet.dts, self._last + 1)
+                step = max(1, round(LEAST_STEP / packet.time_base))
+                packet.dts = packet.dts if self._last is None else max(packet.dts, self._last + step)
                 packet.pts, self._last = max(packet.pts, packet.dts), packet.dts
             self._container.mux(packet)
 
