@@ -616,6 +616,32 @@ def test_damaged_clips_are_skipped_with_their_reason(wflw_v, run_script, tmp_pat
         list(Clip(wflw_v, "clip-B2").frames())
 
 
+def test_a_first_frame_that_is_lost_does_not_shift_the_others(wflw_v):
+    """More frames than annotations would hide it, and every frame be measured against the next one's landmarks."""
+    clip = Clip(wflw_v, "clip-A1")
+    n_frames = len(clip.landmarks)
+    for path in (clip.bboxes_path, clip.landmarks_path):
+        np.save(path, np.load(path)[: n_frames - 2])
+    content = bytearray(clip.video_path.read_bytes())
+    with av.open(str(clip.video_path)) as container:
+        first = next(container.demux(video=0))
+    content[first.pos : first.pos + first.size] = bytes(first.size)
+    clip.video_path.write_bytes(content)
+    with pytest.raises(UnusableVideo, match="is damaged"):
+        list(clip.frames())
+
+
+def test_recordings_that_begin_between_key_frames_are_whole(tmp_path):
+    path = make(tmp_path / "clip.ts", n_frames=40, options={"x264-params": "keyint=10:scenecut=0"})
+    content = path.read_bytes()
+    begun = tmp_path / "begun.ts"
+    begun.write_bytes(content[: 3 * 188] + content[(len(content) // 188 // 8) * 188 :])
+    with VideoReader(begun) as video:
+        n_frames = sum(1 for _ in video)
+        assert video.what_is_missing() is None
+    assert 20 <= n_frames < 40
+
+
 def test_the_whole_test_bed_raises_no_alarm():
     paths = [*(GOLDEN / "WFLW_V" / "videos").iterdir(), *(bundled.WFLW_V / "videos").iterdir()]
     assert len(paths) > 10
@@ -649,7 +675,7 @@ FLAGS = [
 ]
 
 
-@pytest.mark.parametrize(("main", "flag"), FLAGS, ids=str)
+@pytest.mark.parametrize(("main", "flag"), FLAGS, ids=[f"{main.__module__} {flag}" for main, flag in FLAGS])
 def test_no_flag_takes_an_address_for_a_path(main, flag, run_script):
     others = ["--annotations=a", "--output_folder=b"] if main is crop_WFLW.main else []
     outcome = run_script(main, f"{flag}=https://example.org/some//file.npy", *others)

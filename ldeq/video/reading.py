@@ -66,6 +66,8 @@ class VideoReader:
         self._transposed = False
         self._beginning = beginning_of(self._stream)
         self._n_frames = 0
+        #: Recordings may begin anywhere: what comes before the first key frame cannot be decoded, and is no damage.
+        self._has_begun = False
         #: When the last packet ends, of the video and of all streams, in seconds from the video's beginning.
         self._end = self._end_of_all = 0.0
         #: Frames that are not as they were recorded, and packets that could not be decoded, with the first's time.
@@ -143,6 +145,7 @@ class VideoReader:
                 self._count(packet, timeline.mend(packet))
             if packet.stream is not self._stream:
                 continue
+            self._has_begun = self._has_begun or bool(packet.is_keyframe)
             try:
                 frames = packet.decode()
             except av.EOFError:
@@ -167,8 +170,7 @@ class VideoReader:
             self._suspected = self._end
 
     def _note_failure(self, time: float | None) -> None:
-        # Recordings may begin anywhere: what needs frames from before their beginning is no damage.
-        if time is not None and self._n_frames:
+        if time is not None and self._has_begun:
             self._n_failed += 1
             self._note_damage(time)
 
