@@ -2,8 +2,8 @@
 
 Runs the scripts themselves, in processes of their own: the evaluation of WFLW-V over copies of a bundled clip and over
 one long clip made of its frames, ``predict_video.py`` over short and long videos, and training for few and many steps.
-Networks are tiny, so that memory and not arithmetic is what is looked at. Of a run's processes it is the sum at the
-moment when it is largest.
+Networks are tiny, so that memory and not arithmetic is what is looked at, but for prediction, which follows faces only
+with one that knows them. Of a run's processes it is the sum at the moment when it is largest.
 """
 
 import itertools
@@ -87,10 +87,7 @@ def of_prediction(root: Path, n_frames: int) -> int:
     """Peak in bytes of prediction on a video of so many frames, from detection to the written video."""
     video = root / "clip.mp4"
     write_long_clip(Clip(bundled.WFLW_V, "portrait-pan").video_path, video, n_frames)
-    weights = f"--landmark_model_weights={tiny_weights(root)}"
-    return peak_memory(
-        "predict_video.py", str(video), weights, f"--output_dir={root / 'results'}", "--max_uncertainty=1"
-    )
+    return peak_memory("predict_video.py", str(video), f"--output_dir={root / 'results'}")
 
 
 def of_training(root: Path, n_steps: int) -> int:
