@@ -76,6 +76,8 @@ def try_rounds(rounds: int, longest: float, seed: int) -> tuple[dict[str, list[i
     Returns:
         How many runs of each program there were of each of :data:`KINDS`, and what went wrong, a line each.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background, and so in what is started here
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     rng = random.Random(seed)
     counts: Counter[tuple[str, str]] = Counter()
     problems: list[str] = []
