@@ -102,6 +102,8 @@ def of_training(root: Path, n_steps: int) -> int:
         "--log_every=10",
         "--validation_images=8",
         "--warmup_steps=5",
+        "--im_size=64",
+        "--heatmap_size=16",
         "--injection_width=8",
         "--cell_base_width=8",
         "--cell_width_increment=2",
