@@ -1,14 +1,15 @@
 """Media files opened with PyAV, the streams of them that count, and images read with a sentence about what is wrong."""
 
+import functools
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from ldeq.errors import InputError
 from ldeq.files import written_whole
+
+T = TypeVar("T")
 
 
 def for_ffmpeg(path: str | Path) -> str:
@@ -134,14 +137,12 @@ def is_video(path: str | Path) -> bool:
 
 def count_images(path: str | Path) -> int:
     """The number of images in a file that Pillow can read, those that are seen at one time counted as one; else 1."""
-    from PIL import Image
 
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
-            # Cameras' JPEG files may hold previews, and icons are one image in several sizes.
-            return int(getattr(image, "n_frames", 1)) if image.format in ("AVIF", "GIF", "PNG", "TIFF", "WEBP") else 1
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
-        return 1
+    def count(image: Any) -> int:
+        # Cameras' JPEG files may hold previews, and icons are one image in several sizes.
+        return int(getattr(image, "n_frames", 1)) if image.format in ("AVIF", "GIF", "PNG", "TIFF", "WEBP") else 1
+
+    return _by_pillow(path, count) or 1
 
 
 def is_heif(head: bytes) -> bool:
@@ -150,15 +151,31 @@ def is_heif(head: bytes) -> bool:
 
 
 def _read_with_pillow(content: bytes) -> NDArray[np.uint8] | None:
-    import pi_heif
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    pi_heif.register_heif_opener()
+    _let_pillow_read_heif()
+    return _by_pillow(
+        BytesIO(content),
+        lambda image: np.asarray(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8),
+    )
+
+
+def _by_pillow(source: str | Path | BytesIO, use: Callable[[Any], T]) -> T | None:
+    """What ``use`` makes of an image as Pillow opens it; None where that cannot be read."""
+    from PIL import Image
+
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(content)) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
+        with warnings.catch_warnings(action="ignore"), Image.open(source) as image:
+            return use(image)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
         return None
+
+
+@functools.cache
+def _let_pillow_read_heif() -> None:
+    import pi_heif
+
+    pi_heif.register_heif_opener()
 
 
 def write_image(path: Path, image: NDArray[np.uint8]) -> None:
