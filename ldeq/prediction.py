@@ -209,15 +209,15 @@ class Prediction:
                 compared = solved_again(other, found) if other is not None else [None] * len(found)
                 for face, memoryless in zip(found, compared, strict=True):
                     rows.add(frame.index, frame.time, face, memoryless)
+                landmarks = {face.id: face.landmarks for face in found}
+                memoryless_landmarks = {face.id: face.landmarks for face in compared if face is not None}
                 image = None
-                if not smooths or window is not None:
-                    image = drawing.draw(
-                        frame.image,
-                        {face.id: face.landmarks for face in found},
-                        {face.id: face.landmarks for face in compared if face is not None},
-                    )
-                if image is not None and not smooths:
-                    drawing.write(image, frame.time)
+                if window is not None:
+                    image = drawing.draw(frame.image, landmarks, memoryless_landmarks)
+                if not smooths and image is not None:
+                    drawing.add_drawn(image, frame.time)
+                elif not smooths:
+                    drawing.add(frame.image, frame.time, landmarks, memoryless_landmarks)
                 done.n_frames += 1
                 done.n_with_faces += bool(found)
                 done.end, done.seconds = frame.index + 1, frame.time
@@ -228,6 +228,7 @@ class Prediction:
                     done.stopped = INTERRUPTED
                 if done.stopped:
                     break
+            drawing.finish()
         return done
 
     def _draw_again(self, name: str, rows: RowsOnDisk, drawing: AnnotatedOutput, done: Progress) -> None:
@@ -249,8 +250,9 @@ class Prediction:
                 found, compared = _landmarks_by_face(here, ""), {}
                 if self.flags.side_by_side:
                     compared = _landmarks_by_face(here, FRAME_BY_FRAME)
-                drawing.write(drawing.draw(frame.image, found, compared), frame.time)
+                drawing.add(frame.image, frame.time, found, compared)
                 bar.advance()
+            drawing.finish()
 
     def _write(
         self,
