@@ -207,7 +207,7 @@ def track(
     from ldeq.device import autocast
     from ldeq.metrics import video_nme, video_nmf
     from ldeq.recurrence import RecurrentLDEQ
-    from ldeq.solvers.tally import describe_solve
+    from ldeq.solver_tally import describe_solve
     from utils.engine.evaluation import track_videos
     from utils.visualization.annotated_videos import AnnotatedVideos
 

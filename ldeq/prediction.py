@@ -30,7 +30,7 @@ from ldeq.pipeline import Pipeline, VideoFaces, decoded_ahead, solved_again
 from ldeq.recurrence import describe_mode, settings_to_converge
 from ldeq.run_folder import describe_run, output_folder
 from ldeq.runtime.pytorch import TorchLandmarker
-from ldeq.solvers.tally import SolverTally, describe_solve
+from ldeq.solver_tally import SolverTally, describe_solve
 from ldeq.video.sound import has_sound
 from ldeq.video.sources import Frame, FrameSource, ImageFolder, open_source
 from ldeq.video.window import Window

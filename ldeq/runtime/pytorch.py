@@ -10,7 +10,7 @@ from ldeq.face.landmarker import CropLandmarks
 from ldeq.model.network import LDEQOutput
 from ldeq.model.normalisation import normalise
 from ldeq.recurrence import RecurrentLDEQ
-from ldeq.solvers.tally import SolverTally
+from ldeq.solver_tally import SolverTally
 
 
 class TorchLandmarker:

@@ -17,7 +17,7 @@ from ldeq import LDEQ, InputError, LDEQOutput, RecurrentLDEQ, SolverConfig
 from ldeq.face.crop import FaceCrop
 from ldeq.model.normalisation import normalise
 from ldeq.recurrence import step_streams
-from ldeq.solvers.tally import SolverTally
+from ldeq.solver_tally import SolverTally
 from ldeq.video.prefetch import Prefetched
 
 #: An image (S, S, 3) uint8 RGB and its landmarks (98, 2) float32, fractions of its side.
