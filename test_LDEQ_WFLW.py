@@ -200,8 +200,10 @@ def write_results(
     flags: argparse.Namespace,
     tally: "SolverTally",
 ) -> None:
-    device = next(model.parameters()).device
-    description = run_folder.describe_run(SCRIPT, weights, root, model, vars(flags), device)
+    from ldeq.runtime.pytorch import TorchNetwork
+
+    network = TorchNetwork(model, weights, flags.precision)
+    description = run_folder.describe_run(SCRIPT, network, root, vars(flags))
     write_csv(folder / "results.csv", [{"split": split, **row} for split, row in figures.items()])
     rows = [
         {"split": split, "image": datasets[split].name(index), "NME": 100 * nme}
