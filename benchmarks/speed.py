@@ -26,6 +26,7 @@ from ldeq.device import autocast, prepare, resolve_device, slow_precision_note
 from ldeq.face.crop import crop, crop_matrix
 from ldeq.metrics import video_nme, video_nmf
 from ldeq.model.normalisation import normalise
+from ldeq.runtime.pytorch import TorchLandmarker
 from ldeq.terminal import console, table
 from ldeq.video.reading import VideoReader
 from utils import bundled
@@ -142,7 +143,7 @@ def _time_whole(model: LDEQ, rwr: bool, copies: list[Copy], workers: int) -> flo
     """Seconds of the evaluation as the script runs it."""
     started = time.perf_counter()
     network = RecurrentLDEQ(model, rwr=rwr)
-    for video in track_videos(network, copies, Copy.frames, batch_size=len(copies), workers=workers):
+    for video in track_videos(TorchLandmarker(network), copies, Copy.frames, batch_size=len(copies), workers=workers):
         predicted = np.stack(video.landmarks)
         truth = video.clip.clip.landmarks[: len(predicted)]
         video_nme(predicted, truth), video_nmf(predicted, truth)

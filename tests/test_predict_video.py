@@ -30,7 +30,7 @@ from ldeq.face.detectors import DlibDetector, YuNetDetector, fetch_yunet
 from ldeq.landmarks98 import IBUG68
 from ldeq.metrics import frame_jitter
 from ldeq.smoothing import smooth
-from ldeq.solvers.tally import SolverTally
+from ldeq.solver_tally import SolverTally
 from ldeq.video.reading import VideoReader
 from ldeq.video.sources import natural_key, open_source
 from ldeq.video.writing import VideoWriter

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ldeq import InputError
 from ldeq.files import append_text, csv_text, is_file_name, read_array, read_json_object, write_json, written_whole
 from ldeq.landmarks98 import N_LANDMARKS
-from ldeq.solvers.tally import SolverTally
+from ldeq.solver_tally import SolverTally
 
 #: Plots of a run over videos, and its folders with a file a video, by what these end in.
 _PLOTS = ("nme_nmf.png", "frames.png")
