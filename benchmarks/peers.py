@@ -11,6 +11,7 @@ Face Mesh's 468 in ``FACE_MESH``. Correspondences are approximate.
 """
 
 import json
+import os
 import struct
 import subprocess
 import tempfile
@@ -25,16 +26,17 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import describe_machine, processor_name
+from benchmarks.common import processor_name
 from ldeq import terminal
-from ldeq.command_line import ArgumentParser, add_network_flags, run
-from ldeq.device import load_model, resolve_device
+from ldeq.command_line import ArgumentParser, add_network_flags, add_runtime_flag, run
 from ldeq.errors import InputError
 from ldeq.face.curves import face_curves
 from ldeq.face.settings import TrackingSettings
 from ldeq.landmarks98 import IBUG68
 from ldeq.pipeline import Pipeline
-from ldeq.smoothing import RECOMMENDED, smooth_tracks
+from ldeq.runtime.choice import open_network
+from ldeq.smoothing import RECOMMENDED, smooth, smooth_tracks
+from ldeq.solve_settings import SolveSettings
 from ldeq.video.sources import Frame, open_source
 
 #: The script that runs in a peer's environment; the form of its frames and answers is told there.
@@ -117,19 +119,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dlib", metavar="PYTHON", help="the Python of an environment with dlib and numpy")
     parser.add_argument("--dlib_model", metavar="FILE", help="shape_predictor_68_face_landmarks.dat")
     add_network_flags(parser, "peers")
+    add_runtime_flag(parser, default="auto")
     flags = parser.parse(arguments)
     out = terminal.console()
     for clip in flags.input:
         open_source(clip).close()  # before anything takes long
     peers, lines = usable(*asked_for(flags.mediapipe, flags.dlib, flags.dlib_model))
-    device = resolve_device(flags.device)
-    model, weights = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
-    tracking = TrackingSettings(max_faces=1)
+    opened = open_network(
+        flags.landmark_model_weights,
+        runtime=flags.runtime,
+        device=flags.device,
+        precision=flags.precision,
+        trust_pickle=flags.trust_pickle,
+    )
     ours = {
-        name: Pipeline(model, precision=flags.precision, rwr=rwr, tracking=tracking)
+        name: Pipeline(opened.network, SolveSettings(rwr=rwr), tracking=TrackingSettings(max_faces=1))
         for name, rwr in (("RwR", True), ("frame by frame", False))
     }
-    terminal.print_lines(out, [processor_name(), describe_machine(device), f"weights {weights}", *lines])
+    about = f"{opened.network.weights} on {opened.describe()}"
+    terminal.print_lines(out, [f"{processor_name()}, {os.cpu_count()} CPU cores", f"RwR: {about}", *lines])
     tables: list[dict[str, tuple[float, ...]]] = []
     failures: list[str] = []
     for clip in flags.input:
@@ -315,6 +323,7 @@ def smoothed(found: Found, clip: str) -> Found:
     """The same through the filter that ``ldeq-video --smooth`` takes."""
     with open_source(clip) as source:
         fps = source.fps
+    smooth(np.zeros((3, 1, 2)))  # imports what the filter is made of
     rows, started = found.rows.copy(), time.perf_counter()
     rows["landmarks"] = smooth_tracks(
         rows["landmarks"], rows["frame"], rows["face_id"], rows["restarted"], RECOMMENDED, fps
