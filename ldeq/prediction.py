@@ -29,6 +29,7 @@ from ldeq.runtime.choice import open_network
 from ldeq.runtime.network import CountedLandmarker
 from ldeq.solve_settings import SolveSettings
 from ldeq.solver_tally import SolverTally
+from ldeq.video.prefetch import Lookahead
 from ldeq.video.sound import has_sound
 from ldeq.video.sources import Frame, FrameSource, ImageFolder, open_source
 from ldeq.video.window import Window
@@ -144,7 +145,7 @@ class Prediction:
             if window is not None:
                 stack.callback(window.close)
             frames = stack.enter_context(decoded_ahead(source))
-            first = next(frames)  # what cannot be decoded at all leaves no folder
+            frames.begin()  # what cannot be decoded at all leaves no folder
             folder = stack.enter_context(
                 output_folder(flags.output_dir if folder is None else str(folder), self.script)
             )
@@ -158,7 +159,7 @@ class Prediction:
             started = time.perf_counter()
             # A Ctrl-C from here on ends the frames, and not what makes whole files of them.
             interrupt = stack.enter_context(deferred_interrupt())
-            done = self._follow(source, chain([first], frames), faces, other, rows, drawing, window, interrupt, smooths)
+            done = self._follow(source, frames, faces, other, rows, drawing, window, interrupt, smooths)
             seconds = time.perf_counter() - started
             remarks = [] if done.stopped else source.check()
             faces.landmarker.tally.check()  # before anything is written
@@ -198,7 +199,7 @@ class Prediction:
     def _follow(
         self,
         source: FrameSource,
-        frames: Iterator[Frame],
+        frames: Lookahead[Frame],
         faces: VideoFaces,
         other: CountedLandmarker | None,
         rows: RowsOnDisk,
@@ -214,8 +215,7 @@ class Prediction:
         """
         done = Progress()
         with terminal.ProgressBar(source.n_frames, "frame", Path(source.name).name) as bar:
-            for frame in frames:
-                found = faces.step(frame)
+            for frame, found in faces.follow(frames):
                 compared = solved_again(other, found) if other is not None else [None] * len(found)
                 for face, memoryless in zip(found, compared, strict=True):
                     rows.add(frame.index, frame.time, face, memoryless)

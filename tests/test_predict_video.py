@@ -725,6 +725,25 @@ def test_ctrl_c_while_finishing_loses_nothing(while_in, predict, tmp_path, monke
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(set(prediction.WRITTEN) - {"image.png"})
 
 
+def test_a_disk_that_fills_up_ends_the_run(predict, tmp_path, monkeypatch):
+    """Frames are encoded in the background: what goes wrong there is said as if it had gone wrong here."""
+    calls = []
+    write = VideoWriter.write
+
+    def full(self, frame, time=None):
+        calls.append(time)
+        if len(calls) == 3:
+            with self._unwritten_on_error():
+                raise OSError(28, "No space left on device")
+        write(self, frame, time)
+
+    monkeypatch.setattr(VideoWriter, "write", full)
+    video = make_video(tmp_path / "clip.mp4", 60)
+    assert_refused(predict(video, boxes_for(tmp_path / "b.npy", 60)), "video.mp4: cannot be written", "No space left")
+    assert len(calls) == 3, "nothing is written behind a frame that is lost"
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_video(tmp_path):
     """Two thousand frames, and a tenth of them."""
