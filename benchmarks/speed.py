@@ -1,9 +1,10 @@
 """How fast a network runs here, by runtime and precision: ``python -m benchmarks.speed``.
 
-A *step* is one frame of RwR of each of so many faces, crops in and landmarks out, as the landmarkers of ``ldeq.runtime``
-make it; the runtimes take turns, so that a noisy moment disturbs all alike, and figures are medians. *End to end* is
-``ldeq-video`` on a clip of one face, or of four (2 × 2 of it), from the file to the files that it leaves; *start-up* is
-that on one frame; *memory* is the peak of the process. The limit is a large matrix product in the precision.
+A *step* is one frame of RwR of each of so many faces, crops in and landmarks out, as the landmarkers of
+``ldeq.runtime`` make it; the runtimes take turns, so that a noisy moment disturbs all alike, and figures are medians.
+*End to end* is ``ldeq-video`` on a clip of one face, or of four (2 × 2 of it), from the file to the files that it
+leaves; *start-up* is that on one frame; *MiB* is the peak of the process. The limit is a large matrix product in the
+precision.
 
 Networks are the bundled one and one of the published example's size with random weights.
 """
@@ -59,9 +60,8 @@ class Way:
     runtime: str
     precision: str
 
-    @property
-    def words(self) -> list[str]:
-        return [self.runtime, self.precision]
+    def __str__(self) -> str:
+        return f"{self.runtime} {self.precision}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -103,11 +103,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for way, taken in seconds.items():
                     ratio = "" if base is None else f"{base / taken:.2f}"
                     share = f"{100 * work * 1e9 / taken / limits[way.precision]:.0f}"
-                    rows.append([name, str(n), *way.words, f"{1e3 * taken:.1f}", ratio, share, *speeds.get(way, [])])
-    columns = ["network", "faces", "runtime", "precision", "ms a face", "x", "% of limit"]
+                    rows.append(
+                        [
+                            f"{name}, {n} face{'s' * (n > 1)}",
+                            str(way),
+                            f"{1e3 * taken:.1f}",
+                            ratio,
+                            share,
+                            *speeds.get(way, []),
+                        ]
+                    )
+    columns = ["network", "runtime", "ms a face", "x", "% of limit"]
     if flags.frames:
         columns += ["frames/s", "x", "start-up s", "MiB"]
-    out.print(table("A step of RwR, and ldeq-video end to end; x: times torch fp32", columns, rows, n_words=4))
+    out.print(table("A step of RwR, and ldeq-video end to end; x: times torch fp32", columns, rows, n_words=2))
 
 
 def cpu_features() -> list[str]:
@@ -161,7 +170,7 @@ def time_steps(ways: Sequence[Way], checkpoint: Path, step: Path, n: int, repeat
                 weights, runtime=way.runtime, device="cpu", precision=way.precision, settings=settings
             )
         except InputError as error:
-            console().print(f"{way.runtime} {way.precision} is left out: {error}")
+            console().print(f"{way} is left out: {error}")
             continue
         landmarkers[way] = opened.network.landmarker(settings)
     (image,) = itertools.islice(VideoReader(bundled.WFLW_V / "videos" / "portrait-pan.mp4"), 1)
@@ -198,10 +207,11 @@ def end_to_end(
     }
 
 
-#: Runs ``ldeq-video`` and prints the process's peak memory, in the unit of the system, as the last line.
+#: Runs ``ldeq-video`` and prints the process's peak memory in bytes as the last line. (What the system counts for a
+#: process begins with what started it, but for Linux's own line.)
 _PROGRAM = (
-    "import resource, sys; from ldeq.predict import main; main(sys.argv[1:]);"
-    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    "import sys; from ldeq.predict import main; main(sys.argv[1:]); from benchmarks.common import peak_memory;"
+    "print(peak_memory())"
 )
 
 
@@ -216,8 +226,7 @@ def run_video(clip: Path, weights: Path, way: Way, folder: Path) -> tuple[float,
         seconds.append(time.perf_counter() - started)
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)} ended with status {done.returncode}: {done.stderr}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return min(seconds), int(done.stdout.split()[-1]) * unit / 2**20
+    return min(seconds), int(done.stdout.split()[-1]) / 2**20
 
 
 def write_clip(path: Path, n_faces: int, n_frames: int) -> None:
