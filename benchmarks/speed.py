@@ -100,19 +100,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 speeds: dict[Way, list[str]] = {}
                 if n in clips:
                     speeds = end_to_end(list(seconds), checkpoint, step, clips[n], Path(folder), f"{name}, {n}")
+                faces = f"{name}, {n} face{'s' * (n > 1)}"
                 for way, taken in seconds.items():
                     ratio = "" if base is None else f"{base / taken:.2f}"
                     share = f"{100 * work * 1e9 / taken / limits[way.precision]:.0f}"
-                    rows.append(
-                        [
-                            f"{name}, {n} face{'s' * (n > 1)}",
-                            str(way),
-                            f"{1e3 * taken:.1f}",
-                            ratio,
-                            share,
-                            *speeds.get(way, []),
-                        ]
-                    )
+                    rows.append([faces, str(way), f"{1e3 * taken:.1f}", ratio, share, *speeds.get(way, [])])
     columns = ["network", "runtime", "ms a face", "x", "% of limit"]
     if flags.frames:
         columns += ["frames/s", "x", "start-up s", "MiB"]
