@@ -11,7 +11,6 @@ Face Mesh's 468 in ``FACE_MESH``. Correspondences are approximate.
 """
 
 import json
-import os
 import struct
 import subprocess
 import tempfile
@@ -26,7 +25,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import processor_name
 from ldeq import terminal
 from ldeq.command_line import ArgumentParser, add_network_flags, add_runtime_flag, run
 from ldeq.errors import InputError
@@ -35,6 +33,8 @@ from ldeq.face.settings import TrackingSettings
 from ldeq.landmarks98 import IBUG68
 from ldeq.pipeline import Pipeline
 from ldeq.runtime.choice import open_network
+from ldeq.runtime.measurement import cpu_name
+from ldeq.runtime.steps import n_threads
 from ldeq.smoothing import RECOMMENDED, smooth, smooth_tracks
 from ldeq.solve_settings import SolveSettings
 from ldeq.video.sources import Frame, open_source
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, rwr in (("RwR", True), ("frame by frame", False))
     }
     about = f"{opened.network.weights} on {opened.describe()}"
-    terminal.print_lines(out, [f"{processor_name()}, {os.cpu_count()} CPU cores", f"RwR: {about}", *lines])
+    terminal.print_lines(out, [f"{cpu_name()}, {n_threads()} threads", f"RwR: {about}", *lines])
     tables: list[dict[str, tuple[float, ...]]] = []
     failures: list[str] = []
     for clip in flags.input:

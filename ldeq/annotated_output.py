@@ -16,7 +16,7 @@ from ldeq.video.writing import VideoWriter
 
 #: x264 takes half the time that it takes by the writer's own settings, at the same quality, for files half as large
 #: again (benchmarks/README.md).
-_CRF, _PRESET = 21, "superfast"
+CRF, PRESET = 21, "superfast"
 
 
 class AnnotatedOutput:
@@ -44,8 +44,8 @@ class AnnotatedOutput:
             self.video = VideoWriter(
                 folder / "video.mp4",
                 source.fps,
-                _CRF,
-                preset=_PRESET,
+                CRF,
+                preset=PRESET,
                 timed=True,
                 sound_of=source.sound,
                 pixel_aspect=source.pixel_aspect,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -80,8 +81,6 @@ class VideoWriter:
             ValueError: where the size changes, or a timed writer gets no time.
             InputError: where the disk is full, as from the other methods.
         """
-        import av
-
         height, width = frame.shape[:2]
         if self._size is None:
             if max(height, width) > LARGEST_SIDE:
@@ -94,12 +93,7 @@ class VideoWriter:
             self._stream.height, self._stream.width = height + height % 2, width + width % 2
         elif self._size != (height, width):
             raise ValueError(f"a frame of {width}x{height}, expected {self._size[1]}x{self._size[0]} as before")
-        even = frame
-        if height % 2 or width % 2:
-            even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        # By OpenCV, which takes a tenth of FFmpeg's time for it; in the frame's own memory, which nobody else has.
-        yuv = np.asarray(cv2.cvtColor(even, cv2.COLOR_RGB2YUV_I420), dtype=np.uint8)
-        image = av.VideoFrame.from_numpy_buffer(yuv, format="yuv420p")
+        image = _to_yuv420p(frame)
         if self._timed:
             if time is None:
                 raise ValueError("a frame without a time, expected one from a writer of timed frames")
@@ -146,3 +140,23 @@ class VideoWriter:
         except BaseException:
             self.discard()
             raise
+
+
+def _to_yuv420p(frame: NDArray[np.uint8]) -> Any:
+    """A frame (H, W, 3) RGB in the encoder's colours, with even sides.
+
+    OpenCV takes a tenth of FFmpeg's time for it.
+    """
+    import av
+
+    height, width = frame.shape[:2]
+    if height % 2 or width % 2:
+        frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        height, width = frame.shape[:2]
+    yuv = np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420), dtype=np.uint8).ravel()
+    image = av.VideoFrame(width, height, "yuv420p")
+    for plane in image.planes:
+        values, yuv = np.split(yuv, [plane.width * plane.height])
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)  # which may be longer
+        rows[: plane.height, : plane.width] = values.reshape(plane.height, plane.width)
+    return image
