@@ -19,9 +19,9 @@ from ldeq.solve_settings import SolveSettings
 from ldeq.video.prefetch import Lookahead, Prefetched
 from ldeq.video.sources import Camera, Frame, FrameSource
 
-#: Frames that are there before their turn, so that the detector can begin with one of them: while the network has three
-#: of a face, it is done with a frame.
-_FRAMES_AHEAD = 4
+#: Frames that are known before their turn, so that the detector can begin with one of them (it takes about as long as
+#: the network for three frames of a face), and how many bytes they may have.
+_FRAMES_AHEAD, _BYTES_AHEAD = 4, 2**26
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,8 @@ def solved_again(landmarker: Landmarker, faces: list[Face]) -> list[Face]:
 def decoded_ahead(source: FrameSource) -> Iterator[Lookahead[Frame]]:
     """The frames, decoded in the background; a camera's when they are asked for, so that none is old."""
     if isinstance(source, Camera):
-        yield Lookahead(iter(source), 0)
+        yield Lookahead(iter(source), lambda frame: 0)
         return
     with ThreadPoolExecutor(1, "decode") as executor:
-        yield Lookahead(Prefetched(iter(source), executor, chunk=2), _FRAMES_AHEAD)
+        frames = Prefetched(iter(source), executor, chunk=2)
+        yield Lookahead(frames, lambda frame: min(_FRAMES_AHEAD, _BYTES_AHEAD // frame.image.nbytes))

@@ -15,7 +15,7 @@ class Background:
         most_waiting: jobs that may be there before :meth:`run` waits; each holds on to what it works on.
     """
 
-    def __init__(self, name: str, most_waiting: int = 3) -> None:
+    def __init__(self, name: str, most_waiting: int = 2) -> None:
         self._executor = ThreadPoolExecutor(1, name)
         self._most_waiting = most_waiting
         self._waiting: deque[Future[None]] = deque()

@@ -1,7 +1,7 @@
 """Iterating ahead, in bounded memory."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from itertools import islice
 from typing import Generic, TypeVar
@@ -50,14 +50,15 @@ class Lookahead(Generic[T]):
     An error in the producer is raised behind the items before it.
 
     Args:
-        n: how many.
+        n_beside: how many may be known while there are some like this one.
     """
 
-    def __init__(self, items: Iterator[T], n: int) -> None:
+    def __init__(self, items: Iterator[T], n_beside: Callable[[T], int]) -> None:
         #: Those that follow the last one.
         self.upcoming: deque[T] = deque()
         self._items = items
-        self._n = n
+        self._n_beside = n_beside
+        self._n = 0
         self._end: Exception | None = None
 
     def begin(self) -> None:
@@ -80,9 +81,12 @@ class Lookahead(Generic[T]):
         return self.upcoming.popleft()
 
     def _fill(self) -> None:
-        """Until there are one item to give and ``n`` more."""
+        """Until there are one item to give and as many more as may be known."""
         while self._end is None and len(self.upcoming) <= self._n:
             try:
-                self.upcoming.append(next(self._items))
+                item = next(self._items)
             except Exception as end:  # that of the items included
                 self._end = end
+            else:
+                self.upcoming.append(item)
+                self._n = self._n_beside(item)
