@@ -136,6 +136,11 @@ class Cell(nn.Module):
         self.hourglass = Hourglass(config.hourglass_widths, make_norm)
         self.head = Head(width, config.z_width)
 
+    @property
+    def layout(self) -> torch.memory_format:
+        """The memory format of its weights, and so of what it takes and gives: contiguous or channels-last."""
+        return layout_of(self.hourglass.bottlneck.conv.weight)
+
     def forward(self, z: Tensor, injection: Tensor) -> Tensor:
         """(B, z_width, S, S), (B, I, S, S) → (B, z_width, S, S)."""
         return self.step(z, self.inject(injection))
@@ -160,6 +165,12 @@ class Cell(nn.Module):
         if self.normalisation == "linear":
             return heatmaps.linear(heads)
         return heads
+
+
+def layout_of(x: Tensor) -> torch.memory_format:
+    """The memory format of (B, C, H, W)."""
+    is_channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if is_channels_last else torch.contiguous_format
 
 
 def _softplus(x: float) -> float:

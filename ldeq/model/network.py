@@ -103,8 +103,7 @@ class LDEQ(nn.Module):
     def inject(self, images: Tensor) -> Tensor:
         """The injection x: normalised images (B, 3, im_size, im_size) → (B, I, heatmap_size, heatmap_size)."""
         injection: Tensor = self.tail(images)
-        # The stem may run channels-last; the cell's layout is that of its own weights.
-        return injection.contiguous()
+        return injection.contiguous(memory_format=self.cell.layout)
 
     def forward(
         self,
@@ -134,14 +133,14 @@ class LDEQ(nn.Module):
             raise ValueError(f"images of shape {tuple(images.shape)}, expected (B, 3, {side}, {side})")
         n_samples = images.shape[0]
         injection = self.inject(images)
-        dtype = self.cell.head.conv.weight.dtype  # and not the injection's, which autocast may have halved
+        # And not the convolutions' or the injection's, which may be half of it.
+        dtype = self.cell.tail.norm.weight.dtype
         if z0 is None:
             z0 = torch.zeros(n_samples, *self.z_shape, dtype=dtype, device=images.device)
         elif z0.shape != (n_samples, *self.z_shape):
             raise ValueError(f"z0 of shape {tuple(z0.shape)}, expected {(n_samples, *self.z_shape)}")
-        equilibrium = self.deq_layer(
-            z0.to(dtype), injection, solver_config or self.solver_config, return_trajectory, gradient
-        )
+        z0 = z0.to(dtype).contiguous(memory_format=self.cell.layout)
+        equilibrium = self.deq_layer(z0, injection, solver_config or self.solver_config, return_trajectory, gradient)
         keypoints = self.read_out(equilibrium.z)
         return LDEQOutput(keypoints.position, keypoints.uncertainty, equilibrium)
 
