@@ -14,7 +14,11 @@ import torch
 from torch import Tensor
 
 from ldeq.config import SolverConfig
+from ldeq.model.deq import is_finite
+from ldeq.model.layout import layout_of
 from ldeq.model.network import LDEQ, LDEQOutput
+from ldeq.solvers import choose
+from ldeq.transfer import to_device
 
 StreamT = TypeVar("StreamT", bound=Hashable)
 ItemT = TypeVar("ItemT")
@@ -95,9 +99,9 @@ class RecurrentLDEQ:
 class _Slots:
     """z of each stream, in one tensor (slots, z_width, S, S) on the device.
 
-    Which stream has which slot is known to the host alone, so neither reading nor writing waits for the device. Where
-    the streams of a batch have all slots, in order, as those of a video with as many faces as before have, z is handed
-    on without a copy.
+    Which stream has which slot is known to the host alone, so neither reading nor writing waits for the device. What is
+    read is for the step at hand: where a batch is of the first slots in order, as that of a video with as many faces as
+    before is, it is the tensor itself, which the next write changes.
     """
 
     def __init__(self) -> None:
@@ -119,30 +123,29 @@ class _Slots:
         """z (B, z_width, S, S) of the streams: zeros for those that have none, of which there may not be B."""
         assert self._z is not None
         slots = [self._slots.get(stream, -1) for stream in streams]
-        if slots == list(range(len(self._z))):
-            return self._z
+        if slots == list(range(len(slots))):
+            return self._z[: len(slots)]
         if min(slots) >= 0:
             return self._z.index_select(0, self._on_device(slots, self._z.device))
-        z = self._z.new_zeros(len(slots), *self._z.shape[1:])
+        z = _zeros(len(slots), self._z)
         rows = [row for row, slot in enumerate(slots) if slot >= 0]
-        found = self._z.index_select(0, _index([slots[row] for row in rows], z.device))
-        return z.index_copy_(0, _index(rows, z.device), found)
+        found = self._z.index_select(0, to_device(torch.tensor([slots[row] for row in rows]), z.device))
+        return z.index_copy_(0, to_device(torch.tensor(rows), z.device), found)
 
     def write(self, streams: Sequence[Hashable], z: Tensor) -> None:
         """Keeps z* (B, z_width, S, S) of the streams. One that is not finite would spoil all that follow: zeros."""
-        finite = torch.isfinite(torch.linalg.vector_norm(z.flatten(1), dim=1))[:, None, None, None]
-        z = torch.where(finite, z, 0)
+        z = choose(is_finite(z), z, 0)
         taken = set(self._slots.values())
         free = (slot for slot in range(len(taken) + len(streams)) if slot not in taken)
         for stream in streams:
             if stream not in self._slots:
                 self._slots[stream] = next(free)
         slots = [self._slots[stream] for stream in streams]
-        if slots == list(range(len(self._slots))):
-            self._z = z  # every stream that there is has a frame in this batch
-            return
         self._z = self._with_room_for(max(self._slots.values()) + 1, z)
-        self._z.index_copy_(0, self._on_device(slots, z.device), z)
+        if slots == list(range(len(slots))):
+            self._z[: len(slots)].copy_(z)
+        else:
+            self._z.index_copy_(0, self._on_device(slots, z.device), z)
 
     def _with_room_for(self, n_slots: int, like: Tensor) -> Tensor:
         """The tensor of all slots; a larger copy where there are more of them now."""
@@ -150,19 +153,20 @@ class _Slots:
         usable = there is not None and (torch.is_inference_mode_enabled() or not there.is_inference())
         if there is not None and usable and len(there) >= n_slots:
             return there
-        grown = like.new_zeros(max(n_slots, 0 if there is None else len(there)), *like.shape[1:])
+        grown = _zeros(max(n_slots, 0 if there is None else len(there)), like)
         if there is not None:
             grown[: len(there)] = there
         return grown
 
     def _on_device(self, slots: list[int], device: torch.device) -> Tensor:
         if self._index is None or self._index[0] != slots:
-            self._index = slots, _index(slots, device)
+            self._index = slots, to_device(torch.tensor(slots), device)
         return self._index[1]
 
 
-def _index(rows: Sequence[int], device: torch.device) -> Tensor:
-    return torch.tensor(rows, dtype=torch.int64).to(device, non_blocking=True)
+def _zeros(n: int, like: Tensor) -> Tensor:
+    """(n, …) of another's shape, type and layout."""
+    return torch.zeros_like(like[:1].expand(n, *like.shape[1:]), memory_format=layout_of(like))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ LAYERS = (
     ("errors", "lazy", "files", "folder_lock", "fields", "config", "fetch", "first_use", "pretrained", "terminal"),
     ("interrupts", "streams"),
     ("command_line",),
-    ("landmarks98", "metrics", "smoothing", "solver_tally"),
+    ("landmarks98", "metrics", "smoothing", "solver_tally", "transfer"),
     ("solvers",),
     ("model",),
     ("recurrence", "device"),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ldeq.config import ModelConfig
 from ldeq.model import heatmaps
+from ldeq.model.layout import layout_of
 
 NEGATIVE_SLOPE = 0.01
 
@@ -33,8 +34,8 @@ class Block(nn.Module):
         return self.activate(self.conv(x.to(self.conv.weight.dtype)))
 
     def activate(self, x: Tensor) -> Tensor:
-        """The activation and the norm that follow the convolution."""
-        out: Tensor = self.norm(F.leaky_relu(x, NEGATIVE_SLOPE).to(self.norm.weight.dtype))
+        """The activation and the norm that follow the convolution, whose output ``x`` is overwritten."""
+        out: Tensor = self.norm(F.leaky_relu_(x, NEGATIVE_SLOPE).to(self.norm.weight.dtype))
         return out
 
 
@@ -165,12 +166,6 @@ class Cell(nn.Module):
         if self.normalisation == "linear":
             return heatmaps.linear(heads)
         return heads
-
-
-def layout_of(x: Tensor) -> torch.memory_format:
-    """The memory format of (B, C, H, W)."""
-    is_channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return torch.channels_last if is_channels_last else torch.contiguous_format
 
 
 def _softplus(x: float) -> float:

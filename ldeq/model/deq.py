@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ldeq.config import GradientConfig, ModelConfig, SolverConfig
-from ldeq.model.blocks import Cell, layout_of
+from ldeq.model.blocks import Cell
 from ldeq.model.gradients import GradientAux, implicit_step, straight_through
+from ldeq.model.layout import layout_of
 from ldeq.solvers import Solution, SolverStats, StopReason, choose, make_solver, solve
 from ldeq.solvers.fixed_point import EPS
 
@@ -156,7 +157,9 @@ class _Settings:
         first = configs[0] if configs else SolverConfig()
         for other in dict.fromkeys(configs):
             last = other.take_one_less_inference_step
-            if dataclasses.replace(first, max_iters=other.max_iters, take_one_less_inference_step=last) != other:
+            if other != first and other != dataclasses.replace(
+                first, max_iters=other.max_iters, take_one_less_inference_step=last
+            ):
                 raise ValueError("solver settings of one batch differ in more than max_iters and the last step")
         return cls(first, [c.max_iters for c in configs], [not c.take_one_less_inference_step for c in configs])
 

@@ -1,7 +1,7 @@
 """LDEQ: stem, DEQ layer and the readout of landmarks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from ldeq.model.blocks import Cell, make_stem
 from ldeq.model.deq import DEQLayer, Equilibrium
 from ldeq.model.gradients import GradientAux
 from ldeq.solvers import SolverStats
+from ldeq.transfer import to_host
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,14 @@ class LDEQOutput:
     def aux(self) -> GradientAux | None:
         """Further terms for a loss; None where no gradient was wanted."""
         return self.equilibrium.aux
+
+    def on_host(self) -> "LDEQOutput":
+        """The same with keypoints, uncertainty and statistics on the CPU, by one transfer. z stays where it is."""
+        stats = self.stats
+        figures = [] if stats is None else list(vars(stats).values())
+        keypoints, uncertainty, *figures = to_host([self.keypoints, self.uncertainty, *figures])
+        equilibrium = replace(self.equilibrium, stats=None if stats is None else SolverStats(*figures))
+        return LDEQOutput(keypoints, uncertainty, equilibrium)
 
     def finite_keypoints(self) -> NDArray[np.float32]:
         """The keypoints on the CPU.

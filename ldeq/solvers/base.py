@@ -231,7 +231,7 @@ def choose(condition: Tensor, new: Tensor, old: Tensor | float) -> Tensor:
 
 
 def _followed(last: Tensor, rows: Tensor | None, finite: Tensor, z: Tensor) -> Tensor:
-    """The trajectory's next (B, D): the finite iterates z of these rows (None: of all), the last one's of the others."""
+    """The trajectory's next (B, D): z of these rows (None: of all) where that is finite, else what was there last."""
     if rows is None:
         return choose(finite, z, last)
     return last.index_copy(0, rows, choose(finite, z, last[rows]))

@@ -74,7 +74,7 @@ def predict_images(
             if unreadable or only_check:
                 continue
             images, landmarks = zip(*(item for item in items if not isinstance(item, InputError)), strict=True)
-            output = model(normalise(np.stack(images), device), solver_config=solver_config)
+            output = model(normalise(np.stack(images), device), solver_config=solver_config).on_host()
             predicted.append(output.finite_keypoints())
             truth.append(np.stack(landmarks))
             tally.add(output.stats)
@@ -177,14 +177,13 @@ def track_videos(
 
         for batch in step_streams(network, open_ahead(), frames_of_video, collate, batch_size):
             if batch.output is not None:
-                on_batch(batch.output)
-                for video, frame, points in zip(
-                    batch.streams, batch.items, batch.output.finite_keypoints(), strict=True
-                ):
+                output = batch.output.on_host()
+                on_batch(output)
+                for video, frame, points in zip(batch.streams, batch.items, output.finite_keypoints(), strict=True):
                     landmarks = frame.to_frame(points)
                     video.landmarks.append(landmarks)
                     on_frame(video, frame, landmarks)
-                if batch.output.stats is not None:
-                    for video, tally in zip(batch.streams, SolverTally.of_samples(batch.output.stats), strict=True):
+                if output.stats is not None:
+                    for video, tally in zip(batch.streams, SolverTally.of_samples(output.stats), strict=True):
                         video.tally.merge(tally)
             yield from batch.ended
