@@ -22,10 +22,11 @@ from datasets.wflw_v.clips import Clip, FaceFrame, WFLWVDataset
 from ldeq import LDEQ, ModelConfig, RecurrentLDEQ, SolverConfig
 from ldeq.command_line import MOST_WORKERS, ArgumentParser, at_least, run
 from ldeq.config import PRECISIONS, SOLVERS
-from ldeq.device import autocast, prepare, resolve_device, slow_precision_note
+from ldeq.device import prepare, resolve_device, slow_precision_note, with_precision
 from ldeq.face.crop import crop, crop_matrix
 from ldeq.metrics import video_nme, video_nmf
 from ldeq.model.normalisation import normalise
+from ldeq.runtime.pytorch import TorchLandmarker
 from ldeq.terminal import console, table
 from ldeq.video.reading import VideoReader
 from utils import bundled
@@ -74,16 +75,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = console()
     out.print(describe_machine(device))
     for precision in flags.precisions:
-        model = prepare(deepcopy(network), device, precision)  # each has its own memory format
+        model = with_precision(prepare(deepcopy(network), device), precision)
         note = slow_precision_note(device, precision)
         if note:
             out.print(note)
         measured: dict[str, list[str]] = {}
         for rwr in (True, False):
-            with autocast(device, precision):
-                _warm_up(model, flags.batch_size, device)
-                parts = _time_parts(model, rwr, copies, device)
-                whole = _time_whole(model, rwr, copies, flags.workers)
+            _warm_up(model, flags.batch_size, device)
+            parts = _time_parts(model, rwr, copies, device)
+            whole = _time_whole(model, rwr, copies, flags.workers)
             n_frames = sum(copy.n_frames for copy in copies)
             milliseconds = [1e3 * seconds / n_frames for seconds in (*parts, whole)]
             mode = "RwR, 1 iteration" if rwr else f"frame by frame, {flags.max_iters} iterations"
@@ -142,7 +142,7 @@ def _time_whole(model: LDEQ, rwr: bool, copies: list[Copy], workers: int) -> flo
     """Seconds of the evaluation as the script runs it."""
     started = time.perf_counter()
     network = RecurrentLDEQ(model, rwr=rwr)
-    for video in track_videos(network, copies, Copy.frames, batch_size=len(copies), workers=workers):
+    for video in track_videos(TorchLandmarker(network), copies, Copy.frames, batch_size=len(copies), workers=workers):
         predicted = np.stack(video.landmarks)
         truth = video.clip.clip.landmarks[: len(predicted)]
         video_nme(predicted, truth), video_nmf(predicted, truth)

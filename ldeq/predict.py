@@ -16,6 +16,7 @@ from ldeq.command_line import (
     ArgumentParser,
     add_boolean,
     add_common_flags,
+    add_runtime_flag,
     at_least,
     complain,
     number_of,
@@ -144,6 +145,7 @@ def make_parser() -> ArgumentParser:
         "detected with a higher one is no face; 1: never",
     )
     add_common_flags(parser, SCRIPT)
+    add_runtime_flag(parser, "auto")
     parser.leave_to_full_help("--input", "--fps")
     parser.leave_to_full_help("--no-rwr", "--rwr_take_one_less_inference_step", "--full_first_solve")
     parser.leave_to_full_help("--detector_score", "--detector_side", "--detect_every", "--max_uncertainty")

@@ -23,7 +23,7 @@ LAYERS = (
     ("errors", "lazy", "files", "folder_lock", "fields", "config", "fetch", "first_use", "pretrained", "terminal"),
     ("interrupts", "streams"),
     ("command_line",),
-    ("landmarks98", "metrics", "smoothing", "solver_tally", "transfer"),
+    ("landmarks98", "metrics", "smoothing", "solver_tally", "solve_settings", "transfer"),
     ("solvers",),
     ("model",),
     ("recurrence", "device"),

@@ -39,6 +39,13 @@ class Block(nn.Module):
         return out
 
 
+def cast_convolutions(module: nn.Module, dtype: torch.dtype) -> None:
+    """Casts the weights of the convolutions in a module. Its blocks take and give any type, and norm in float32."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            part.to(dtype)
+
+
 def make_stem(injection_width: int) -> nn.Sequential:
     """Images (B, 3, 4·S, 4·S) → injection x (B, I, S, S)."""
     quarter, half = injection_width // 4, injection_width // 2

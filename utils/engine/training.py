@@ -236,7 +236,7 @@ def make_trainer(settings: Settings, init: LDEQ | None, world: World) -> Trainer
         model.load_state_dict(init.state_dict())
     if world.size > 1:
         share_batch_norm(model)
-    prepare(model, world.device, settings.training.precision)
+    prepare(model, world.device)
     return Trainer(model, settings.training, settings.gradient, settings.loss, world)
 
 
