@@ -65,7 +65,7 @@ def load_model(
     if found != (N_LANDMARKS, CROP_SIZE):
         was = f"{found[0]} keypoints on crops of {found[1]} pixels"
         raise InputError(f"{path}: is a network for {was}, expected {N_LANDMARKS} on {CROP_SIZE} as the data has")
-    return with_precision(prepare(model, device), precision), path
+    return prepare(with_precision(model, precision), device), path
 
 
 def prepare(model: LDEQ, device: torch.device) -> LDEQ:

@@ -127,10 +127,10 @@ class _Slots:
         if slots == list(range(len(slots))):
             return self._z[: len(slots)]
         if min(slots) >= 0:
-            return self._z.index_select(0, self._on_device(slots, self._z.device))
+            return self._z[self._on_device(slots, self._z.device)]
         z = _zeros(len(slots), self._z)
         rows = [row for row, slot in enumerate(slots) if slot >= 0]
-        found = self._z.index_select(0, to_device(torch.tensor([slots[row] for row in rows]), z.device))
+        found = self._z[to_device(torch.tensor([slots[row] for row in rows]), z.device)]
         return z.index_copy_(0, to_device(torch.tensor(rows), z.device), found)
 
     def write(self, streams: Sequence[Hashable], z: Tensor) -> None:

@@ -13,6 +13,7 @@ from ldeq.model.gradients import GradientAux, implicit_step, straight_through
 from ldeq.model.layout import layout_of
 from ldeq.solvers import Solution, SolverStats, StopReason, choose, make_solver, solve
 from ldeq.solvers.fixed_point import EPS
+from ldeq.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class _Settings:
 
     def takes_last_step(self, device: torch.device) -> Tensor:
         """:attr:`last_step` as (B,) on the device. Only a batch whose samples do not all take it needs it."""
-        return torch.tensor(self.last_step, dtype=torch.bool).to(device, non_blocking=True)
+        return to_device(torch.tensor(self.last_step, dtype=torch.bool), device)
 
 
 def _as_rows(z: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from torch import Tensor
 from ldeq.solvers.base import Function, Iterate
 
 EPS = 1e-5
+#: Types of devices without float64: Apple's.
+WITHOUT_FLOAT64 = ("mps",)
 
 
 @dataclass
@@ -87,8 +89,8 @@ class Anderson:
 
 
 def _exact_device(z: Tensor) -> torch.device:
-    """Where α is solved for: where z is, so that nothing waits for the host, unless that has no float64 (Apple's)."""
-    return torch.device("cpu") if z.device.type == "mps" else z.device
+    """Where α is solved for: where z is, so that nothing waits for the host, unless that has no float64."""
+    return torch.device("cpu") if z.device.type in WITHOUT_FLOAT64 else z.device
 
 
 def _remember(state: AndersonState, x: Tensor, value: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ldeq.config import STOP_CRITERIA, STOP_MODES
 from ldeq.solver_tally import StopReason
+from ldeq.transfer import to_device
 
 State = TypeVar("State")
 
@@ -124,7 +125,7 @@ def solve(
     #: Iterations at which some samples, but not all, have made their last. Known to the host: nothing waits for them.
     partial_ends = set(limits) - {last_iteration}
     device = z0.device
-    limit = torch.tensor(limits, device=device) if partial_ends else None
+    limit = to_device(torch.tensor(limits), device) if partial_ends else None
     by_batch = stop_criterion == "batch"
     trajectory = [z0] if return_trajectory else None
     args = tuple(args)
@@ -164,15 +165,18 @@ def solve(
             break
         if limit is not None and iteration in partial_ends:
             stopped |= (limit if rows is None else limit[rows]) <= iteration
-        n_stopped = int(stopped.sum())
-        if n_stopped == len(stopped):
+        has_stopped: list[bool] = stopped.tolist()  # all that the host waits for
+        if all(has_stopped):
             break
-        if n_stopped:
+        if any(has_stopped):
             # Only the others go on: what has stopped costs nothing more and cannot disturb them.
+            gone, going = (
+                to_device(torch.tensor([row for row, has in enumerate(has_stopped) if has == wanted]), device)
+                for wanted in (True, False)
+            )
             if rows is None or finished is None:
                 rows, finished = torch.arange(n_samples, device=device), kept.copy()
-            finished.put(rows[stopped], select_samples(kept, stopped))
-            going = ~stopped
+            finished.put(rows[gone], select_samples(kept, gone))
             rows, first = rows[going], first[going]
             args = tuple(arg[going] for arg in args)
             kept, state = select_samples(kept, going), select_samples(state, going)
@@ -237,11 +241,11 @@ def _followed(last: Tensor, rows: Tensor | None, finite: Tensor, z: Tensor) -> T
     return last.index_copy(0, rows, choose(finite, z, last[rows]))
 
 
-def select_samples(state: State, kept: Tensor) -> State:
-    """The state of the samples where ``kept`` (B,) is true."""
+def select_samples(state: State, rows: Tensor) -> State:
+    """The state of some samples, by their rows (b,)."""
     names = [field.name for field in dataclasses.fields(state)]  # type: ignore[arg-type]
     tensors = {name: getattr(state, name) for name in names if isinstance(getattr(state, name), Tensor)}
-    return dataclasses.replace(state, **{name: tensor[kept.to(tensor.device)] for name, tensor in tensors.items()})  # type: ignore[type-var]
+    return dataclasses.replace(state, **{name: tensor[rows.to(tensor.device)] for name, tensor in tensors.items()})  # type: ignore[type-var]
 
 
 def _is_finite(iterate: Iterate) -> Tensor:
