@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from ldeq.graphs import GraphedLDEQ
 from ldeq.model.deq import is_finite
 from ldeq.model.layout import layout_of
 from ldeq.model.network import LDEQ, LDEQOutput
@@ -36,8 +37,13 @@ class RecurrentLDEQ:
         take_one_less_inference_step: with ``rwr``, whether the evaluation that follows the solver is left out.
         stop_criterion: ``sample`` or ``batch``; None keeps the model's.
         full_first_solve: solve a stream's first frame with the model's own settings instead.
+        cuda_graph: replay the steps of batches in which all streams have ``max_iters`` from a CUDA graph, which is
+            captured when a batch size first comes. For ``rwr`` on a CUDA device; ``max_iters`` has to be 1.
 
     In explicit mode ``rwr`` changes only where the unrolling starts.
+
+    Raises:
+        InputError: where there can be no graph.
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class RecurrentLDEQ:
         take_one_less_inference_step: bool = False,
         stop_criterion: str | None = None,
         full_first_solve: bool = False,
+        cuda_graph: bool = False,
     ) -> None:
         self.model = model
         self.rwr = rwr
@@ -60,6 +67,7 @@ class RecurrentLDEQ:
         )
         self._next_config = short if rwr else full
         self._first_config = short if rwr and not full_first_solve else full
+        self._graphed = GraphedLDEQ(model, self._next_config) if cuda_graph else None
         self._states = _Slots()
 
     @torch.no_grad()
@@ -93,6 +101,9 @@ class RecurrentLDEQ:
 
     def _solve(self, images: Tensor, z0: Tensor | None, fresh: Sequence[bool]) -> LDEQOutput:
         configs = [self._first_config if first else self._next_config for first in fresh]
+        if self._graphed is not None and all(config == self._next_config for config in configs):
+            shape = (len(images), *self.model.z_shape)
+            return self._graphed(images, images.new_zeros(shape) if z0 is None else z0)
         output: LDEQOutput = self.model(images, z0, configs)
         return output
 

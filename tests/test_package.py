@@ -26,7 +26,7 @@ LAYERS = (
     ("landmarks98", "metrics", "smoothing", "solver_tally", "solve_settings", "transfer"),
     ("solvers",),
     ("model",),
-    ("recurrence", "device"),
+    ("recurrence", "device", "graphs"),
     ("face", "video", "drawing", "landmark_table", "run_folder"),
     ("annotated_output",),
     ("runtime",),
