@@ -11,9 +11,9 @@ the solve, has a test of its own.
 
 import traceback
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ldeq import GradientConfig, RecurrentLDEQ
+from ldeq import GradientConfig, InputError, RecurrentLDEQ
 from ldeq.config import PRECISIONS
 from ldeq.device import prepare, with_precision
 from ldeq.face.crop import FaceCrop
@@ -58,6 +58,8 @@ class Host(TorchDispatchMode):
         self.stopped = stopped
         #: The functions that waited for the device, and how often.
         self.waits = Counter()
+        #: How often tensors went to the device or came from it, waited for or not.
+        self.n_transfers = 0
         #: Types of the numbers that were computed there.
         self.types = set()
         self._pinned = []
@@ -85,8 +87,10 @@ class Host(TorchDispatchMode):
         if func in (aten._to_copy.default, aten.copy_.default):
             source, target = (args[1], args[0]) if func is aten.copy_.default else (args[0], result)
             goes_on = kwargs.get("non_blocking", False) and any(source is tensor for tensor in self._pinned)
-            if source.device != target.device and not goes_on:
-                self.wait()
+            if source.device != target.device:
+                self.n_transfers += 1
+                if not goes_on:
+                    self.wait()
         for tensor in result if isinstance(result, (tuple, list)) else [result]:
             if isinstance(tensor, torch.Tensor) and tensor.device.type == DEVICE.type and tensor.is_floating_point():
                 self.types.add(tensor.dtype)
@@ -190,6 +194,50 @@ def test_a_step_of_rwr_waits_for_nothing(mode, precision):
         figures = [on_host.keypoints, on_host.uncertainty, *(vars(on_host.stats).values() if on_host.stats else ())]
         assert {tensor.device.type for tensor in figures} == {"cpu"}
         assert [tensor.dtype for tensor in figures[2:4]] == ([] if mode == "explicit" else [torch.int64, torch.float32])
+
+
+class Graph:
+    """Stands in for what needs a GPU: a graph that, replayed, does nothing."""
+
+    n_replayed = 0
+
+    def replay(self):
+        Graph.n_replayed += 1
+
+
+@pytest.mark.parametrize("mode", [*SOLVERS, "explicit"])
+def test_what_a_cuda_graph_captures(mode, monkeypatch):
+    """No wait and no transfer, neither of which a graph can hold; one graph a batch size; nothing of it is given."""
+    captured = []
+
+    @contextmanager
+    def capture(graph, pool):
+        before = host.n_transfers, host.waits.total()
+        yield
+        captured.append((host.n_transfers - before[0], host.waits.total() - before[1]))
+
+    stands_in = {"graph": capture, "CUDAGraph": Graph, "stream": nullcontext, "graph_pool_handle": lambda: None}
+    streams = {name: lambda device: Mock() for name in ("Stream", "current_stream")}
+    for name, value in (stands_in | streams).items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(Graph, "n_replayed", 0)
+    changes = {"model_mode": "explicit", "explicit_depth": 2} if mode == "explicit" else {}
+    model = make_small_model(solver={"solver": mode if mode in SOLVERS else "fpi"}, **changes)
+    with fake_gpu() as host:
+        network = RecurrentLDEQ(there(model, host), cuda_graph=True)
+        outputs = [network.step(images_of(len(streams)), streams) for streams in (["a"], ["a", "b"], ["b"], ["b"])]
+        assert is_there(*(output.z_star for output in outputs))
+    assert captured == [(0, 0)] * 2
+    assert Graph.n_replayed == 4
+    last, before = outputs[-1], outputs[-2]
+    assert last.z_star is not before.z_star
+    assert not host.waits
+
+
+@pytest.mark.parametrize(("max_iters", "named"), [(1, "a CUDA graph on cpu"), (2, "of 2 iterations")])
+def test_where_there_can_be_no_graph(max_iters, named):
+    with pytest.raises(InputError, match=named):
+        RecurrentLDEQ(make_small_model(), max_iters=max_iters, cuda_graph=True)
 
 
 def test_first_solves_beside_streams_under_way():
