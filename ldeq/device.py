@@ -15,6 +15,9 @@ from ldeq.model.checkpoint import load_checkpoint
 from ldeq.model.network import LDEQ
 from ldeq.pretrained import resolve
 
+#: For each of the two measurements of :func:`slow_precision_note`.
+_SECONDS_TO_MEASURE = 0.05
+
 _DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
 
 
@@ -100,25 +103,35 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
-def slow_precision_note(device: torch.device, precision: str) -> str | None:
+def slow_precision_note(device: torch.device, precision: str, training: bool = False) -> str | None:
     """A warning where the precision is slower than float32 on the CPU, by a measurement of some milliseconds.
 
     What a processor is said to have tells little: with AVX-512 BF16 and without AMX, say, Intel's compute bfloat16 at
-    half the speed of float32.
+    half the speed of float32. And what is fast forward need not be backward.
+
+    Args:
+        training: measure the gradients as well.
     """
-    if device.type != "cpu" or precision == "fp32" or _seconds_of_convolution(precision) < _seconds_of_convolution():
+    if device.type != "cpu" or precision == "fp32":
         return None
-    return f"Precision {precision} is slower than fp32 on this CPU, which computes it slowly or not at all"
+    ratio = _seconds_of_convolution(precision, training) / _seconds_of_convolution("fp32", training)
+    if ratio < 1:
+        return None
+    what = "and its gradients take" if training else "takes"
+    return f"Precision {precision} is slower than fp32 on this CPU: a convolution {what} {ratio:.1f} times as long"
 
 
-@torch.inference_mode()
-def _seconds_of_convolution(precision: str = "fp32") -> float:
-    """The least that one of the network's kind takes."""
-    convolution = torch.nn.Conv2d(96, 96, 3, padding=1).to(_DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
-    x = torch.zeros(1, 96, 32, 32, dtype=_DTYPES[precision]).contiguous(memory_format=torch.channels_last)
-    seconds = []
-    for _ in range(4):
+def _seconds_of_convolution(precision: str, training: bool) -> float:
+    """The least that one of the network's kind takes. Where it takes very long, once has to do."""
+    x, weight = (
+        torch.randn(shape).to(_DTYPES[precision], memory_format=torch.channels_last).requires_grad_(training)
+        for shape in ((4, 64, 16, 16), (64, 64, 3, 3))
+    )
+    seconds: list[float] = []
+    while sum(seconds) < _SECONDS_TO_MEASURE:
         started = time.perf_counter()
-        convolution(x)
+        value = torch.nn.functional.conv2d(x, weight, padding=1)
+        if training:
+            torch.autograd.grad(value, (x, weight), value.detach())
         seconds.append(time.perf_counter() - started)
     return min(seconds)
