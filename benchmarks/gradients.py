@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows.append([gradient, iterations, f"{megabytes:.1f}", f"{each:.0f}"])
     out = console()
     out.print(describe_machine(device))
-    title = f"A training step in {flags.precision}, {sum(weight.numel() for weight in model.parameters()):,} weights, {flags.im_size} pixels"
+    n_weights = sum(weight.numel() for weight in model.parameters())
+    title = f"A training step in {flags.precision}, {n_weights:,} weights, {flags.im_size} pixels"
     out.print(table(title, ["gradient", "iterations", "graph MB/image", "ms/image"], rows))
 
 

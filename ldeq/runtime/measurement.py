@@ -139,7 +139,10 @@ def _remembered(key: str) -> dict[str, Figures]:
     """The figures of this key; none where the record is not there or is not one, which is no reason to end a run."""
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         content = json.loads((cache_folder() / RECORD).read_text(encoding="utf-8"))
-        return {name: Figures(*(float(value) for value in values)) for name, values in content[key].items()}
+        return {
+            name: Figures(*(math.inf if value is None else float(value) for value in values))
+            for name, values in content[key].items()
+        }
     return {}
 
 
@@ -151,4 +154,7 @@ def _remember(key: str, figures: Mapping[str, Figures]) -> None:
     if not isinstance(content, dict):
         content = {}
     with suppress(InputError, OSError):  # a cache that cannot be written to costs a measurement, and no more
-        write_json(path, {**content, key: {name: list(values) for name, values in figures.items()}})
+        write_json(
+            path,
+            {**content, key: {name: [v if v < math.inf else None for v in found] for name, found in figures.items()}},
+        )
