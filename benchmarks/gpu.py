@@ -1,11 +1,11 @@
 """A step of RwR on a GPU, eager, from a CUDA graph and compiled: ``python -m benchmarks.gpu``.
 
-A network of the published example's size with random weights, fixed-point iteration: two evaluations of the cell a
-frame, 53.6 GFLOP. By streams and precisions it prints milliseconds a step, frames a second and the share of what the
-device reaches in a large matrix product of that precision (float32 without TF32, as everywhere here). Then, at the
-largest number of streams, where the time of a whole step from crops in the host's memory to landmarks there goes.
+A network of the published example's size with random weights (or ``--weights``), fixed-point iteration: two evaluations
+of the cell a frame, 53.6 GFLOP. By streams and precisions it prints milliseconds a step, frames a second and the share
+of what the device reaches in a large matrix product of that precision (float32 without TF32, as everywhere here). Then,
+at the largest number of streams, where the time of a step from crops in the host's memory to landmarks there goes.
 
-``--device cpu`` runs it without a GPU, for its own sake: graphs are left out there.
+``--device cpu`` measures what ``torch.compile`` gains on a CPU; there are no graphs there.
 """
 
 import statistics
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, seconds_of
 from ldeq import LDEQ, ModelConfig, RecurrentLDEQ, SolverConfig
@@ -28,9 +29,6 @@ from ldeq.model.step import RecurrentStep
 from ldeq.terminal import console, table
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-#: The stem once and the cell twice.
-GFLOP_A_FRAME = 3.97 + 2 * 24.81
-
 T = TypeVar("T")
 Step = Callable[[], object]
 
@@ -42,11 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--streams", type=at_least(1), nargs="+", default=[1, 5, 64])
     parser.add_argument("--precisions", choices=PRECISIONS, nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--repeats", type=at_least(1), default=15)
+    parser.add_argument("--weights", metavar="FILE|NAME", help="a network solved by fpi in place of the random one")
     add_boolean(parser, "--compile", "compile as well, which takes minutes", default=True)
     flags = parser.parse(arguments)
     device = resolve_device(flags.device)
     torch.manual_seed(0)
     network = LDEQ(ModelConfig(**PUBLISHED_EXAMPLE), SolverConfig(solver="fpi")).eval()
+    if flags.weights:
+        network = LDEQ.from_pretrained(flags.weights)
+    gflop = gflop_a_frame(network)
     out = console()
     out.print(describe_machine(device))
     for precision in flags.precisions:
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for n_streams in flags.streams:
             steps = variants(network, precision, n_streams, device, flags.compile)
             for name, seconds in medians(steps, flags.repeats, device).items():
-                share = n_streams * GFLOP_A_FRAME / seconds / limit
+                share = n_streams * gflop / seconds / limit
                 figures = [f"{1e3 * seconds:.2f}", f"{n_streams / seconds:.1f}", f"{100 * share:.0f} %"]
                 rows.append([n_streams, name, *figures])
         columns = ["streams", "step", "milliseconds", "frames/s", "of the limit"]
@@ -63,6 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parts = end_to_end(network, precision, max(flags.streams), device, flags.repeats)
         rows = [[name, f"{1e3 * seconds:.2f}"] for name, seconds in parts.items()]
         out.print(table(f"{precision}, {max(flags.streams)} streams, end to end", ["part", "milliseconds"], rows, 1))
+
+
+@torch.no_grad()
+def gflop_a_frame(network: LDEQ) -> float:
+    """Of a step of RwR, one iteration and the last step."""
+    side = network.config.im_size
+    with FlopCounterMode(display=False) as counter:
+        RecurrentStep(network)(torch.zeros(1, side, side, 3, dtype=torch.uint8), torch.zeros(1, *network.z_shape))
+    return float(counter.get_total_flops()) / 1e9
 
 
 def measured_limit(device: torch.device, dtype: torch.dtype) -> float:
