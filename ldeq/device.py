@@ -123,7 +123,7 @@ def slow_precision_note(device: torch.device, precision: str, training: bool = F
 def _seconds_of_convolution(precision: str, training: bool) -> float:
     """The least that one of the network's kind takes."""
     x, weight = (
-        torch.randn(shape).to(_DTYPES[precision], memory_format=torch.channels_last).requires_grad_(training)
+        torch.ones(shape).to(_DTYPES[precision], memory_format=torch.channels_last).requires_grad_(training)
         for shape in ((4, 64, 16, 16), (64, 64, 3, 3))
     )
     seconds: list[float] = []

@@ -67,7 +67,7 @@ class GraphedLDEQ:
                 self.model(images, z0, self.config)
         torch.cuda.current_stream(images.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.graph(graph, pool=self._pool, stream=stream):
             output = self.model(images, z0, self.config)
         return _Captured(graph, images, z0, output)
 

@@ -123,13 +123,13 @@ class DEQLayer(nn.Module):
 
         def f(z: Tensor, injected: Tensor) -> Tensor:
             with torch.autocast(kind, dtype, enabled=autocast):
-                return _as_rows(self.cell.step(_as_maps(z, z0), injected))
+                return _as_rows(self.cell.step(_as_maps(z, z0), injected), z0)
 
         # Half precision is for the cell's convolutions: a solver's inner products would be lost in it.
         with torch.autocast(kind, enabled=False):
             return solve(
                 f,
-                _as_rows(z0),
+                _as_rows(z0, z0),
                 make_solver(config),
                 max_iters=settings.max_iters,
                 tolerance=config.tolerance,
@@ -169,17 +169,17 @@ class _Settings:
         return to_device(torch.tensor(self.last_step, dtype=torch.bool), device)
 
 
-def _as_rows(z: Tensor) -> Tensor:
-    """(B, z_width, S, S) → (B, D), in the order that z has in memory, so that nothing is copied."""
-    return (z.permute(0, 2, 3, 1) if layout_of(z) == torch.channels_last else z).flatten(1)
+def _as_rows(z: Tensor, like: Tensor) -> Tensor:
+    """(b, z_width, S, S) → (b, D), in the order that ``like`` has in memory. Nothing is copied where z has it too."""
+    return (z.permute(0, 2, 3, 1) if layout_of(like) == torch.channels_last else z).flatten(1)
 
 
 def _as_maps(rows: Tensor, like: Tensor) -> Tensor:
     """The inverse of :func:`_as_rows`, for rows (b, D) in the order of ``like`` (B, z_width, S, S)."""
     width, height, side = like.shape[1:]
     if layout_of(like) == torch.channels_last:
-        return rows.view(-1, height, side, width).permute(0, 3, 1, 2)
-    return rows.view(-1, width, height, side)
+        return rows.view(len(rows), height, side, width).permute(0, 3, 1, 2)
+    return rows.view(len(rows), width, height, side)
 
 
 def is_finite(z: Tensor) -> Tensor:

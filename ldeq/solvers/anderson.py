@@ -10,8 +10,8 @@ from torch import Tensor
 from ldeq.solvers.base import Function, Iterate
 
 EPS = 1e-5
-#: Types of devices without float64: Apple's.
-WITHOUT_FLOAT64 = ("mps",)
+#: Types of devices of which some have no float64: Apple's and Intel's.
+WITHOUT_FLOAT64 = ("mps", "xpu")
 
 
 @dataclass
