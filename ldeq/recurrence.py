@@ -111,9 +111,9 @@ class RecurrentLDEQ:
 class _Slots:
     """z of each stream, in one tensor (slots, z_width, S, S) on the device.
 
-    Which stream has which slot is known to the host alone, so neither reading nor writing waits for the device. What is
-    read is for the step at hand: where a batch is of the first slots in order, as that of a video with as many faces as
-    before is, it is the tensor itself, which the next write changes.
+    Which stream has which slot is known to the host alone, so neither reading nor writing waits for the device. Where
+    the streams of a batch have all slots, in order, as those of a video with as many faces as before have, z is read
+    without a copy.
     """
 
     def __init__(self) -> None:
@@ -135,8 +135,8 @@ class _Slots:
         """z (B, z_width, S, S) of the streams: zeros for those that have none, of which there may not be B."""
         assert self._z is not None
         slots = [self._slots.get(stream, -1) for stream in streams]
-        if slots == list(range(len(slots))):
-            return self._z[: len(slots)]
+        if slots == list(range(len(self._z))):
+            return self._z
         if min(slots) >= 0:
             return self._z[self._on_device(slots, self._z.device)]
         z = _zeros(len(slots), self._z)
@@ -146,18 +146,19 @@ class _Slots:
 
     def write(self, streams: Sequence[Hashable], z: Tensor) -> None:
         """Keeps z* (B, z_width, S, S) of the streams. One that is not finite would spoil all that follow: zeros."""
-        z = choose(is_finite(z), z, 0)
+        finite = choose(is_finite(z), z, 0)
         taken = set(self._slots.values())
         free = (slot for slot in range(len(taken) + len(streams)) if slot not in taken)
         for stream in streams:
             if stream not in self._slots:
                 self._slots[stream] = next(free)
         slots = [self._slots[stream] for stream in streams]
+        if slots == list(range(len(self._slots))):
+            # Every stream that there is has a frame in this batch. The output's own z stays the caller's.
+            self._z = z.clone() if finite is z else finite
+            return
         self._z = self._with_room_for(max(self._slots.values()) + 1, z)
-        if slots == list(range(len(slots))):
-            self._z[: len(slots)].copy_(z)
-        else:
-            self._z.index_copy_(0, self._on_device(slots, z.device), z)
+        self._z.index_copy_(0, self._on_device(slots, z.device), finite)
 
     def _with_room_for(self, n_slots: int, like: Tensor) -> Tensor:
         """The tensor of all slots; a larger copy where there are more of them now."""
