@@ -207,7 +207,7 @@ def identity_of(description: dict[str, Any], flags: argparse.Namespace, network:
         "precision",
         "stop_criterion",
     )
-    settings = {name: getattr(flags, name) for name in names}
+    settings = {name: getattr(flags, name) for name in names} | {"precision": network.precision}
     if flags.stop_criterion == "batch":
         settings["WFLW_V_batch_size"] = flags.WFLW_V_batch_size
     if network.runtime != "torch":

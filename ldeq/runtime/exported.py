@@ -1,5 +1,7 @@
 """Exported steps of checkpoints: the bundled one's, and those that are made when they are first asked for."""
 
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from ldeq import pretrained
@@ -16,8 +18,10 @@ def kept_step(checkpoint: Path, settings: SolveSettings) -> Path | None:
     """The exported step of a checkpoint that solves as the settings say, where there is one already."""
     is_bundled = checkpoint.resolve() == pretrained.path_of(pretrained.BUNDLED)
     for path in [pretrained.bundled_step()] * is_bundled + [_cached(checkpoint, settings)]:
-        if path.is_file() and read_description(path).lacks(settings) is None:
-            return path
+        # One in the cache that is damaged, or of another version, is as good as none.
+        with suppress(InputError):
+            if path.is_file() and read_description(path).lacks(settings) is None:
+                return path
     return None
 
 
@@ -35,6 +39,7 @@ def exported_step(checkpoint: Path, settings: SolveSettings, trust_pickle: bool 
     from ldeq.runtime.export import export
 
     path = _cached(checkpoint, settings)
+    print(f"{checkpoint}: its step is exported to {path}, which takes a moment and is done once", file=sys.stderr)
     export(
         checkpoint,
         path,
