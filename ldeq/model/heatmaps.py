@@ -51,7 +51,7 @@ def read_keypoints(heatmaps: Tensor) -> Keypoints:
         along_x, along_y = (heatmaps.permute(0, 2, 3, 1).sum(dim=dim).transpose(1, 2) for dim in (1, 2))
     else:
         along_x, along_y = heatmaps.sum(dim=2), heatmaps.sum(dim=3)
-    total = (SUM_EPS + along_x.sum(dim=-1))[..., None]
+    total = (SUM_EPS + heatmaps.sum(dim=(2, 3)))[..., None]
     along_x, along_y = along_x / total, along_y / total
     # Sums of products and not matrix products, which autocast would take in half precision.
     mean_x, mean_y = (along_x * grid).sum(dim=-1), (along_y * grid).sum(dim=-1)

@@ -23,8 +23,8 @@ def normalise(images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], device: t
     n, height, width, _ = levels.shape
     # By rows of the image: three numbers at a time are too few for the processor's vectors.
     rows = levels.view(n * height, width * 3).to(torch.float32)
-    mean, std = (_constants(values, levels.device).mul_(255).repeat(width) for values in (MEAN, STD))
-    return rows.sub_(mean).div_(std).view(n, height, width, 3).permute(0, 3, 1, 2)
+    mean, std = (_constants(values, levels.device).repeat(width) for values in (MEAN, STD))
+    return rows.div_(255).sub_(mean).div_(std).view(n, height, width, 3).permute(0, 3, 1, 2)
 
 
 def denormalise(images: Tensor) -> NDArray[np.uint8]:
