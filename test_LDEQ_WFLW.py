@@ -144,15 +144,13 @@ def predict(model: "LDEQ", datasets: dict[str, WFLWDataset], flags: argparse.Nam
     Raises:
         InputError: where images cannot be read, with all of them named: a score over the rest is not comparable.
     """
-    from ldeq.device import autocast
     from ldeq.solver_tally import describe_solve
     from utils.engine.evaluation import predict_images
 
-    device = next(model.parameters()).device
     solver_config = dataclasses.replace(model.solver_config, stop_criterion=flags.stop_criterion)
     found: dict[str, Predictions] = {}
     n_images = sum(map(len, datasets.values()))
-    with terminal.ProgressBar(n_images, "image", "WFLW") as bar, autocast(device, flags.precision):
+    with terminal.ProgressBar(n_images, "image", "WFLW") as bar:
 
         def on_batch(output: "LDEQOutput") -> None:
             bar.advance(len(output.keypoints))

@@ -132,7 +132,7 @@ def train(flags: argparse.Namespace, world: "World", held: ExitStack) -> None:
             f"network  {n_weights:,} weights",
             f"validate {validation_set.description}",
             f"run      {training_run.folder}",
-            slow_precision_note(world.device, config.precision),
+            slow_precision_note(world.device, config.precision, training=True),
         ]
         terminal.print_lines(terminal.console(), head)
     with closing(batches), training_run or nullcontext():

@@ -13,7 +13,7 @@ from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, seconds_of
 from ldeq import LDEQ, ModelConfig
 from ldeq.command_line import ArgumentParser, at_least, run
 from ldeq.config import PRECISIONS
-from ldeq.device import autocast, resolve_device
+from ldeq.device import prepare, resolve_device, with_precision
 from ldeq.terminal import console, table
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
@@ -30,13 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = resolve_device(flags.device)
     variants = [(layout, precision) for precision in flags.precisions for layout in LAYOUTS]
     torch.manual_seed(0)
-    models = {layout: _model(layout, device) for layout in LAYOUTS}
+    models = {variant: _model(*variant, device) for variant in variants}
     rows = []
     for batch_size in flags.batch_sizes:
         times: dict[tuple[str, str], list[tuple[float, float]]] = {variant: [] for variant in variants}
         for _ in range(flags.repeats + 1):
-            for layout, precision in variants:
-                times[layout, precision].append(_measure(models[layout], batch_size, precision, device))
+            for variant in variants:
+                times[variant].append(_measure(models[variant], batch_size, device))
         medians = {variant: _medians(measured[1:]) for variant, measured in times.items()}
         reference = medians["contiguous", flags.precisions[0]]
         for (layout, precision), (stem, cell) in medians.items():
@@ -49,19 +49,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out.print(table("One evaluation, medians, milliseconds an image", columns, rows, n_words=3))
 
 
-def _model(layout: str, device: torch.device) -> LDEQ:
-    model = LDEQ(ModelConfig(**PUBLISHED_EXAMPLE)).eval().to(device)
+def _model(layout: str, precision: str, device: torch.device) -> LDEQ:
+    model = with_precision(prepare(LDEQ(ModelConfig(**PUBLISHED_EXAMPLE)).eval(), device), precision)
     return model.to(memory_format=LAYOUTS[layout])
 
 
 @torch.inference_mode()
-def _measure(model: LDEQ, batch_size: int, precision: str, device: torch.device) -> tuple[float, float]:
+def _measure(model: LDEQ, batch_size: int, device: torch.device) -> tuple[float, float]:
     images = torch.randn(batch_size, 3, model.config.im_size, model.config.im_size, device=device)
-    z = torch.rand(batch_size, *model.z_shape, device=device)
-    with autocast(device, precision):
-        stem, injection = seconds_of(lambda: model.inject(images), device)
-        injected = model.cell.inject(injection)
-        cell, _ = seconds_of(lambda: model.cell.step(z, injected), device)
+    z = torch.rand(batch_size, *model.z_shape, device=device).contiguous(memory_format=model.cell.layout)
+    stem, injection = seconds_of(lambda: model.inject(images), device)
+    injected = model.cell.inject(injection)
+    cell, _ = seconds_of(lambda: model.cell.step(z, injected), device)
     return stem, cell
 
 

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fps = {clip.id: clip.read_fps() for clip in clips}
     found: dict[str, dict[str, Array]] = {}
     for mode, rwr in (("frame by frame", False), ("RwR", True)):
-        found[mode] = landmarks_of(TorchLandmarker(RecurrentLDEQ(model, rwr=rwr), flags.precision), clips)
+        found[mode] = landmarks_of(TorchLandmarker(RecurrentLDEQ(model, rwr=rwr)), clips)
         for name, smooth in FILTERS.items():
             found[f"{mode}, {name}"] = {id: smooth(points, fps[id]) for id, points in found[mode].items()}
     out = console()

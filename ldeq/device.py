@@ -1,6 +1,7 @@
 """Where and in what precision the network runs."""
 
 import platform
+import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -9,9 +10,13 @@ import torch
 from ldeq.config import PRECISIONS
 from ldeq.errors import InputError
 from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS
+from ldeq.model.blocks import cast_convolutions
 from ldeq.model.checkpoint import load_checkpoint
 from ldeq.model.network import LDEQ
 from ldeq.pretrained import resolve
+
+#: For each of the two measurements of :func:`slow_precision_note`.
+_SECONDS_TO_MEASURE = 0.05
 
 _DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
 
@@ -63,47 +68,76 @@ def load_model(
     if found != (N_LANDMARKS, CROP_SIZE):
         was = f"{found[0]} keypoints on crops of {found[1]} pixels"
         raise InputError(f"{path}: is a network for {was}, expected {N_LANDMARKS} on {CROP_SIZE} as the data has")
-    return prepare(model, device, precision), path
+    return prepare(with_precision(model, precision), device), path
 
 
-def prepare(model: LDEQ, device: torch.device, precision: str) -> LDEQ:
-    """Moves a model to its device, in the memory format that is faster there.
+def prepare(model: LDEQ, device: torch.device, contiguous_cell: bool = False) -> LDEQ:
+    """Moves a model to its device, in the memory format that is faster there: on the CPU (``benchmarks/layout.py``)
+    channels-last.
 
-    On the CPU (``benchmarks/layout.py``) the stem runs channels-last. So does the cell in half precision; in float32 it
-    gains nothing by it, and contiguous it rounds alike in every batch. float32 means float32: the 19-bit products that
-    some GPUs take in its place by default are switched off, since figures are to be comparable.
+    Args:
+        contiguous_cell: leave the cell contiguous on the CPU. Its norms round alike in every batch then, of which
+            training, which lets differences grow, makes more than of speed.
+
+    float32 means float32: the 19-bit products that some GPUs take in its place by default are switched off, since
+    figures are to be comparable.
     """
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     model = model.to(device)
     if device.type == "cpu":
-        part: torch.nn.Module = model.tail if precision == "fp32" else model
+        part: torch.nn.Module = model.tail if contiguous_cell else model
         part.to(memory_format=torch.channels_last)
     return model
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """The context in which the network runs at a precision of :data:`ldeq.config.PRECISIONS`.
+def with_precision(model: LDEQ, precision: str) -> LDEQ:
+    """The model with the weights of its convolutions in a precision of :data:`ldeq.config.PRECISIONS`, in place.
 
-    The equilibrium and the heatmaps stay in float32; what changes is the convolutions.
+    They are cast once, here. Norms, heatmaps and the equilibrium stay in float32. For inference: training has
+    :func:`autocast`, as its optimiser changes weights by less than half precisions tell apart.
+    """
+    cast_convolutions(model, _DTYPES[precision])
+    return model
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The context in which a network with float32 weights is trained at a precision of :data:`ldeq.config.PRECISIONS`.
+
+    As of :func:`with_precision`, what changes is the convolutions.
     """
     dtype = _DTYPES[precision]
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
-def slow_precision_note(device: torch.device, precision: str) -> str | None:
-    """A warning where the precision is emulated, and so slower than float32."""
+def slow_precision_note(device: torch.device, precision: str, training: bool = False) -> str | None:
+    """A warning where the precision is slower than float32 on the CPU, by a measurement of some milliseconds.
+
+    What a processor is said to have tells little: with AVX-512 BF16 and without AMX, say, Intel's compute bfloat16 at
+    half the speed of float32. And what is fast forward need not be backward.
+
+    Args:
+        training: measure the gradients as well.
+    """
     if device.type != "cpu" or precision == "fp32":
         return None
-    native = {"bf16": ("avx512_bf16", "amx_bf16", "bf16"), "fp16": ("avx512_fp16", "amx_fp16", "fphp")}[precision]
-    if any(flag in _cpu_flags() for flag in native):
+    if _seconds_of_convolution(precision, training) < _seconds_of_convolution("fp32", training):
         return None
-    return f"Precision {precision} is emulated on this CPU, which has no {precision} arithmetic: fp32 is faster here"
+    what = "convolutions and their gradients" if training else "convolutions"
+    return f"Precision {precision} is slower than fp32 on this CPU, which computes its {what} slowly"
 
 
-def _cpu_flags() -> set[str]:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            return {flag for line in lines if line.lower().startswith(("flags", "features")) for flag in line.split()}
-    except OSError:
-        return set()
+def _seconds_of_convolution(precision: str, training: bool) -> float:
+    """The least that one of the network's kind takes."""
+    x, weight = (
+        torch.ones(shape).to(_DTYPES[precision], memory_format=torch.channels_last).requires_grad_(training)
+        for shape in ((4, 64, 16, 16), (64, 64, 3, 3))
+    )
+    seconds: list[float] = []
+    while sum(seconds[1:]) < _SECONDS_TO_MEASURE:  # the first makes the code that the others run
+        started = time.perf_counter()
+        value = torch.nn.functional.conv2d(x, weight, padding=1)
+        if training:
+            torch.autograd.grad(value, (x, weight), value.detach())
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])

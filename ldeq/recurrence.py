@@ -13,7 +13,12 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from ldeq.graphs import GraphedLDEQ
+from ldeq.model.deq import is_finite
+from ldeq.model.layout import layout_of
 from ldeq.model.network import LDEQ, LDEQOutput
+from ldeq.solvers import choose
+from ldeq.transfer import to_device
 
 StreamT = TypeVar("StreamT", bound=Hashable)
 ItemT = TypeVar("ItemT")
@@ -32,8 +37,13 @@ class RecurrentLDEQ:
         take_one_less_inference_step: with ``rwr``, whether the evaluation that follows the solver is left out.
         stop_criterion: ``sample`` or ``batch``; None keeps the model's.
         full_first_solve: solve a stream's first frame with the model's own settings instead.
+        cuda_graph: replay the steps of batches in which all streams have ``max_iters`` from a CUDA graph, which is
+            captured when a batch size first comes. For ``rwr`` on a CUDA device; ``max_iters`` has to be 1.
 
     In explicit mode ``rwr`` changes only where the unrolling starts.
+
+    Raises:
+        InputError: where there can be no graph.
     """
 
     def __init__(
@@ -45,6 +55,7 @@ class RecurrentLDEQ:
         take_one_less_inference_step: bool = False,
         stop_criterion: str | None = None,
         full_first_solve: bool = False,
+        cuda_graph: bool = False,
     ) -> None:
         self.model = model
         self.rwr = rwr
@@ -56,6 +67,7 @@ class RecurrentLDEQ:
         )
         self._next_config = short if rwr else full
         self._first_config = short if rwr and not full_first_solve else full
+        self._graphed = GraphedLDEQ(model, self._next_config) if cuda_graph else None
         self._states = _Slots()
 
     @torch.no_grad()
@@ -89,6 +101,9 @@ class RecurrentLDEQ:
 
     def _solve(self, images: Tensor, z0: Tensor | None, fresh: Sequence[bool]) -> LDEQOutput:
         configs = [self._first_config if first else self._next_config for first in fresh]
+        if self._graphed is not None and all(config == self._next_config for config in configs):
+            shape = (len(images), *self.model.z_shape)
+            return self._graphed(images, images.new_zeros(shape) if z0 is None else z0)
         output: LDEQOutput = self.model(images, z0, configs)
         return output
 
@@ -97,8 +112,8 @@ class _Slots:
     """z of each stream, in one tensor (slots, z_width, S, S) on the device.
 
     Which stream has which slot is known to the host alone, so neither reading nor writing waits for the device. Where
-    the streams of a batch have all slots, in order, as those of a video with as many faces as before have, z is handed
-    on without a copy.
+    the streams of a batch have all slots, in order, as those of a video with as many faces as before have, z is read
+    without a copy.
     """
 
     def __init__(self) -> None:
@@ -123,16 +138,15 @@ class _Slots:
         if slots == list(range(len(self._z))):
             return self._z
         if min(slots) >= 0:
-            return self._z.index_select(0, self._on_device(slots, self._z.device))
-        z = self._z.new_zeros(len(slots), *self._z.shape[1:])
+            return self._z[self._on_device(slots, self._z.device)]
+        z = _zeros(len(slots), self._z)
         rows = [row for row, slot in enumerate(slots) if slot >= 0]
-        found = self._z.index_select(0, _index([slots[row] for row in rows], z.device))
-        return z.index_copy_(0, _index(rows, z.device), found)
+        found = self._z[to_device(torch.tensor([slots[row] for row in rows]), z.device)]
+        return z.index_copy_(0, to_device(torch.tensor(rows), z.device), found)
 
     def write(self, streams: Sequence[Hashable], z: Tensor) -> None:
         """Keeps z* (B, z_width, S, S) of the streams. One that is not finite would spoil all that follow: zeros."""
-        finite = torch.isfinite(torch.linalg.vector_norm(z.flatten(1), dim=1))[:, None, None, None]
-        z = torch.where(finite, z, 0)
+        finite = choose(is_finite(z), z, 0)
         taken = set(self._slots.values())
         free = (slot for slot in range(len(taken) + len(streams)) if slot not in taken)
         for stream in streams:
@@ -140,10 +154,11 @@ class _Slots:
                 self._slots[stream] = next(free)
         slots = [self._slots[stream] for stream in streams]
         if slots == list(range(len(self._slots))):
-            self._z = z  # every stream that there is has a frame in this batch
+            # Every stream that there is has a frame in this batch. The output's own z stays the caller's.
+            self._z = z.clone() if finite is z else finite
             return
         self._z = self._with_room_for(max(self._slots.values()) + 1, z)
-        self._z.index_copy_(0, self._on_device(slots, z.device), z)
+        self._z.index_copy_(0, self._on_device(slots, z.device), finite)
 
     def _with_room_for(self, n_slots: int, like: Tensor) -> Tensor:
         """The tensor of all slots; a larger copy where there are more of them now."""
@@ -151,19 +166,20 @@ class _Slots:
         usable = there is not None and (torch.is_inference_mode_enabled() or not there.is_inference())
         if there is not None and usable and len(there) >= n_slots:
             return there
-        grown = like.new_zeros(max(n_slots, 0 if there is None else len(there)), *like.shape[1:])
+        grown = _zeros(max(n_slots, 0 if there is None else len(there)), like)
         if there is not None:
             grown[: len(there)] = there
         return grown
 
     def _on_device(self, slots: list[int], device: torch.device) -> Tensor:
         if self._index is None or self._index[0] != slots:
-            self._index = slots, _index(slots, device)
+            self._index = slots, to_device(torch.tensor(slots), device)
         return self._index[1]
 
 
-def _index(rows: Sequence[int], device: torch.device) -> Tensor:
-    return torch.tensor(rows, dtype=torch.int64).to(device, non_blocking=True)
+def _zeros(n: int, like: Tensor) -> Tensor:
+    """(n, …) of another's shape, type and layout."""
+    return torch.zeros_like(like[:1].expand(n, *like.shape[1:]), memory_format=layout_of(like))
 
 
 class Stepped(Protocol[InputT, OutputT]):

@@ -35,6 +35,8 @@ COMMANDS = {
     "benchmarks.startup": 1,
     "benchmarks.video": 2,
     "benchmarks.layout": 2,
+    "benchmarks.gpu": 2,
+    "benchmarks.bookkeeping": 2,
     "benchmarks.memory": 4,
     "benchmarks.faults.__main__": 4,
     "benchmarks.gradients": 4,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ldeq.config import ModelConfig
 from ldeq.model import heatmaps
+from ldeq.model.layout import layout_of
 
 NEGATIVE_SLOPE = 0.01
 
@@ -33,9 +34,16 @@ class Block(nn.Module):
         return self.activate(self.conv(x.to(self.conv.weight.dtype)))
 
     def activate(self, x: Tensor) -> Tensor:
-        """The activation and the norm that follow the convolution."""
-        out: Tensor = self.norm(F.leaky_relu(x, NEGATIVE_SLOPE).to(self.norm.weight.dtype))
+        """The activation and the norm that follow the convolution, whose output ``x`` is overwritten."""
+        out: Tensor = self.norm(F.leaky_relu_(x, NEGATIVE_SLOPE).to(self.norm.weight.dtype))
         return out
+
+
+def cast_convolutions(module: nn.Module, dtype: torch.dtype) -> None:
+    """Casts the weights of the convolutions in a module. Its blocks take and give any type, and norm in float32."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            part.to(dtype)
 
 
 def make_stem(injection_width: int) -> nn.Sequential:
@@ -135,6 +143,11 @@ class Cell(nn.Module):
         self.tail = Block(config.z_width + config.injection_width, width, 1, make_norm)
         self.hourglass = Hourglass(config.hourglass_widths, make_norm)
         self.head = Head(width, config.z_width)
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """The memory format of its weights, and so of what it takes and gives: contiguous or channels-last."""
+        return layout_of(self.hourglass.bottlneck.conv.weight)
 
     def forward(self, z: Tensor, injection: Tensor) -> Tensor:
         """(B, z_width, S, S), (B, I, S, S) → (B, z_width, S, S)."""

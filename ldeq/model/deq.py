@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from ldeq.config import GradientConfig, ModelConfig, SolverConfig
 from ldeq.model.blocks import Cell
 from ldeq.model.gradients import GradientAux, implicit_step, straight_through
-from ldeq.solvers import Solution, SolverStats, StopReason, make_solver, solve
+from ldeq.model.layout import layout_of
+from ldeq.solvers import Solution, SolverStats, StopReason, choose, make_solver, solve
 from ldeq.solvers.fixed_point import EPS
+from ldeq.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -73,24 +75,24 @@ class DEQLayer(nn.Module):
             # Autocast keeps the halved weights of the solve, which had no graph; up to some PyTorch of 2025 it would
             # hand them on to the evaluation below, and the weights would get no gradient.
             torch.clear_autocast_cache()
-        z = solution.z.view_as(z0)
-        trajectory = solution.trajectory and [iterate.view_as(z0) for iterate in solution.trajectory]
+        z = _as_maps(solution.z, z0)
+        trajectory = solution.trajectory and [_as_maps(iterate, z0) for iterate in solution.trajectory]
         aux = None
         if wanted:
             f_z, aux = implicit_step(lambda z: self.cell.step(z, injected), z, gradient)
-            usable, kept = _is_finite(f_z), z
+            usable, kept = is_finite(f_z), z
             if not all(settings.last_step):
                 takes = settings.takes_last_step(z.device)
-                usable, kept = usable & takes, torch.where(takes, z, straight_through(f_z, z))
-            z = torch.where(usable, f_z, kept)
+                usable, kept = usable & takes, choose(takes, z, straight_through(f_z, z))
+            z = choose(usable, f_z, kept)
             for iterate in _evenly(trajectory[1:-1], n_corrections) if trajectory and n_corrections else []:
                 aux.corrections.append(self.cell.step(iterate, injected))
         elif any(settings.last_step):
             f_z = self.cell.step(z, injected)
-            usable = _is_finite(f_z)
+            usable = is_finite(f_z)
             if not all(settings.last_step):
                 usable = usable & settings.takes_last_step(z.device)
-            z = torch.where(usable, f_z, z)
+            z = choose(usable, f_z, z)
         return Equilibrium(z, solution.stats, trajectory if return_trajectory else None, aux)
 
     def _unroll(
@@ -116,19 +118,18 @@ class DEQLayer(nn.Module):
 
     def _solve(self, z0: Tensor, injected: Tensor, settings: "_Settings", return_trajectory: bool) -> Solution:
         config = settings.config
-        shape = z0.shape[1:]
         kind = z0.device.type
         autocast, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
 
         def f(z: Tensor, injected: Tensor) -> Tensor:
             with torch.autocast(kind, dtype, enabled=autocast):
-                return self.cell.step(z.view(-1, *shape), injected).flatten(1)
+                return _as_rows(self.cell.step(_as_maps(z, z0), injected), z0)
 
         # Half precision is for the cell's convolutions: a solver's inner products would be lost in it.
         with torch.autocast(kind, enabled=False):
             return solve(
                 f,
-                z0.flatten(1),
+                _as_rows(z0, z0),
                 make_solver(config),
                 max_iters=settings.max_iters,
                 tolerance=config.tolerance,
@@ -157,18 +158,33 @@ class _Settings:
         first = configs[0] if configs else SolverConfig()
         for other in dict.fromkeys(configs):
             last = other.take_one_less_inference_step
-            if dataclasses.replace(first, max_iters=other.max_iters, take_one_less_inference_step=last) != other:
+            if other != first and other != dataclasses.replace(
+                first, max_iters=other.max_iters, take_one_less_inference_step=last
+            ):
                 raise ValueError("solver settings of one batch differ in more than max_iters and the last step")
         return cls(first, [c.max_iters for c in configs], [not c.take_one_less_inference_step for c in configs])
 
     def takes_last_step(self, device: torch.device) -> Tensor:
-        """:attr:`last_step` as (B, 1, 1, 1) on the device. Only a batch whose samples do not all take it needs it."""
-        return torch.tensor(self.last_step, dtype=torch.bool).to(device, non_blocking=True)[:, None, None, None]
+        """:attr:`last_step` as (B,) on the device. Only a batch whose samples do not all take it needs it."""
+        return to_device(torch.tensor(self.last_step, dtype=torch.bool), device)
 
 
-def _is_finite(z: Tensor) -> Tensor:
-    """Per sample: (B, …) → bool, (B, 1, 1, 1)."""
-    return torch.isfinite(torch.linalg.vector_norm(z.detach().flatten(1), dim=1))[:, None, None, None]
+def _as_rows(z: Tensor, like: Tensor) -> Tensor:
+    """(b, z_width, S, S) → (b, D), in the order that ``like`` has in memory. Nothing is copied where z has it too."""
+    return (z.permute(0, 2, 3, 1) if layout_of(like) == torch.channels_last else z).flatten(1)
+
+
+def _as_maps(rows: Tensor, like: Tensor) -> Tensor:
+    """The inverse of :func:`_as_rows`, for rows (b, D) in the order of ``like`` (B, z_width, S, S)."""
+    width, height, side = like.shape[1:]
+    if layout_of(like) == torch.channels_last:
+        return rows.view(len(rows), height, side, width).permute(0, 3, 1, 2)
+    return rows.view(len(rows), width, height, side)
+
+
+def is_finite(z: Tensor) -> Tensor:
+    """Whether all of a sample's numbers are finite, and their norm: (B, …) → (B,) bool."""
+    return torch.isfinite(torch.linalg.vector_norm(z.detach(), dim=tuple(range(1, z.ndim))))
 
 
 def _evenly(iterates: list[Tensor], count: int) -> list[Tensor]:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ldeq.model.layout import layout_of
+
 #: Added to a heatmap's sum before it divides, as in the published system.
 SUM_EPS = 1e-4
 #: Added to a heatmap's range before it divides in the linear normalisation, as in the published system.
@@ -22,7 +24,7 @@ class Keypoints(NamedTuple):
 
 def softargmax(heatmaps: Tensor, sharpness: float) -> Tensor:
     """exp(β·(h − max h)) per channel: (B, C, H, W) → (B, C, H, W) in (0, 1], with β = ``sharpness``."""
-    return torch.exp(sharpness * (heatmaps - heatmaps.amax(dim=(2, 3), keepdim=True)))
+    return (heatmaps - heatmaps.amax(dim=(2, 3), keepdim=True)).mul_(sharpness).exp_()
 
 
 def linear(heatmaps: Tensor) -> Tensor:
@@ -44,9 +46,13 @@ def read_keypoints(heatmaps: Tensor) -> Keypoints:
     """
     side = heatmaps.shape[-1]
     grid = torch.arange(side, device=heatmaps.device, dtype=heatmaps.dtype)
-    total = SUM_EPS + heatmaps.sum(dim=(2, 3))
-    along_x = heatmaps.sum(dim=2) / total[..., None]
-    along_y = heatmaps.sum(dim=3) / total[..., None]
+    if layout_of(heatmaps) == torch.channels_last:
+        # The same sums in the order of memory, which are several times as fast.
+        along_x, along_y = (heatmaps.permute(0, 2, 3, 1).sum(dim=dim).transpose(1, 2) for dim in (1, 2))
+    else:
+        along_x, along_y = heatmaps.sum(dim=2), heatmaps.sum(dim=3)
+    total = (SUM_EPS + heatmaps.sum(dim=(2, 3)))[..., None]
+    along_x, along_y = along_x / total, along_y / total
     # Sums of products and not matrix products, which autocast would take in half precision.
     mean_x, mean_y = (along_x * grid).sum(dim=-1), (along_y * grid).sum(dim=-1)
     variance_x = (along_x * (grid - mean_x[..., None]) ** 2).sum(dim=-1)

@@ -1,7 +1,7 @@
 """LDEQ: stem, DEQ layer and the readout of landmarks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from ldeq.model.blocks import Cell, make_stem
 from ldeq.model.deq import DEQLayer, Equilibrium
 from ldeq.model.gradients import GradientAux
 from ldeq.solvers import SolverStats
+from ldeq.transfer import to_host
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,14 @@ class LDEQOutput:
     def aux(self) -> GradientAux | None:
         """Further terms for a loss; None where no gradient was wanted."""
         return self.equilibrium.aux
+
+    def on_host(self) -> "LDEQOutput":
+        """The same with keypoints, uncertainty and statistics on the CPU, by one transfer. z stays where it is."""
+        stats = self.stats
+        figures = [] if stats is None else list(vars(stats).values())
+        keypoints, uncertainty, *figures = to_host([self.keypoints, self.uncertainty, *figures])
+        equilibrium = replace(self.equilibrium, stats=None if stats is None else SolverStats(*figures))
+        return LDEQOutput(keypoints, uncertainty, equilibrium)
 
     def finite_keypoints(self) -> NDArray[np.float32]:
         """The keypoints on the CPU.
@@ -103,8 +112,7 @@ class LDEQ(nn.Module):
     def inject(self, images: Tensor) -> Tensor:
         """The injection x: normalised images (B, 3, im_size, im_size) → (B, I, heatmap_size, heatmap_size)."""
         injection: Tensor = self.tail(images)
-        # The stem may run channels-last; the cell's layout is that of its own weights.
-        return injection.contiguous()
+        return injection.contiguous(memory_format=self.cell.layout)
 
     def forward(
         self,
@@ -134,14 +142,14 @@ class LDEQ(nn.Module):
             raise ValueError(f"images of shape {tuple(images.shape)}, expected (B, 3, {side}, {side})")
         n_samples = images.shape[0]
         injection = self.inject(images)
-        dtype = self.cell.head.conv.weight.dtype  # and not the injection's, which autocast may have halved
+        # And not the convolutions' or the injection's, which may be half of it.
+        dtype = self.cell.tail.norm.weight.dtype
         if z0 is None:
             z0 = torch.zeros(n_samples, *self.z_shape, dtype=dtype, device=images.device)
         elif z0.shape != (n_samples, *self.z_shape):
             raise ValueError(f"z0 of shape {tuple(z0.shape)}, expected {(n_samples, *self.z_shape)}")
-        equilibrium = self.deq_layer(
-            z0.to(dtype), injection, solver_config or self.solver_config, return_trajectory, gradient
-        )
+        z0 = z0.to(dtype).contiguous(memory_format=self.cell.layout)
+        equilibrium = self.deq_layer(z0, injection, solver_config or self.solver_config, return_trajectory, gradient)
         keypoints = self.read_out(equilibrium.z)
         return LDEQOutput(keypoints.position, keypoints.uncertainty, equilibrium)
 

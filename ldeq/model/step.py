@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ldeq.errors import InputError
+from ldeq.model.blocks import cast_convolutions
 from ldeq.model.network import LDEQ
 from ldeq.model.normalisation import MEAN, STD
 
@@ -54,9 +55,7 @@ class RecurrentStep(nn.Module):
         self.depth = max_iters if is_implicit else model.config.explicit_depth
         self.last_step = is_implicit and not take_one_less_inference_step
         self.regularisation, self.mixing = solver.anderson_lam, solver.anderson_beta
-        for module in self.model.modules():
-            if isinstance(module, nn.Conv2d):
-                module.to(dtype)
+        cast_convolutions(self.model, dtype)
         # In levels of 0 to 255, which is what images are.
         for name, values in (("mean", MEAN), ("std", STD)):
             self.register_buffer(name, 255 * torch.tensor(values).view(1, 3, 1, 1), persistent=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ldeq.device import autocast, describe_device, slow_precision_note
+from ldeq.device import describe_device, slow_precision_note
 from ldeq.face.crop import FaceCrop
 from ldeq.face.landmarker import CropLandmarks
 from ldeq.model.network import LDEQ
@@ -22,19 +22,16 @@ class TorchLandmarker:
 
     Args:
         network: holds each face's equilibrium.
-        precision: as of :func:`ldeq.device.autocast`.
         on_solve: called with a line on how the solver did on every batch.
     """
 
     def __init__(
         self,
         network: RecurrentLDEQ,
-        precision: str = "fp32",
         on_solve: Callable[[str], None] | None = None,
     ) -> None:
         self.network = network
         self.tally = SolverTally()
-        self._precision = precision
         self._on_solve = on_solve
         self._device = next(network.model.parameters()).device
 
@@ -45,14 +42,13 @@ class TorchLandmarker:
             NotFiniteError: where the network's landmarks are not finite.
         """
         images = np.stack([crop.image for crop in crops])
-        with autocast(self._device, self._precision):
-            output = self.network.step(normalise(images, self._device), faces)
+        output = self.network.step(normalise(images, self._device), faces).on_host()
         solves = [] if output.stats is None else SolverTally.of_samples(output.stats)
         self.tally.merge(SolverTally.total(solves))
         if self._on_solve is not None:
             self._on_solve(describe_solve(output.stats))
         points = output.finite_keypoints().astype(np.float64)
-        return CropLandmarks(points, output.uncertainty.float().cpu().numpy().astype(np.float64), solves)
+        return CropLandmarks(points, output.uncertainty.numpy().astype(np.float64), solves)
 
     def restart(self, *faces: Hashable) -> None:
         """See :class:`ldeq.face.landmarker.Landmarker`."""
@@ -63,7 +59,7 @@ class TorchNetwork:
     """A checkpoint's network on PyTorch, which solves as any settings say.
 
     Args:
-        model: on its device (:func:`ldeq.device.load_model`).
+        model: on its device, ready for the precision (:func:`ldeq.device.load_model`).
         weights: the checkpoint's path.
     """
 
@@ -82,4 +78,4 @@ class TorchNetwork:
 
     def landmarker(self, settings: SolveSettings, on_solve: Callable[[str], None] | None = None) -> TorchLandmarker:
         """See :class:`ldeq.runtime.network.Network`."""
-        return TorchLandmarker(RecurrentLDEQ(self.model, **asdict(settings)), self.precision, on_solve)
+        return TorchLandmarker(RecurrentLDEQ(self.model, **asdict(settings)), on_solve)

@@ -3,7 +3,7 @@
 from ldeq.config import SolverConfig
 from ldeq.solver_tally import StopReason
 from ldeq.solvers.anderson import Anderson
-from ldeq.solvers.base import Iterate, Solution, Solver, SolverStats, solve
+from ldeq.solvers.base import Iterate, Solution, Solver, SolverStats, choose, solve
 from ldeq.solvers.broyden import Broyden
 from ldeq.solvers.fixed_point import FixedPointIteration
 
@@ -26,6 +26,7 @@ __all__ = [
     "Solver",
     "SolverStats",
     "StopReason",
+    "choose",
     "make_solver",
     "solve",
 ]

@@ -10,6 +10,8 @@ from torch import Tensor
 from ldeq.solvers.base import Function, Iterate
 
 EPS = 1e-5
+#: Types of devices of which some have no float64: Apple's and Intel's.
+WITHOUT_FLOAT64 = ("mps", "xpu")
 
 
 @dataclass
@@ -18,7 +20,7 @@ class AndersonState:
 
     values: Tensor  # F: (B, m, D)
     residuals: Tensor  # G: (B, m, D)
-    gram: Tensor  # G Gᵀ: (B, m, m) float64, on the CPU
+    gram: Tensor  # G Gᵀ: (B, m, m) float64, where that device has it, else on the CPU
     k: int  # number of iterates so far
 
 
@@ -45,7 +47,7 @@ class Anderson:
         state = AndersonState(
             values=z0.new_empty(n_samples, self.memory, size),
             residuals=z0.new_empty(n_samples, self.memory, size),
-            gram=torch.zeros(n_samples, self.memory, self.memory, dtype=torch.float64),
+            gram=torch.zeros(n_samples, self.memory, self.memory, dtype=torch.float64, device=_exact_device(z0)),
             k=0,
         )
         first = f(z0)
@@ -54,7 +56,7 @@ class Anderson:
         return state
 
     def step(self, f: Function, state: AndersonState) -> Iterate:
-        weights, usable = self._weights(state)
+        weights, usable = self._weights(state.gram, min(state.k, self.memory))
         weights = weights.to(state.values.dtype).to(state.values.device)[:, None]
         n = weights.shape[2]
         # Σ α X = Σ α F − Σ α G, so X itself need not be kept.
@@ -69,22 +71,26 @@ class Anderson:
         rel_error = abs_error / torch.linalg.vector_norm(value + EPS, dim=1)
         return Iterate(x, abs_error, rel_error, ~usable)
 
-    def _weights(self, state: AndersonState) -> tuple[Tensor, Tensor]:
-        """α (B, n) and whether it can be used (B,), in float64 on the CPU.
+    def _weights(self, gram: Tensor, n: int) -> tuple[Tensor, Tensor]:
+        """α (B, n) and whether it can be used (B,), in float64.
 
         The system is tiny and badly conditioned (residuals shrink by orders of magnitude within one history): double
-        precision makes α repeatable, and the CPU is where every device has it.
+        precision makes α repeatable.
         """
-        n = min(state.k, self.memory)
-        n_samples = state.gram.shape[0]
-        system = torch.ones(n_samples, n + 1, n + 1, dtype=torch.float64)
+        n_samples = gram.shape[0]
+        system = gram.new_ones(n_samples, n + 1, n + 1)
         system[:, 0, 0] = 0
-        system[:, 1:, 1:] = state.gram[:, :n, :n] + self.regularisation * torch.eye(n, dtype=torch.float64)
-        target = torch.zeros(n_samples, n + 1, 1, dtype=torch.float64)
+        system[:, 1:, 1:] = gram[:, :n, :n] + self.regularisation * torch.eye(n, dtype=gram.dtype, device=gram.device)
+        target = gram.new_zeros(n_samples, n + 1, 1)
         target[:, 0] = 1
         solution, info = torch.linalg.solve_ex(system, target)
         weights = solution[:, 1:, 0]
         return weights, (info == 0) & torch.isfinite(weights).all(dim=1)
+
+
+def _exact_device(z: Tensor) -> torch.device:
+    """Where α is solved for: where z is, so that nothing waits for the host, unless that has no float64."""
+    return torch.device("cpu") if z.device.type in WITHOUT_FLOAT64 else z.device
 
 
 def _remember(state: AndersonState, x: Tensor, value: Tensor) -> Tensor:
@@ -97,7 +103,8 @@ def _remember(state: AndersonState, x: Tensor, value: Tensor) -> Tensor:
     filled = min(state.k, state.values.shape[1])
     # Sums of products, slot by slot: a matrix-vector product over so many elements loses three digits of float32, by
     # the batch size, and the weights of a long or damped history amplify what is lost.
-    products = torch.stack([(state.residuals[:, k] * residual).sum(dim=1) for k in range(filled)], dim=1).cpu().double()
+    products = torch.stack([(state.residuals[:, k] * residual).sum(dim=1) for k in range(filled)], dim=1)
+    products = products.to(state.gram.device).double()
     state.gram[:, slot, :filled] = products
     state.gram[:, :filled, slot] = products
     return residual

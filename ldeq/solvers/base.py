@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ldeq.config import STOP_CRITERIA, STOP_MODES
 from ldeq.solver_tally import StopReason
+from ldeq.transfer import to_device
 
 State = TypeVar("State")
 
@@ -124,23 +125,18 @@ def solve(
     #: Iterations at which some samples, but not all, have made their last. Known to the host: nothing waits for them.
     partial_ends = set(limits) - {last_iteration}
     device = z0.device
-    limit = torch.tensor(limits, device=device) if partial_ends else None
+    limit = to_device(torch.tensor(limits), device) if partial_ends else None
     by_batch = stop_criterion == "batch"
-    n_iters = torch.zeros(n_samples, dtype=torch.int64, device=device)
-    reason = torch.full_like(n_iters, StopReason.MAX_ITERS)
-    n_fallbacks = torch.zeros_like(n_iters)
-    solution = z0.clone()
-    abs_error = torch.full((n_samples,), torch.inf, dtype=z0.dtype, device=device)
-    rel_error = abs_error.clone()
     trajectory = [z0] if return_trajectory else None
-
-    rows = torch.arange(n_samples, device=device)  # which samples the working tensors below stand for
     args = tuple(args)
 
     def f_of_rows(z: Tensor) -> Tensor:
         return f(z, *args)
 
-    best = _Best(z0, abs_error.clone(), rel_error.clone(), torch.full_like(abs_error, torch.inf))
+    # What the working tensors below stand for: all samples, until some have stopped and others have not.
+    rows: Tensor | None = None
+    finished: _Kept | None = None
+    kept = _Kept.of(z0)
     state = solver.init(f_of_rows, z0)
     first: Tensor | None = None
 
@@ -151,68 +147,105 @@ def solve(
         if by_batch:
             error = _mean_over(error, finite)
         first = error if first is None else first
-        n_iters[rows] = iteration
-        n_fallbacks[rows] += iterate.fell_back
         if trajectory is not None:
-            current = trajectory[-1].clone()
-            current[rows] = torch.where(finite[:, None], iterate.z, current[rows])
-            trajectory.append(current)
+            trajectory.append(_followed(trajectory[-1], rows, finite, iterate.z))
 
-        best.update(iterate, error, finite & (error < best.error) if solver.keeps_best else finite)
+        kept.update(iterate, error, finite & (error < kept.error) if solver.keeps_best else finite)
+        kept.n_iters.fill_(iteration)
+        kept.n_fallbacks += iterate.fell_back
         converged = finite & (error < tolerance)
-        diverged = torch.zeros_like(finite)
+        kept.reason = torch.where(converged, int(StopReason.CONVERGED), kept.reason)
+        stopped = ~finite | converged
         if solver.divergence_ratio is not None:
             diverged = finite & ~converged & (error > solver.divergence_ratio[stop_mode] * first)
-        reason[rows] = torch.where(
-            ~finite,
-            int(StopReason.NON_FINITE),
-            torch.where(
-                converged, int(StopReason.CONVERGED), torch.where(diverged, int(StopReason.DIVERGED), reason[rows])
-            ),
-        )
+            kept.reason = torch.where(diverged, int(StopReason.DIVERGED), kept.reason)
+            stopped |= diverged
+        kept.reason = torch.where(finite, kept.reason, int(StopReason.NON_FINITE))
         if iteration == last_iteration:
             break
-        stopped = ~finite | converged | diverged
         if limit is not None and iteration in partial_ends:
-            stopped |= limit[rows] <= iteration
-        if bool(stopped.all()):
+            stopped |= (limit if rows is None else limit[rows]) <= iteration
+        has_stopped: list[bool] = stopped.tolist()  # all that the host waits for
+        if all(has_stopped):
             break
-        if bool(stopped.any()):
+        if any(has_stopped):
             # Only the others go on: what has stopped costs nothing more and cannot disturb them.
-            gone, kept = rows[stopped], ~stopped
-            solution[gone] = best.z[stopped]
-            abs_error[gone], rel_error[gone] = best.abs_error[stopped], best.rel_error[stopped]
-            rows, first = rows[kept], first[kept]
-            args = tuple(arg[kept] for arg in args)
-            best, state = select_samples(best, kept), select_samples(state, kept)
+            gone, going = (
+                to_device(torch.tensor([row for row, has in enumerate(has_stopped) if has == wanted]), device)
+                for wanted in (True, False)
+            )
+            if rows is None or finished is None:
+                rows, finished = torch.arange(n_samples, device=device), kept.copy()
+            finished.put(rows[gone], select_samples(kept, gone))
+            rows, first = rows[going], first[going]
+            args = tuple(arg[going] for arg in args)
+            kept, state = select_samples(kept, going), select_samples(state, going)
 
-    solution[rows] = best.z
-    abs_error[rows], rel_error[rows] = best.abs_error, best.rel_error
-    stats = SolverStats(n_iters, abs_error, rel_error, n_iters + solver.init_evaluations, reason, n_fallbacks)
-    return Solution(solution, stats, trajectory)
+    if rows is not None and finished is not None:
+        finished.put(rows, kept)
+        kept = finished
+    evaluations = kept.n_iters + solver.init_evaluations
+    stats = SolverStats(kept.n_iters, kept.abs_error, kept.rel_error, evaluations, kept.reason, kept.n_fallbacks)
+    return Solution(kept.z, stats, trajectory)
 
 
 @dataclass
-class _Best:
-    """The iterate that each sample keeps, and the error by which it was chosen."""
+class _Kept:
+    """What each sample keeps: an iterate, the error by which it was chosen, and counts."""
 
     z: Tensor
     abs_error: Tensor
     rel_error: Tensor
     error: Tensor
+    n_iters: Tensor
+    reason: Tensor
+    n_fallbacks: Tensor
+
+    @classmethod
+    def of(cls, z0: Tensor) -> "_Kept":
+        """Before the first iteration."""
+        endless = torch.full(z0.shape[:1], torch.inf, dtype=z0.dtype, device=z0.device)
+        none = torch.zeros(z0.shape[:1], dtype=torch.int64, device=z0.device)
+        reason = torch.full_like(none, int(StopReason.MAX_ITERS))
+        return cls(z0, endless, endless, endless, none.clone(), reason, none)
 
     def update(self, iterate: Iterate, error: Tensor, better: Tensor) -> None:
-        self.z = torch.where(better[:, None], iterate.z, self.z)
+        self.z = choose(better, iterate.z, self.z)
         self.abs_error = torch.where(better, iterate.abs_error, self.abs_error)
         self.rel_error = torch.where(better, iterate.rel_error, self.rel_error)
         self.error = torch.where(better, error, self.error)
 
+    def copy(self) -> "_Kept":
+        return _Kept(*(tensor.clone() for tensor in vars(self).values()))
 
-def select_samples(state: State, kept: Tensor) -> State:
-    """The state of the samples where ``kept`` (B,) is true."""
+    def put(self, rows: Tensor, part: "_Kept") -> None:
+        """Takes what the samples of these rows keep."""
+        for name, tensor in vars(self).items():
+            tensor.index_copy_(0, rows, getattr(part, name))
+
+
+def choose(condition: Tensor, new: Tensor, old: Tensor | float) -> Tensor:
+    """``new`` (B, …) for the samples where ``condition`` (B,) is true, ``old`` for the others.
+
+    On the CPU, where a look at the condition waits for nothing, this is ``new`` itself, uncopied, where all are true.
+    """
+    if condition.device.type == "cpu" and bool(condition.all()):
+        return new
+    return torch.where(condition.view(-1, *[1] * (new.ndim - 1)), new, old)
+
+
+def _followed(last: Tensor, rows: Tensor | None, finite: Tensor, z: Tensor) -> Tensor:
+    """The trajectory's next (B, D): z of these rows (None: of all) where that is finite, else what was there last."""
+    if rows is None:
+        return choose(finite, z, last)
+    return last.index_copy(0, rows, choose(finite, z, last[rows]))
+
+
+def select_samples(state: State, rows: Tensor) -> State:
+    """The state of some samples, by their rows (b,)."""
     names = [field.name for field in dataclasses.fields(state)]  # type: ignore[arg-type]
     tensors = {name: getattr(state, name) for name in names if isinstance(getattr(state, name), Tensor)}
-    return dataclasses.replace(state, **{name: tensor[kept.to(tensor.device)] for name, tensor in tensors.items()})  # type: ignore[type-var]
+    return dataclasses.replace(state, **{name: tensor[rows.to(tensor.device)] for name, tensor in tensors.items()})  # type: ignore[type-var]
 
 
 def _is_finite(iterate: Iterate) -> Tensor:

@@ -74,7 +74,7 @@ def predict_images(
             if unreadable or only_check:
                 continue
             images, landmarks = zip(*(item for item in items if not isinstance(item, InputError)), strict=True)
-            output = model(normalise(np.stack(images), device), solver_config=solver_config)
+            output = model(normalise(np.stack(images), device), solver_config=solver_config).on_host()
             predicted.append(output.finite_keypoints())
             truth.append(np.stack(landmarks))
             tally.add(output.stats)

@@ -236,7 +236,8 @@ def make_trainer(settings: Settings, init: LDEQ | None, world: World) -> Trainer
         model.load_state_dict(init.state_dict())
     if world.size > 1:
         share_batch_norm(model)
-    prepare(model, world.device, settings.training.precision)
+    # Half precisions are out of the question contiguous where they are emulated.
+    prepare(model, world.device, contiguous_cell=settings.training.precision == "fp32")
     return Trainer(model, settings.training, settings.gradient, settings.loss, world)
 
 
