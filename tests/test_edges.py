@@ -15,7 +15,7 @@ import predict_video
 import test_LDEQ_WFLW
 import test_LDEQ_WFLW_V
 import train_LDEQ
-from benchmarks import gpu, layout, study_rwr
+from benchmarks import gpu, layout, speed, study_rwr
 from datasets.wflw import WFLWDataset
 from datasets.wflw_v import Clip, WFLWVDataset
 from ldeq import InputError, load_checkpoint, save_checkpoint
@@ -394,7 +394,7 @@ def test_only_our_own_leftovers_are_removed(tmp_path):
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(mine)
 
 
-@pytest.mark.parametrize("benchmark", [gpu, layout])
+@pytest.mark.parametrize("benchmark", [gpu, layout, speed])
 def test_benchmarks_refuse_in_a_sentence(benchmark, run_script):
     status, _, err = run_script(benchmark.main, "--device=tpu")
     assert status == 2
