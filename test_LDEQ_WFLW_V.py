@@ -5,15 +5,20 @@ if __name__ == "__main__":
 
     end_at_once_until_run()
 
+    from ldeq.torchrun import end_with_torchrun
+
+    end_with_torchrun()  # before the imports that take seconds: after its end nothing says whose process this was
+
 import argparse
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets.wflw_v import SPLITS
-from ldeq import InputError, pretrained, run_folder, terminal
+from ldeq import InputError, pretrained, run_folder, terminal, torchrun
 from ldeq.command_line import (
     MOST_WORKERS,
     ArgumentParser,
@@ -25,6 +30,8 @@ from ldeq.command_line import (
 )
 from ldeq.config import SolverConfig
 from ldeq.fields import MOST_AT_A_TIME, first_of
+from ldeq.files import WholeFile
+from ldeq.processes import Processes, ProcessLost, joined
 from utils import bundled
 
 if TYPE_CHECKING:  # imported by main, so that --help answers at once
@@ -33,6 +40,7 @@ if TYPE_CHECKING:  # imported by main, so that --help answers at once
 
     from datasets.wflw_v import WFLWVDataset
     from ldeq import LDEQ, LDEQOutput
+    from ldeq.solvers.tally import SolverTally
     from ldeq.video.window import Window
     from utils.runs.videos import VideoRun
 
@@ -93,11 +101,11 @@ def make_parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluates as the command line (or ``arguments``) says."""
     flags = make_parser().parse(arguments)
-    with ExitStack() as held:
-        evaluate(flags, held)
+    with joined(flags.device) as processes, ExitStack() as held:
+        evaluate(flags, processes, held)
 
 
-def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
+def evaluate(flags: argparse.Namespace, processes: Processes, held: ExitStack) -> None:
     """Evaluates into the output folder, which nobody else has until ``held`` is closed."""
     from datasets.wflw_v import WFLWVDataset
     from ldeq.device import load_model, resolve_device, slow_precision_note
@@ -107,13 +115,23 @@ def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
     from utils.cli.tables import solver_table
     from utils.runs.videos import SUBFOLDERS, VideoRun
 
+    if processes.size > 1 and flags.stop_criterion == "batch" and flags.WFLW_V_batch_size > 1:
+        raise InputError(
+            f"--stop_criterion batch in {processes.size} processes: landmarks would depend on which videos share a "
+            "batch, expected --stop_criterion sample, --WFLW_V_batch_size 1, or one process"
+        )
     device = resolve_device(flags.device)
-    model, weights = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
-    dataset = WFLWVDataset(flags.WFLW_V_dataset_path, flags.WFLW_V_split, flags.videos)
+    model, weights = processes.main_first(
+        lambda: load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
+    )
+    dataset = processes.main_first(lambda: WFLWVDataset(flags.WFLW_V_dataset_path, flags.WFLW_V_split, flags.videos))
     missing = [str(clip.video_path) for clip in dataset.clips if not clip.video_path.is_file()]
     missing += dataset.lacking.values()
     if flags.strict and missing:
         raise InputError(f"missing files (--strict): {first_of(missing, LISTED)}")
+    if not processes.is_main:
+        track(model, dataset, None, flags, None, processes)
+        return
     window = Window("LDEQ") if flags.show else None
 
     description = run_folder.describe_run(SCRIPT, weights, dataset.root, model, vars(flags), device)
@@ -147,10 +165,11 @@ def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
 
     started = time.perf_counter()
     try:
-        skipped, n_frames = track(model, dataset, outcome, flags, window)
-    except KeyboardInterrupt:
+        skipped, n_frames = track(model, dataset, outcome, flags, window, processes)
+    except (KeyboardInterrupt, ProcessLost) as ended:
         done = f"{len(outcome.rows)} of {len(dataset.clips)} videos are done"
-        raise KeyboardInterrupt(f"{done} and in {folder}, --resume goes on from there") from None
+        words = [*map(str, ended.args), f"{done} and in {folder}, --resume goes on from there"]
+        raise type(ended)("; ".join(words)) from None
     seconds = time.perf_counter() - started
     if not outcome.rows:
         reasons = first_of(list(skipped.values()), LISTED, "; ")
@@ -189,14 +208,47 @@ def identity_of(description: dict[str, Any], flags: argparse.Namespace) -> dict[
     return {**weights, **settings}
 
 
+@dataclass(frozen=True)
+class FramesDone:
+    """A step's frames have their landmarks."""
+
+    n_frames: int
+    #: How the solver did, in words, where that is asked for.
+    solve: str | None
+
+
+@dataclass(frozen=True)
+class VideoDone:
+    """A video has its landmarks, which are as of :meth:`utils.runs.videos.VideoRun.add`."""
+
+    id: str
+    nme: float
+    nmf: float
+    landmarks: "np.ndarray"
+    tally: "SolverTally"
+    drawn: WholeFile | None
+
+
+@dataclass(frozen=True)
+class VideoSkipped:
+    """A video cannot be used."""
+
+    id: str
+    reason: str
+
+
 def track(
     model: "LDEQ",
     dataset: "WFLWVDataset",
-    outcome: "VideoRun",
+    outcome: "VideoRun | None",
     flags: argparse.Namespace,
     window: "Window | None",
+    processes: Processes,
 ) -> tuple[dict[str, str], int]:
     """Tracks the videos that are not done yet; gives the skipped ones with their reasons, and the frames it made.
+
+    Args:
+        outcome: None in all but the main process, which has the results of all.
 
     Raises:
         InputError: with ``--strict``, at the first video that cannot be used.
@@ -209,6 +261,7 @@ def track(
     from ldeq.recurrence import RecurrentLDEQ
     from ldeq.solvers.tally import describe_solve
     from utils.engine.evaluation import track_videos
+    from utils.runs.videos import annotated_video
     from utils.visualization.annotated_videos import AnnotatedVideos
 
     device = next(model.parameters()).device
@@ -219,51 +272,78 @@ def track(
         take_one_less_inference_step=flags.rwr_take_one_less_inference_step,
         stop_criterion=flags.stop_criterion,
     )
-    waiting = [clip for clip in dataset.clips if clip.id not in outcome.rows]
-    n_done = sum(row["n_frames"] for row in outcome.rows.values())
-    skipped = dict(dataset.lacking)
+    folder, waiting = processes.from_main(lambda: left_to_do(outcome, dataset))
+    clips = {clip.id: clip for clip in dataset.clips}
+    if not clips.keys() >= set(waiting):
+        raise InputError(f"{dataset.root}: has not the videos of the main process, expected the same data set")
+    if flags.plot and not folder.is_dir():
+        raise InputError(f"{folder}: is not there in every process, expected a folder that all machines share (--plot)")
+    batch_size = flags.WFLW_V_batch_size
+    if processes.size > 1:
+        # Long ones first, and of few videos few at a time, so that no process has several left while others have none.
+        waiting.sort(key=lambda id: -dataset.lengths[id])
+        batch_size = min(batch_size, max(1, len(waiting) // (2 * processes.size)))
+    n_done = sum(row["n_frames"] for row in outcome.rows.values()) if outcome is not None else 0
+    reasons: dict[str, str] = {}
     n_frames = 0
-    drawings = AnnotatedVideos(outcome.video_path, flags.plot, window)
+    drawings = AnnotatedVideos(lambda id: annotated_video(folder, id), flags.plot, window)
 
     with (
-        terminal.ProgressBar(sum(dataset.lengths.values()), "frame", flags.WFLW_V_split, n_done) as bar,
+        terminal.ProgressBar(
+            sum(dataset.lengths.values()), "frame", flags.WFLW_V_split, n_done, is_shown=processes.is_main
+        ) as bar,
         autocast(device, flags.precision),
     ):
 
-        def on_batch(output: "LDEQOutput") -> None:
+        def handle(report: FramesDone | VideoDone | VideoSkipped) -> None:
             nonlocal n_frames
-            n_frames += len(output.keypoints)
-            bar.advance(len(output.keypoints))
-            if flags.verbose_solver:
-                print(describe_solve(output.stats))
+            if isinstance(report, FramesDone):
+                n_frames += report.n_frames
+                bar.advance(report.n_frames)
+                if report.solve is not None:
+                    print(report.solve)
+            elif isinstance(report, VideoSkipped):
+                reasons[report.id] = report.reason
+            else:
+                assert outcome is not None
+                outcome.add(report.id, report.nme, report.nmf, report.landmarks, report.tally, report.drawn)
 
-        try:
-            for video in track_videos(
-                network,
-                waiting,
-                lambda clip: clip.frames(keep_frames=drawings.wanted),
-                batch_size=flags.WFLW_V_batch_size,
-                workers=flags.WFLW_V_workers,
-                on_frame=lambda video, frame, landmarks: drawings.add(video.clip, frame.frame, landmarks),
-                on_batch=on_batch,
-            ):
-                clip = video.clip
-                if video.failure is None:
-                    if not outcome.rows:
-                        video.tally.check()  # what gives nothing finite leaves nothing
-                    outcome.begin()
-                drawings.end(clip, failed=video.failure is not None)
-                if video.failure is None:
-                    predicted, truth = np.stack(video.landmarks), clip.landmarks
-                    figures = video_nme(predicted, truth), video_nmf(predicted, truth)
-                    outcome.add(clip.id, *figures, predicted, video.tally)
-                elif flags.strict or not isinstance(video.failure, UnusableVideo):
-                    raise video.failure
-                else:
-                    skipped[clip.id] = str(video.failure)
-        finally:
-            drawings.close()
-    return skipped, n_frames
+        with processes.reports(handle) as report:
+
+            def on_batch(output: "LDEQOutput") -> None:
+                solve = describe_solve(output.stats) if flags.verbose_solver else None
+                report(FramesDone(len(output.keypoints), solve))
+
+            try:
+                for video in track_videos(
+                    network,
+                    (clips[id] for id in processes.shared_out(waiting, dealt=batch_size + 1)),
+                    lambda clip: clip.frames(keep_frames=drawings.wanted),
+                    batch_size=batch_size,
+                    workers=torchrun.share(flags.WFLW_V_workers),
+                    on_frame=lambda video, frame, landmarks: drawings.add(video.clip, frame.frame, landmarks),
+                    on_batch=on_batch,
+                ):
+                    clip = video.clip
+                    drawn = drawings.end(clip, failed=video.failure is not None)
+                    if video.failure is None:
+                        predicted, truth = np.stack(video.landmarks), clip.landmarks
+                        figures = video_nme(predicted, truth), video_nmf(predicted, truth)
+                        report(VideoDone(clip.id, *figures, predicted, video.tally, drawn))
+                    elif flags.strict or not isinstance(video.failure, UnusableVideo):
+                        raise video.failure
+                    else:
+                        report(VideoSkipped(clip.id, str(video.failure)))
+            finally:
+                drawings.close()
+    # In the order of the id list, whichever of them was found out first.
+    return {**dataset.lacking, **{id: reasons[id] for id in clips if id in reasons}}, n_frames
+
+
+def left_to_do(outcome: "VideoRun | None", dataset: "WFLWVDataset") -> tuple[Path, list[str]]:
+    """The folder of the run, and the ids of the videos that it does not have yet."""
+    assert outcome is not None, "the main process has the results"
+    return outcome.folder.absolute(), [clip.id for clip in dataset.clips if clip.id not in outcome.rows]
 
 
 def save_plots(outcome: "VideoRun", dataset: "WFLWVDataset", mode: str, note: str | None, every_video: bool) -> None:
