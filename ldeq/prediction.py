@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ldeq import pretrained, terminal
+from ldeq import pretrained, terminal, torchrun
 from ldeq.annotated_output import AnnotatedOutput
 from ldeq.config import SolverConfig
 from ldeq.device import load_model, resolve_device, slow_precision_note
@@ -76,12 +76,20 @@ class Prediction:
         flags: of :func:`ldeq.predict.make_parser`.
         script: the program's name, which its folders and files carry.
         on_finished: called with each input that is done, once its files are there but for ``run.json``.
+        on_frame: called after each frame, in place of progress bars.
     """
 
-    def __init__(self, flags: argparse.Namespace, script: str, on_finished: Callable[[Finished], None] | None) -> None:
+    def __init__(
+        self,
+        flags: argparse.Namespace,
+        script: str,
+        on_finished: Callable[[Finished], None] | None,
+        on_frame: Callable[[], None] | None = None,
+    ) -> None:
         self.flags = flags
         self.script = script
         self.on_finished = on_finished
+        self.on_frame = on_frame
         self.console = terminal.console()
         self.device = resolve_device(flags.device)
         self.model, self.weights = load_model(
@@ -112,7 +120,7 @@ class Prediction:
         self.own_settings = settings_to_converge(self.model.solver_config, flags.rwr, flags.rwr_max_iters)
         self.note = pretrained.note_on(self.weights)
         self._slow = slow_precision_note(self.device, flags.precision)
-        self._is_first = True
+        self._is_first = torchrun.is_main()  # the others' are the same
 
     def _say_solve(self, output: LDEQOutput) -> None:
         print(describe_solve(output.stats))
@@ -203,7 +211,8 @@ class Prediction:
             smooths: frames are drawn later, once their smoothed landmarks are known.
         """
         done = Progress()
-        with terminal.ProgressBar(source.n_frames, "frame", Path(source.name).name) as bar:
+        name, is_shown = Path(source.name).name, self.on_frame is None
+        with terminal.ProgressBar(source.n_frames, "frame", name, is_shown=is_shown) as bar:
             for frame in frames:
                 found = faces.step(frame)
                 compared = solved_again(other, found) if other is not None else [None] * len(found)
@@ -222,6 +231,8 @@ class Prediction:
                 done.n_with_faces += bool(found)
                 done.end, done.seconds = frame.index + 1, frame.time
                 bar.advance()
+                if self.on_frame is not None:
+                    self.on_frame()
                 if window is not None and image is not None and not window.show(image):
                     done.stopped = "window closed"
                 if interrupt.requested:
@@ -237,7 +248,7 @@ class Prediction:
         with (
             open_source(name, self.flags.fps) as source,
             decoded_ahead(source) as frames,
-            terminal.ProgressBar(done.n_frames, "frame", "drawing") as bar,
+            terminal.ProgressBar(done.n_frames, "frame", "drawing", is_shown=self.on_frame is None) as bar,
         ):
             for frame in frames:
                 if frame.index >= done.end:
