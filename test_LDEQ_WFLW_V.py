@@ -101,7 +101,7 @@ def make_parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluates as the command line (or ``arguments``) says."""
     flags = make_parser().parse(arguments)
-    with joined(flags.device) as processes, ExitStack() as held:
+    with joined(flags.device, "--resume goes on from what is done") as processes, ExitStack() as held:
         evaluate(flags, processes, held)
 
 

@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 #: Seconds within which all processes have to come, having started their interpreters.
 _TO_JOIN = 600.0
+#: Seconds that the others may take to come where the main one has an error at once, which it is to tell them of.
+_TO_COME = 5.0
 #: Seconds that the processes of a run which is ending may take to finish what they are at: torchrun waits for 30.
 _TO_END = 25.0
 #: Seconds between looks at what is waited for.
@@ -117,11 +119,14 @@ class Processes:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Processes]:
+def joined(device: str, advice: str = "") -> Iterator[Processes]:
     """Within the block this process is one of those that ``torchrun`` started, or alone where it started none.
 
     An error in any of them ends them all, and the main process says its sentence. Each has its own GPU where
     ``device`` gives GPUs, and its part of the machine's cores.
+
+    Args:
+        advice: what to do where the main process was lost, as the end of a sentence.
 
     Raises:
         InputError: where the others cannot be reached, or there is no such device for each.
@@ -132,7 +137,7 @@ def joined(device: str) -> Iterator[Processes]:
         return
     torchrun.end_with_torchrun()
     store = _store()
-    processes = _Main(store, size) if torchrun.is_main() else _Other(store, size)
+    processes = _Main(store, size) if torchrun.is_main() else _Other(store, size, advice)
     with processes.ending_together():
         _take_own_part(device)
         yield processes
@@ -184,7 +189,9 @@ class _Main(_Several):
 
     def __init__(self, store: "Store", size: int) -> None:
         super().__init__(store, size)
-        self._at_work = set(range(1, size))
+        #: The ranks of the others: of those that are there, and of those that have more to do.
+        self._there = set(range(1, size))
+        self._at_work = set(self._there)
         #: By rank, as are the names of the machines of the others.
         self._connections: dict[int, Connection[Any, Any]] = {}
         self._hosts: dict[int, str] = {}
@@ -253,6 +260,7 @@ class _Main(_Several):
             while self._at_work:
                 with interrupts.postponed_interrupt(), suppress(queue.Empty):
                     self._hear(handle, _PAUSE)
+            self._tell(_Word.NEWS)
         except BaseException as error:
             interrupts.ignore_from_here()
             self._end_others(handle, error)
@@ -262,7 +270,10 @@ class _Main(_Several):
         rank, word, content = self._received.get(timeout=timeout)
         if word is _Word.REPORT:
             handle(content)
-        elif rank in self._at_work:
+        elif word is _Word.DONE:
+            self._at_work.discard(rank)
+        elif rank in self._there:
+            self._there.discard(rank)
             self._at_work.discard(rank)
             host = self._hosts[rank]
             if word is _Word.FAILED:
@@ -299,7 +310,9 @@ class _Main(_Several):
         """Within the block an error ends the others, if they have not ended before."""
         try:
             yield
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._all_there.wait(_TO_COME)
             self._tell(_Word.STOP)
             raise
 
@@ -309,8 +322,9 @@ class _Other(_Several):
 
     is_main = False
 
-    def __init__(self, store: "Store", size: int) -> None:
+    def __init__(self, store: "Store", size: int, advice: str) -> None:
         super().__init__(store, size)
+        self._advice = advice
         #: Whether the main process has said that it is ending.
         self._was_told = False
         self._connection = _connected(store)
@@ -354,6 +368,7 @@ class _Other(_Several):
 
         yield report
         self._say(_Word.DONE)
+        self._hear()  # that all are done: else this one has to say that the main one was lost
 
     @contextmanager
     def ending_together(self) -> Iterator[None]:
@@ -380,6 +395,8 @@ class _Other(_Several):
                         f"the process of rank {self._rank} has ended with a {kind}, which is a fault of the program"
                     )
                 self._say(_Word.FAILED, sentence)
+            else:
+                self._say(_Word.DONE)
         until = time.monotonic() + _TO_END
         with suppress(_Stopped):
             while time.monotonic() < until:
@@ -388,7 +405,7 @@ class _Other(_Several):
         if not self._was_told and self._rank == 1:  # one of those that are left speaks for them
             raise ProcessLost(
                 f"the main one of {self.size} processes has ended before its time (killed, or memory was full), "
-                "expected all of them to live until the end of the run"
+                f"expected all of them to live until the end of the run{self._advice and f'; {self._advice}'}"
             ) from None
         sys.exit(status)
 
@@ -420,9 +437,12 @@ def _store() -> "Store":
 
 def _connected(store: "Store") -> "Connection[Any, Any]":
     """A connection to the main process, once that is there."""
+    since = time.monotonic()
     try:
         while not store.check(["main"]):
             time.sleep(_PAUSE)
+            if time.monotonic() - since > _TO_JOIN:
+                raise InputError(f"the process of rank 0 has not come within {_TO_JOIN / 60:.0f} minutes, expected one")
         main = json.loads(store.get("main"))
     except RuntimeError:
         raise InputError("the main process has ended before the others could reach it, expected it to live") from None
