@@ -36,6 +36,8 @@ _TO_JOIN = 600.0
 _TO_COME = 5.0
 #: Seconds that the processes of a run which is ending may take to finish what they are at: torchrun waits for 30.
 _TO_END = 25.0
+#: Seconds in which a process hears of what has happened to another one.
+_TO_HEAR = 1.0
 #: Seconds between looks at what is waited for.
 _PAUSE = 0.1
 
@@ -264,6 +266,8 @@ class _Main(_Several):
         except BaseException as error:
             interrupts.ignore_from_here()
             self._end_others(handle, error)
+        finally:
+            self._there.clear()  # what becomes of them from here on does not matter
 
     def _hear(self, handle: Callable[[T], None], timeout: float = 0.0) -> None:
         """Takes in one message."""
@@ -298,9 +302,9 @@ class _Main(_Several):
                 pass
             except KeyboardInterrupt as interrupt:
                 words += interrupt.args
-            except ProcessLost as lost:
-                # torchrun ends those that are left as it does where a user asks for the end.
-                error = lost if isinstance(error, KeyboardInterrupt) else error
+            except InputError as reason:
+                # Where one has ended, torchrun ends the rest as it does where a user asks for the end.
+                error = reason if isinstance(error, KeyboardInterrupt) else error
             except Exception:  # one sentence is enough
                 pass
         raise KeyboardInterrupt("; ".join(map(str, words))) if words and isinstance(error, KeyboardInterrupt) else error
@@ -310,9 +314,14 @@ class _Main(_Several):
         """Within the block an error ends the others, if they have not ended before."""
         try:
             yield
-        except BaseException as error:
-            if isinstance(error, Exception):
-                self._all_there.wait(_TO_COME)
+        except KeyboardInterrupt:
+            self._tell(_Word.STOP)
+            with suppress(queue.Empty):
+                while self._there:  # unless the end of one of them is why torchrun ends this one
+                    self._hear(lambda result: None, _TO_HEAR)
+            raise
+        except BaseException:
+            self._all_there.wait(_TO_COME)
             self._tell(_Word.STOP)
             raise
 

@@ -118,13 +118,15 @@ def module_of(words: list[str]) -> tuple[str, list[str]] | None:
     if program == "ldeq-video":
         return "ldeq.predict", rest
     if program == "torchrun":
-        rest = rest[next(index for index, word in enumerate(rest) if word.endswith(".py")) :]
+        rest = rest[next(index for index, word in enumerate(rest) if word.endswith(".py") or word == "-m") :]
     elif program not in ("python", "python3"):
         return None
     if rest[0] == "-m":
         name, rest = rest[1], rest[2:]
         if name == "venv":
             return None
+        if name == "ldeq":
+            return "ldeq.predict", rest
         is_package = (REPOSITORY / name.replace(".", "/")).is_dir()
         return f"{name}.__main__" if is_package else name, rest
     assert (REPOSITORY / rest[0]).is_file(), f"{rest[0]} is no script of the repository"

@@ -34,6 +34,7 @@ COMMANDS = {
     "benchmarks.startup": 1,
     "benchmarks.layout": 2,
     "benchmarks.memory": 4,
+    "benchmarks.processes": 2,
     "benchmarks.faults.__main__": 4,
     "benchmarks.gradients": 4,
     "benchmarks.study_rwr": 3,

@@ -268,6 +268,25 @@ def test_what_ends_one_process_ends_all_with_its_sentence(do, sentence, status, 
     assert not list(out.rglob(".*"))
 
 
+@pytest.mark.parametrize(
+    ("do", "sentence"),
+    [(KILLED, "(rank 1 on "), ("raise ldeq.InputError('its disk: is full')", "error: its disk: is full")],
+)
+def test_what_ends_one_process_before_it_has_begun(do, sentence, videos, several, tmp_path):
+    sabotage = f"""
+import datasets.wflw_v, ldeq, os, signal
+def opened(*arguments):
+    {do}
+datasets.wflw_v.WFLWVDataset = opened
+"""
+    ended = several("test_LDEQ_WFLW_V", *videos[1], f"--output_dir={tmp_path / 'out'}", sabotage={1: sabotage})
+    assert ended.statuses[0] == 2, ended
+    assert ended.statuses[1] != 0
+    (said,) = ended.sentences()
+    assert sentence in said
+    assert not list(tmp_path.glob("out/*"))
+
+
 def test_a_bad_video_of_one_process_is_an_error_of_all(videos, several, tmp_path):
     root = shutil.copytree(videos[0], tmp_path / "WFLW_V")
     bad = root / "videos" / "missing.mp4"  # the longest but one, and so not the main process's
