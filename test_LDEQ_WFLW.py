@@ -31,7 +31,7 @@ from utils import bundled
 
 if TYPE_CHECKING:  # imported by main, so that --help answers at once
     from ldeq import LDEQ
-    from ldeq.solvers.tally import SolverTally
+    from ldeq.solver_tally import SolverTally
     from utils.engine.evaluation import Predictions
 
 SCRIPT = "test_LDEQ_WFLW"
@@ -76,7 +76,7 @@ def evaluate(flags: argparse.Namespace, processes: Processes, held: ExitStack) -
     from ldeq.device import load_model, resolve_device, slow_precision_note
     from ldeq.metrics import image_nme
     from ldeq.model.summary import print_summary
-    from ldeq.solvers.tally import SolverTally
+    from ldeq.solver_tally import SolverTally
     from utils.cli.tables import solver_table, wflw_table
     from utils.visualization.figures import save
     from utils.visualization.images import cumulative_error_plot
@@ -169,7 +169,7 @@ def predict(
         InputError: where images cannot be read, with all of them named: a score over the rest is not comparable.
     """
     from ldeq.device import autocast
-    from ldeq.solvers.tally import describe_solve
+    from ldeq.solver_tally import describe_solve
     from utils.engine.evaluation import Predictions, image_batches, predict_batches
 
     device = next(model.parameters()).device
@@ -239,8 +239,10 @@ def write_results(
     flags: argparse.Namespace,
     tally: "SolverTally",
 ) -> None:
-    device = next(model.parameters()).device
-    description = run_folder.describe_run(SCRIPT, weights, root, model, vars(flags), device)
+    from ldeq.runtime.pytorch import TorchNetwork
+
+    network = TorchNetwork(model, weights, flags.precision)
+    description = run_folder.describe_run(SCRIPT, network, root, vars(flags))
     write_csv(folder / "results.csv", [{"split": split, **row} for split, row in figures.items()])
     rows = [
         {"split": split, "image": datasets[split].name(index), "NME": 100 * nme}

@@ -24,6 +24,7 @@ from ldeq.command_line import (
     ArgumentParser,
     add_boolean,
     add_common_flags,
+    add_runtime_flag,
     at_least,
     number_of,
     run,
@@ -39,8 +40,11 @@ if TYPE_CHECKING:  # imported by main, so that --help answers at once
     from rich.console import Console
 
     from datasets.wflw_v import WFLWVDataset
-    from ldeq import LDEQ, LDEQOutput
-    from ldeq.solvers.tally import SolverTally
+    from ldeq.face.landmarker import CropLandmarks
+    from ldeq.runtime.choice import OpenedNetwork
+    from ldeq.runtime.network import Network
+    from ldeq.solve_settings import SolveSettings
+    from ldeq.solver_tally import SolverTally
     from ldeq.video.window import Window
     from utils.runs.videos import VideoRun
 
@@ -74,6 +78,7 @@ def make_parser() -> ArgumentParser:
     )
     add_boolean(data, "--strict", "a video that cannot be used is an error")
     add_common_flags(parser, SCRIPT)
+    add_runtime_flag(parser, "torch")
     solver = parser.group("solver")
     add_boolean(
         solver, "--rwr", "recurrence without recurrence: each frame's solve starts from the last frame's equilibrium"
@@ -108,9 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def evaluate(flags: argparse.Namespace, processes: Processes, held: ExitStack) -> None:
     """Evaluates into the output folder, which nobody else has until ``held`` is closed."""
     from datasets.wflw_v import WFLWVDataset
-    from ldeq.device import load_model, resolve_device, slow_precision_note
-    from ldeq.model.summary import print_summary
-    from ldeq.recurrence import describe_mode, settings_to_converge
+    from ldeq.runtime.choice import open_network
+    from ldeq.solve_settings import SolveSettings
     from ldeq.video.window import Window
     from utils.cli.tables import solver_table
     from utils.runs.videos import SUBFOLDERS, VideoRun
@@ -120,21 +124,41 @@ def evaluate(flags: argparse.Namespace, processes: Processes, held: ExitStack) -
             f"--stop_criterion batch in {processes.size} processes: landmarks would depend on which videos share a "
             "batch, expected --stop_criterion sample, --WFLW_V_batch_size 1, or one process"
         )
-    device = resolve_device(flags.device)
-    model, weights = processes.main_first(
-        lambda: load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
+    if flags.runtime != "torch" and not flags.rwr:
+        raise InputError(f"--runtime {flags.runtime} makes a number of steps that is fixed, expected --rwr with it")
+    if flags.runtime != "torch" and flags.summary:
+        raise InputError("--summary lists the layers of a checkpoint, expected --runtime torch with it")
+    settings = SolveSettings(
+        rwr=flags.rwr,
+        max_iters=flags.rwr_max_iters,
+        take_one_less_inference_step=flags.rwr_take_one_less_inference_step,
+        stop_criterion=flags.stop_criterion,
     )
+
+    def open_as(choice: "tuple[str, str] | None") -> "OpenedNetwork":
+        runtime, precision = choice or (flags.runtime, flags.precision)
+        return open_network(
+            flags.landmark_model_weights,
+            runtime=runtime,
+            device=flags.device,
+            precision=precision,
+            settings=settings,
+            trust_pickle=flags.trust_pickle,
+        )
+
+    opened = processes.alike(open_as, lambda opened: opened.choice)
+    network = opened.network
     dataset = processes.main_first(lambda: WFLWVDataset(flags.WFLW_V_dataset_path, flags.WFLW_V_split, flags.videos))
     missing = [str(clip.video_path) for clip in dataset.clips if not clip.video_path.is_file()]
     missing += dataset.lacking.values()
     if flags.strict and missing:
         raise InputError(f"missing files (--strict): {first_of(missing, LISTED)}")
     if not processes.is_main:
-        track(model, dataset, None, flags, None, processes)
+        track(network, settings, dataset, None, flags, None, processes)
         return
     window = Window("LDEQ") if flags.show else None
 
-    description = run_folder.describe_run(SCRIPT, weights, dataset.root, model, vars(flags), device)
+    description = run_folder.describe_run(SCRIPT, network, dataset.root, vars(flags))
     requested = run_folder.latest_folder(SCRIPT) if flags.resume and not flags.output_dir else flags.output_dir
     if requested and (Path(requested) / "videos").resolve() == (dataset.root / "videos").resolve():
         raise InputError(f"--output_dir {requested}: holds the data set's own videos, expected another folder")
@@ -142,30 +166,35 @@ def evaluate(flags: argparse.Namespace, processes: Processes, held: ExitStack) -
     outcome = VideoRun(
         folder,
         description,
-        identity_of(description, flags),
+        identity_of(description, flags, network),
         dataset.lengths,
         dataset.digests,
         resume=flags.resume,
         drawn=flags.plot,
     )
 
-    mode = describe_mode(model, flags.rwr, flags.rwr_max_iters, flags.rwr_take_one_less_inference_step)
+    mode = settings.describe(network.config, network.solver_config)
     console = terminal.console()
-    note = pretrained.note_on(weights)
+    note = pretrained.note_on(network.weights)
     head = [
-        f"weights  {weights}",
+        f"weights  {network.weights}",
         f"data     {dataset.root}, {flags.WFLW_V_split} ({len(dataset.clips)} videos)",
         f"mode     {mode}",
+        f"runtime  {opened.describe()}",
         f"resumed  {len(outcome.rows)} videos were done before" if outcome.rows else None,
-        slow_precision_note(device, flags.precision),
+        network.warning,
     ]
     terminal.print_lines(console, head)
     if flags.summary:
-        print_summary(model)
+        from ldeq.model.summary import print_summary
+        from ldeq.runtime.pytorch import TorchNetwork
+
+        assert isinstance(network, TorchNetwork)
+        print_summary(network.model)
 
     started = time.perf_counter()
     try:
-        skipped, n_frames = track(model, dataset, outcome, flags, window, processes)
+        skipped, n_frames = track(network, settings, dataset, outcome, flags, window, processes)
     except (KeyboardInterrupt, ProcessLost) as ended:
         done = f"{len(outcome.rows)} of {len(dataset.clips)} videos are done"
         words = [*map(str, ended.args), f"{done} and in {folder}, --resume goes on from there"]
@@ -177,20 +206,20 @@ def evaluate(flags: argparse.Namespace, processes: Processes, held: ExitStack) -
             f"{dataset.root}: no video of {flags.WFLW_V_split} could be used ({reasons}), expected at least one"
         )
     unsound = outcome.tally.check()
-    settings = settings_to_converge(model.solver_config, flags.rwr, flags.rwr_max_iters)
-    outcome.finish(list(dataset.lengths), flags.WFLW_V_split, flags.rwr, skipped, to_converge=settings is not None)
+    own = settings.to_converge(network.solver_config)
+    outcome.finish(list(dataset.lengths), flags.WFLW_V_split, flags.rwr, skipped, to_converge=own is not None)
     save_plots(outcome, dataset, mode, note, flags.plot)
 
     print_tables(console, outcome, skipped, flags.WFLW_V_split)
     unconverged = None
-    if outcome.tally.n_solved and settings is not None:
-        console.print(solver_table(settings, {flags.WFLW_V_split: outcome.tally}))
-        unconverged = outcome.tally.mostly_not_converged(settings)
+    if outcome.tally.n_solved and own is not None:
+        console.print(solver_table(own, {flags.WFLW_V_split: outcome.tally}))
+        unconverged = outcome.tally.mostly_not_converged(own)
     speed = f"{n_frames} frames in {seconds:.1f} s ({n_frames / seconds:.1f} a second)."
     terminal.print_lines(console, [note, unsound, unconverged, f"{speed} Results are in {folder}"])
 
 
-def identity_of(description: dict[str, Any], flags: argparse.Namespace) -> dict[str, Any]:
+def identity_of(description: dict[str, Any], flags: argparse.Namespace, network: "Network") -> dict[str, Any]:
     """What must not change between an interrupted run and the one that resumes it."""
     names = (
         "rwr",
@@ -201,9 +230,11 @@ def identity_of(description: dict[str, Any], flags: argparse.Namespace) -> dict[
         "precision",
         "stop_criterion",
     )
-    settings = {name: getattr(flags, name) for name in names}
+    settings = {name: getattr(flags, name) for name in names} | {"precision": network.precision}
     if flags.stop_criterion == "batch":
         settings["WFLW_V_batch_size"] = flags.WFLW_V_batch_size
+    if network.runtime != "torch":
+        settings["runtime"] = network.runtime
     weights = {"weights_sha256": description["weights_sha256"]}
     return {**weights, **settings}
 
@@ -213,8 +244,13 @@ class FramesDone:
     """A step's frames have their landmarks."""
 
     n_frames: int
-    #: How the solver did, in words, where that is asked for.
-    solve: str | None
+
+
+@dataclass(frozen=True)
+class SolveDone:
+    """The solver did on a batch as it is described."""
+
+    description: str
 
 
 @dataclass(frozen=True)
@@ -238,7 +274,8 @@ class VideoSkipped:
 
 
 def track(
-    model: "LDEQ",
+    network: "Network",
+    settings: "SolveSettings",
     dataset: "WFLWVDataset",
     outcome: "VideoRun | None",
     flags: argparse.Namespace,
@@ -256,22 +293,11 @@ def track(
     import numpy as np
 
     from datasets.wflw_v import UnusableVideo
-    from ldeq.device import autocast
     from ldeq.metrics import video_nme, video_nmf
-    from ldeq.recurrence import RecurrentLDEQ
-    from ldeq.solvers.tally import describe_solve
     from utils.engine.evaluation import track_videos
     from utils.runs.videos import annotated_video
     from utils.visualization.annotated_videos import AnnotatedVideos
 
-    device = next(model.parameters()).device
-    network = RecurrentLDEQ(
-        model,
-        rwr=flags.rwr,
-        max_iters=flags.rwr_max_iters,
-        take_one_less_inference_step=flags.rwr_take_one_less_inference_step,
-        stop_criterion=flags.stop_criterion,
-    )
     folder, waiting = processes.from_main(lambda: left_to_do(outcome, dataset))
     clips = {clip.id: clip for clip in dataset.clips}
     if not clips.keys() >= set(waiting):
@@ -288,20 +314,17 @@ def track(
     n_frames = 0
     drawings = AnnotatedVideos(lambda id: annotated_video(folder, id), flags.plot, window)
 
-    with (
-        terminal.ProgressBar(
-            sum(dataset.lengths.values()), "frame", flags.WFLW_V_split, n_done, is_shown=processes.is_main
-        ) as bar,
-        autocast(device, flags.precision),
-    ):
+    with terminal.ProgressBar(
+        sum(dataset.lengths.values()), "frame", flags.WFLW_V_split, n_done, is_shown=processes.is_main
+    ) as bar:
 
-        def handle(report: FramesDone | VideoDone | VideoSkipped) -> None:
+        def handle(report: FramesDone | SolveDone | VideoDone | VideoSkipped) -> None:
             nonlocal n_frames
             if isinstance(report, FramesDone):
                 n_frames += report.n_frames
                 bar.advance(report.n_frames)
-                if report.solve is not None:
-                    print(report.solve)
+            elif isinstance(report, SolveDone):
+                print(report.description)
             elif isinstance(report, VideoSkipped):
                 reasons[report.id] = report.reason
             else:
@@ -310,13 +333,15 @@ def track(
 
         with processes.reports(handle) as report:
 
-            def on_batch(output: "LDEQOutput") -> None:
-                solve = describe_solve(output.stats) if flags.verbose_solver else None
-                report(FramesDone(len(output.keypoints), solve))
+            def on_solve(description: str) -> None:
+                report(SolveDone(description))
+
+            def on_batch(found: "CropLandmarks") -> None:
+                report(FramesDone(len(found.points)))
 
             try:
                 for video in track_videos(
-                    network,
+                    network.landmarker(settings, on_solve if flags.verbose_solver else None),
                     (clips[id] for id in processes.shared_out(waiting, dealt=batch_size + 1)),
                     lambda clip: clip.frames(keep_frames=drawings.wanted),
                     batch_size=batch_size,

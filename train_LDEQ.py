@@ -168,12 +168,14 @@ def settings_from_flags(flags: argparse.Namespace, init: "LDEQ | None", world: "
 
 def describe(flags: argparse.Namespace, world: "World") -> dict[str, Any]:
     """The part of run.json that does not decide what is computed."""
+    from ldeq.device import describe_device
+
     return {
         "script": SCRIPT,
         "command": shlex.join(sys.argv),
         "init_weights": flags.init_weights,
         "processes": world.size,
-        "environment": run_folder.describe_environment(world.device),
+        "environment": run_folder.describe_environment(describe_device(world.device)),
     }
 
 

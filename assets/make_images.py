@@ -19,6 +19,7 @@ from ldeq import LDEQ, RecurrentLDEQ
 from ldeq.command_line import ArgumentParser, run
 from ldeq.drawing import PREDICTION_COLOUR, draw_caption, draw_landmarks
 from ldeq.files import written_whole
+from ldeq.runtime.pytorch import TorchLandmarker
 from ldeq.smoothing import smooth
 from ldeq.video.media import read_image
 from ldeq.video.reading import VideoReader
@@ -87,7 +88,7 @@ def comparison(id: str) -> list[NDArray[np.uint8]]:
 
 def _landmarks_of(network: RecurrentLDEQ, clip: Clip) -> NDArray[np.float64]:
     """Landmarks (frames, 98, 2) of a clip in frame pixels."""
-    (video,) = track_videos(network, [clip], Clip.frames, batch_size=1, workers=1)
+    (video,) = track_videos(TorchLandmarker(network), [clip], Clip.frames, batch_size=1, workers=1)
     return np.stack(video.landmarks)
 
 

@@ -1,7 +1,7 @@
 """What the benchmarks share."""
 
 import os
-import platform
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,12 +32,15 @@ def synchronise(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-def processor_name() -> str:
-    """The processor's name as the system has it; its architecture where the system does not say."""
-    cpuinfo = Path("/proc/cpuinfo")  # Linux
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+def peak_memory() -> int:
+    """Bytes of memory that this process has had at most."""
+    status = Path("/proc/self/status")  # Linux
+    if status.is_file():
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def describe_machine(device: torch.device) -> str:

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import processor_name
 from ldeq.command_line import MOST_WORKERS, ArgumentParser, at_least, run
+from ldeq.runtime.measurement import cpu_name
 from ldeq.terminal import ProgressBar, console, print_lines, table
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 bar.advance()
     medians = {n: statistics.median(measured) for n, measured in speeds.items()}
     out = console()
-    out.print(f"{processor_name()}, {os.cpu_count()} CPU cores")
+    out.print(f"{cpu_name()}, {os.cpu_count()} CPU cores")
     rows = [[n, f"{speed:.1f}", f"{speed / medians[1]:.2f}"] for n, speed in medians.items()]
     out.print(table(f"Medians of {flags.repeats} runs", ["processes", "frames/s", "times as fast"], rows, n_words=0))
     print_lines(out, [f"Figures differ by {difference(*found.values()):.1e} of themselves at most"])

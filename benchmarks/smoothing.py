@@ -14,8 +14,9 @@ from benchmarks.common import describe_machine
 from datasets.wflw_v import Clip, WFLWVDataset
 from ldeq import RecurrentLDEQ
 from ldeq.command_line import ArgumentParser, add_network_flags, run
-from ldeq.device import autocast, load_model, resolve_device
+from ldeq.device import load_model, resolve_device
 from ldeq.metrics import frame_jitter, video_nme, video_nmf
+from ldeq.runtime.pytorch import TorchLandmarker
 from ldeq.smoothing import FILTERS
 from ldeq.terminal import console, table
 from utils import bundled
@@ -38,8 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fps = {clip.id: clip.read_fps() for clip in clips}
     found: dict[str, dict[str, Array]] = {}
     for mode, rwr in (("frame by frame", False), ("RwR", True)):
-        with autocast(device, flags.precision):
-            found[mode] = landmarks_of(RecurrentLDEQ(model, rwr=rwr), clips)
+        found[mode] = landmarks_of(TorchLandmarker(RecurrentLDEQ(model, rwr=rwr), flags.precision), clips)
         for name, smooth in FILTERS.items():
             found[f"{mode}, {name}"] = {id: smooth(points, fps[id]) for id, points in found[mode].items()}
     out = console()
@@ -51,14 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         out.print(table(f"{title}: means over {len(members)} clips", columns, rows))
 
 
-def landmarks_of(network: RecurrentLDEQ, clips: Sequence[Clip]) -> dict[str, Array]:
+def landmarks_of(landmarker: TorchLandmarker, clips: Sequence[Clip]) -> dict[str, Array]:
     """Landmarks (frames, 98, 2) in frame pixels, by the clip's id.
 
     Raises:
         InputError: where a clip cannot be used.
     """
     found = {}
-    for video in track_videos(network, clips, Clip.frames, batch_size=5, workers=1):
+    for video in track_videos(landmarker, clips, Clip.frames, batch_size=5, workers=1):
         if video.failure is not None:
             raise video.failure
         found[video.clip.id] = np.stack(video.landmarks)

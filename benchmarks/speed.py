@@ -1,152 +1,247 @@
-"""Frames per second of WFLW-V evaluation, and where the time goes: ``python -m benchmarks.speed``.
+"""How fast a network runs here, by runtime and precision: ``python -m benchmarks.speed``.
 
-A network of the published example's size with random weights tracks the bundled clips, with RwR and frame by frame.
-The parts (decoding, cropping, network, the rest) are timed one after the other over the same frames; then the whole
-evaluation, which decodes in the background, is timed as the script runs it. Random weights do not converge, so that
-frame by frame every frame takes all of ``--max_iters``: an upper bound.
+A *step* is one frame of RwR of each of so many faces, crops in and landmarks out, as the landmarkers of
+``ldeq.runtime`` make it; the runtimes take turns, so that a noisy moment disturbs all alike, and figures are medians.
+*End to end* is ``ldeq-video`` on a clip of one face, or of four (2 × 2 of it), from the file to the files that it
+leaves; *start-up* is that on one frame; *MiB* is the peak of the process. The limit is a large matrix product in the
+precision.
+
+Networks are the bundled one and one of the published example's size with random weights.
 """
 
 import itertools
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, seconds_of, synchronise
-from datasets.wflw_v.clips import Clip, FaceFrame, WFLWVDataset
-from ldeq import LDEQ, ModelConfig, RecurrentLDEQ, SolverConfig
-from ldeq.command_line import MOST_WORKERS, ArgumentParser, at_least, run
-from ldeq.config import PRECISIONS, SOLVERS
-from ldeq.device import autocast, prepare, resolve_device, slow_precision_note
-from ldeq.face.crop import crop, crop_matrix
-from ldeq.metrics import video_nme, video_nmf
-from ldeq.model.normalisation import normalise
-from ldeq.terminal import console, table
+from benchmarks.common import PUBLISHED_EXAMPLE, seconds_of
+from ldeq import LDEQ, ModelConfig, SolverConfig, load_checkpoint, pretrained, save_checkpoint
+from ldeq.command_line import ArgumentParser, at_least, run
+from ldeq.errors import InputError
+from ldeq.face.crop import FaceCrop
+from ldeq.landmarks98 import CROP_SIZE
+from ldeq.model.step import RecurrentStep
+from ldeq.runtime.choice import is_installed, open_network
+from ldeq.runtime.export import export
+from ldeq.runtime.measurement import cpu_name
+from ldeq.runtime.network import CountedLandmarker
+from ldeq.runtime.steps import version_of
+from ldeq.solve_settings import SolveSettings
+from ldeq.terminal import ProgressBar, console, table
+from ldeq.torchrun import n_threads
 from ldeq.video.reading import VideoReader
+from ldeq.video.writing import VideoWriter
 from utils import bundled
-from utils.engine.evaluation import track_videos
 
-#: Rows of the table.
-PARTS = ("decoding", "cropping", "network", "the rest", "whole evaluation", "frames a second")
+REPOSITORY = Path(__file__).resolve().parent.parent
+RUNTIMES = ("torch", "onnxruntime", "openvino")
+PRECISIONS = ("fp32", "bf16")
+NETWORKS = ("bundled", "published size")
+#: Instructions that matter, as Linux names them.
+FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8", "asimd", "bf16")
+#: Side of the matrices of the limit.
+_SIDE = 3072
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-@dataclass(frozen=True, eq=False)
-class Copy:
-    """The first frames of a clip, as a clip of its own."""
+@dataclass(frozen=True)
+class Way:
+    """A way to run a network."""
 
-    clip: Clip
-    most_frames: int
+    runtime: str
+    precision: str
 
-    @property
-    def n_frames(self) -> int:
-        return min(self.most_frames, len(self.clip.bboxes))
-
-    def frames(self, keep_frames: bool = False) -> Iterator[FaceFrame]:
-        return itertools.islice(self.clip.frames(keep_frames), self.n_frames)
+    def __str__(self) -> str:
+        return f"{self.runtime} {self.precision}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and prints."""
     parser = ArgumentParser(__doc__)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precisions", choices=PRECISIONS, nargs="+", default=["fp32"])
-    parser.add_argument("--batch_size", type=at_least(1), default=5, help="videos at a time")
-    parser.add_argument(
-        "--workers", type=at_least(0, MOST_WORKERS), default=2, help="threads that decode, in the whole evaluation"
-    )
-    parser.add_argument("--frames", type=at_least(2), default=6, help="of each video")
-    parser.add_argument("--solver", choices=SOLVERS, default="anderson")
-    parser.add_argument("--max_iters", type=at_least(1), default=12, help="of a frame by itself")
-    parser.add_argument("--dataset_path", type=Path, default=bundled.WFLW_V)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="which networks")
+    parser.add_argument("--runtimes", nargs="+", choices=RUNTIMES, default=list(RUNTIMES), help="those installed")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="of the network")
+    parser.add_argument("--streams", nargs="+", type=at_least(1, 64), default=[1, 4], help="faces at a time")
+    parser.add_argument("--repeats", type=at_least(1), default=15, help="steps of each")
+    parser.add_argument("--frames", type=at_least(0), default=120, help="of the clip, end to end; 0: steps alone")
     flags = parser.parse(arguments)
-    device = resolve_device(flags.device)
-    clips = WFLWVDataset(flags.dataset_path, "all").clips
-    copies = [Copy(clip, flags.frames) for clip in itertools.islice(itertools.cycle(clips), flags.batch_size)]
-    torch.manual_seed(0)
-    solver = SolverConfig(solver=flags.solver, max_iters=flags.max_iters)
-    network = LDEQ(ModelConfig(**PUBLISHED_EXAMPLE), solver).eval()
-
     out = console()
-    out.print(describe_machine(device))
-    for precision in flags.precisions:
-        model = prepare(deepcopy(network), device, precision)  # each has its own memory format
-        note = slow_precision_note(device, precision)
-        if note:
-            out.print(note)
-        measured: dict[str, list[str]] = {}
-        for rwr in (True, False):
-            with autocast(device, precision):
-                _warm_up(model, flags.batch_size, device)
-                parts = _time_parts(model, rwr, copies, device)
-                whole = _time_whole(model, rwr, copies, flags.workers)
-            n_frames = sum(copy.n_frames for copy in copies)
-            milliseconds = [1e3 * seconds / n_frames for seconds in (*parts, whole)]
-            mode = "RwR, 1 iteration" if rwr else f"frame by frame, {flags.max_iters} iterations"
-            measured[mode] = [f"{value:.2f}" for value in (*milliseconds, n_frames / whole)]
-        title = f"{precision}, {flags.solver}, {flags.batch_size} videos of {flags.frames} frames: milliseconds a frame"
-        rows = list(zip(PARTS, *measured.values(), strict=True))
-        out.print(table(title, ["", *measured], rows))
+    runtimes = [runtime for runtime in flags.runtimes if is_installed(runtime)]
+    for runtime in set(flags.runtimes) - set(runtimes):
+        out.print(f"{runtime} is not installed (pip install {runtime}) and left out")
+    ways = [Way(r, p) for r in runtimes for p in flags.precisions if not (r == "onnxruntime" and p != "fp32")]
+    torch.set_num_threads(n_threads())
+    limits = {precision: limit(precision) for precision in flags.precisions}
+    out.print(f"{cpu_name()} ({', '.join(cpu_features()) or platform.machine()}), {n_threads()} threads")
+    out.print(f"Python {platform.python_version()}, {', '.join(map(version_of, runtimes))}")
+    out.print(
+        "; ".join(f"matrix product {precision}: {value / 1e9:.0f} GFLOP/s" for precision, value in limits.items())
+    )
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        clips = {n: Path(folder) / f"clip{n}.mp4" for n in flags.streams} if flags.frames else {}
+        for n, clip in clips.items():
+            write_clip(clip, n, flags.frames)
+        for name in flags.networks:
+            checkpoint, step = network_files(name, Path(folder))
+            work = gflop_of_a_step(checkpoint)
+            for n in flags.streams:
+                seconds = time_steps(ways, checkpoint, step, n, flags.repeats)
+                base = seconds.get(Way("torch", "fp32"))
+                speeds: dict[Way, list[str]] = {}
+                if n in clips:
+                    speeds = end_to_end(list(seconds), checkpoint, step, clips[n], Path(folder), f"{name}, {n}")
+                faces = f"{name}, {n} face{'s' * (n > 1)}"
+                for way, taken in seconds.items():
+                    ratio = "" if base is None else f"{base / taken:.2f}"
+                    share = f"{100 * work * 1e9 / taken / limits[way.precision]:.0f}"
+                    rows.append([faces, str(way), f"{1e3 * taken:.1f}", ratio, share, *speeds.get(way, [])])
+    columns = ["network", "runtime", "ms a face", "x", "% of limit"]
+    if flags.frames:
+        columns += ["frames/s", "x", "start-up s", "MiB"]
+    out.print(table("A step of RwR, and ldeq-video end to end; x: times torch fp32", columns, rows, n_words=2))
 
 
-def _warm_up(model: LDEQ, batch_size: int, device: torch.device) -> None:
-    images = torch.zeros(batch_size, 3, model.config.im_size, model.config.im_size, device=device)
-    seconds_of(lambda: RecurrentLDEQ(model).step(images, range(batch_size)), device)
+def cpu_features() -> list[str]:
+    """Those of :data:`FEATURES` that the processor has."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return []
+    found = {
+        word for line in text.splitlines() if line.lower().startswith(("flags", "features")) for word in line.split()
+    }
+    return [feature for feature in FEATURES if feature in found]
 
 
-def _time_parts(model: LDEQ, rwr: bool, copies: list[Copy], device: torch.device) -> tuple[float, float, float, float]:
-    """Seconds of decoding, cropping, network and the rest, one after the other."""
+def limit(precision: str) -> float:
+    """Operations a second of a large matrix product: the best of some."""
+    a, b = (torch.randn(_SIDE, _SIDE).to(_DTYPES[precision]) for _ in range(2))
+    seconds = [seconds_of(lambda: a @ b, torch.device("cpu"))[0] for _ in range(4)]
+    return float(2 * _SIDE**3 / min(seconds))
 
-    def decode() -> list[list[NDArray[np.uint8]]]:
-        return [list(itertools.islice(VideoReader(copy.clip.video_path), copy.n_frames)) for copy in copies]
 
-    decoding, frames = seconds_of(decode, device)
-    boxes = [copy.clip.bboxes for copy in copies]
+def network_files(name: str, folder: Path) -> tuple[Path, Path]:
+    """The checkpoint and the exported step of a network."""
+    if name == "bundled":
+        return pretrained.path_of(pretrained.BUNDLED), pretrained.bundled_step()
+    checkpoint, step = folder / "published.pth.tar", folder / "published.onnx"
+    if not step.is_file():
+        torch.manual_seed(0)
+        save_checkpoint(checkpoint, LDEQ(ModelConfig(**PUBLISHED_EXAMPLE), SolverConfig(solver="fpi")).eval())
+        export(checkpoint, step)
+    return checkpoint, step
 
-    def crop_all() -> list[list[FaceFrame]]:
-        cropped = []
-        for video, rows in zip(frames, boxes, strict=True):
-            matrices = [crop_matrix(box) for box in rows[: len(video)]]
-            pairs = zip(video, matrices, strict=True)
-            cropped.append([FaceFrame(crop(frame, matrix), matrix, None) for frame, matrix in pairs])
-        return cropped
 
-    cropping, crops = seconds_of(crop_all, device)
-    tracker, names = RecurrentLDEQ(model, rwr=rwr), range(len(copies))
-    network = rest = 0.0
-    predictions = []
-    for step in zip(*crops, strict=True):
+def gflop_of_a_step(checkpoint: Path) -> float:
+    """Of one face, in 10⁹ operations."""
+    model = load_checkpoint(checkpoint)
+    images = torch.zeros(1, CROP_SIZE, CROP_SIZE, 3, dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        RecurrentStep(model)(images, torch.zeros(1, *model.z_shape))
+    return float(counter.get_total_flops()) / 1e9
+
+
+def time_steps(ways: Sequence[Way], checkpoint: Path, step: Path, n: int, repeats: int) -> dict[Way, float]:
+    """Seconds a face of a step of ``n`` faces, of the ways that work here."""
+    settings = SolveSettings()
+    landmarkers: dict[Way, CountedLandmarker] = {}
+    for way in ways:
+        try:
+            weights = checkpoint if way.runtime == "torch" else step
+            opened = open_network(
+                weights, runtime=way.runtime, device="cpu", precision=way.precision, settings=settings
+            )
+        except InputError as error:
+            console().print(f"{way} is left out: {error}")
+            continue
+        landmarkers[way] = opened.network.landmarker(settings)
+    (image,) = itertools.islice(VideoReader(bundled.WFLW_V / "videos" / "portrait-pan.mp4"), 1)
+    crops = [FaceCrop.around(image, (140 + 3 * k, 20, 340, 240)) for k in range(n)]
+    seconds: dict[Way, list[float]] = {way: [] for way in landmarkers}
+    for turn in range(2 + repeats):
+        for way, landmarker in landmarkers.items():
+            started = time.perf_counter()
+            landmarker.locate(crops, range(n))
+            if turn >= 2:
+                seconds[way].append(time.perf_counter() - started)
+    return {way: statistics.median(values) / n for way, values in seconds.items()}
+
+
+def end_to_end(
+    ways: Sequence[Way], checkpoint: Path, step: Path, clip: Path, folder: Path, label: str
+) -> dict[Way, list[str]]:
+    """Frames a second, times those of PyTorch in float32, start-up in seconds, and peak memory in MiB."""
+    first = folder / f"first-{clip.name}"
+    n_frames = sum(1 for _ in VideoReader(clip))
+    write_frames(first, itertools.islice(VideoReader(clip), 1))
+    measured: dict[Way, tuple[float, float, float]] = {}
+    with ProgressBar(len(ways), "run", label) as bar:
+        for way in ways:
+            weights = checkpoint if way.runtime == "torch" else step
+            start, _ = run_video(first, weights, way, folder)
+            whole, memory = run_video(clip, weights, way, folder)
+            measured[way] = (n_frames - 1) / max(whole - start, 1e-9), start, memory
+            bar.advance()
+    base = measured.get(Way("torch", "fp32"))
+    return {
+        way: [f"{speed:.1f}", "" if base is None else f"{speed / base[0]:.2f}", f"{start:.1f}", f"{memory:.0f}"]
+        for way, (speed, start, memory) in measured.items()
+    }
+
+
+#: Runs ``ldeq-video`` and prints the process's peak memory in bytes as the last line. (What the system counts for a
+#: process begins with what started it, but for Linux's own line.)
+_PROGRAM = (
+    "import sys; from ldeq.predict import main; main(sys.argv[1:]); from benchmarks.common import peak_memory;"
+    "print(peak_memory())"
+)
+
+
+def run_video(clip: Path, weights: Path, way: Way, folder: Path) -> tuple[float, float]:
+    """Seconds of ``ldeq-video``, the better of two, and its peak memory in MiB."""
+    flags = [f"--landmark_model_weights={weights}", f"--runtime={way.runtime}", f"--precision={way.precision}"]
+    command = [sys.executable, "-c", _PROGRAM, str(clip), *flags, f"--output_dir={folder / 'out'}", "--device=cpu"]
+    seconds = []
+    for _ in range(2):
         started = time.perf_counter()
-        images = normalise(np.stack([frame.image for frame in step]), device)
-        synchronise(device)
-        middle = time.perf_counter()
-        output = tracker.step(images, names)
-        synchronise(device)
-        ended = time.perf_counter()
-        keypoints = output.keypoints.float().cpu().numpy()
-        predictions.append([frame.to_frame(points) for points, frame in zip(keypoints, step, strict=True)])
-        network += ended - middle
-        rest += middle - started + time.perf_counter() - ended
-    started = time.perf_counter()
-    for copy, predicted in zip(copies, np.stack(predictions, axis=1), strict=True):
-        truth = copy.clip.landmarks[: copy.n_frames]
-        video_nme(predicted, truth), video_nmf(predicted, truth)
-    return decoding, cropping, network, rest + time.perf_counter() - started
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+        seconds.append(time.perf_counter() - started)
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)} ended with status {done.returncode}: {done.stderr}")
+    return min(seconds), int(done.stdout.split()[-1]) / 2**20
 
 
-def _time_whole(model: LDEQ, rwr: bool, copies: list[Copy], workers: int) -> float:
-    """Seconds of the evaluation as the script runs it."""
-    started = time.perf_counter()
-    network = RecurrentLDEQ(model, rwr=rwr)
-    for video in track_videos(network, copies, Copy.frames, batch_size=len(copies), workers=workers):
-        predicted = np.stack(video.landmarks)
-        truth = video.clip.clip.landmarks[: len(predicted)]
-        video_nme(predicted, truth), video_nmf(predicted, truth)
-    return time.perf_counter() - started
+def write_clip(path: Path, n_faces: int, n_frames: int) -> None:
+    """A bundled clip, to and fro, beside itself as often as it takes for so many faces."""
+    frames = list(VideoReader(bundled.WFLW_V / "videos" / "portrait-pan.mp4"))
+    columns = int(np.ceil(np.sqrt(n_faces)))
+    rows = -(-n_faces // columns)
+
+    def shown() -> Iterator[np.ndarray]:
+        for frame in itertools.islice(itertools.cycle([*frames, *frames[::-1]]), n_frames):
+            tiles = [frame if k < n_faces else np.zeros_like(frame) for k in range(rows * columns)]
+            yield np.vstack([np.hstack(tiles[row * columns : (row + 1) * columns]) for row in range(rows)])
+
+    write_frames(path, shown())
+
+
+def write_frames(path: Path, frames: Iterator[np.ndarray]) -> None:
+    """Frames (H, W, 3) uint8 RGB as a clip of 25 a second."""
+    writer = VideoWriter(path, 25)
+    for frame in frames:
+        writer.write(frame)
+    writer.close()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How long programs take to start: ``python -m benchmarks.startup``.
 
 Processor time and wall time of ``--help`` of each script, of importing the package and torch, and of ``ldeq-video`` up
-to its first frame: a whole run on a clip of one frame, less importing torch, which no choice of ours makes faster. Each
+to its first frame: a whole run on a clip of one frame, by ONNX Runtime. Each
 runs in processes of its own, one after the other; figures are medians. Wall time is that of a machine with nothing else
 to do only where it has nothing else to do.
 """
@@ -15,8 +15,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.common import processor_name
 from ldeq.command_line import ArgumentParser, at_least, run
+from ldeq.runtime.measurement import cpu_name
 from ldeq.terminal import ProgressBar, console, table
 from ldeq.video.reading import VideoReader
 from ldeq.video.writing import VideoWriter
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         programs: dict[str, list[str]] = {f"{script[-1]} --help": [*script, "--help"] for script in SCRIPTS}
         programs |= {name: ["-c", name] for name in ("import ldeq", "import torch")}
         programs[video] = ["-m", "ldeq.predict", str(clip), "--output_dir", str(Path(folder) / "out")]
+        programs[video] += ["--runtime", "onnxruntime"]
         seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
         with ProgressBar(flags.repeats * len(programs), "run", "startup") as bar:
             # In turns, so that a noisy moment disturbs all alike.
@@ -58,10 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     medians = {
         name: [statistics.median(column) for column in zip(*runs, strict=True)] for name, runs in seconds.items()
     }
-    beyond = [whole - torch for whole, torch in zip(medians[video], medians["import torch"], strict=True)]
-    medians["ldeq-video, one frame, beyond torch"] = beyond
     out = console()
-    out.print(f"{processor_name()}, {os.cpu_count()} CPU cores, Python {sys.version.split()[0]}")
+    out.print(f"{cpu_name()}, {os.cpu_count()} CPU cores, Python {sys.version.split()[0]}")
     rows = [[name, *(f"{figure:.2f}" for figure in figures)] for name, figures in medians.items()]
     out.print(table(f"Seconds, medians of {flags.repeats} runs", ["program", "processor", "wall"], rows))
 

@@ -32,7 +32,7 @@ from datasets.wflw_v import Clip, UnusableVideo, WFLWVDataset
 from datasets.wflw_v.clips import digest_of
 from ldeq import LDEQ, InputError, RecurrentLDEQ, run_folder, terminal
 from ldeq.command_line import MOST_WORKERS, ArgumentParser, add_network_flags, at_least, run
-from ldeq.device import autocast, load_model, resolve_device
+from ldeq.device import load_model, resolve_device
 from ldeq.files import (
     read_json_object,
     sha256_of,
@@ -42,6 +42,7 @@ from ldeq.files import (
 )
 from ldeq.folder_lock import remove_leftovers
 from ldeq.metrics import video_nme, video_nmf
+from ldeq.runtime.pytorch import TorchLandmarker
 from utils.engine.evaluation import track_videos
 from utils.visualization.figures import Figure, add_legend, panels, save
 
@@ -135,7 +136,7 @@ def pooled(folders: Sequence[str], split: str, lacking: dict[str, str]) -> list[
 
 
 def landmarks_of(
-    tracker: RecurrentLDEQ, clips: Sequence[Clip], folder: Path, name: str, batch_size: int, workers: int
+    landmarker: TorchLandmarker, clips: Sequence[Clip], folder: Path, name: str, batch_size: int, workers: int
 ) -> tuple[Videos, dict[str, str]]:
     """Landmarks (frames, 98, 2) of each clip, read from the folder where an earlier run has left them there.
 
@@ -147,7 +148,7 @@ def landmarks_of(
     missing = [clip for clip in clips if not paths[clip.id].exists()]
     if missing:
         with terminal.ProgressBar(len(missing), "video", name) as bar:
-            for video in track_videos(tracker, missing, Clip.frames, batch_size=batch_size, workers=workers):
+            for video in track_videos(landmarker, missing, Clip.frames, batch_size=batch_size, workers=workers):
                 if isinstance(video.failure, UnusableVideo):
                     failures[video.clip.id] = str(video.failure)
                 elif video.failure is not None:
@@ -320,8 +321,8 @@ def study(flags: argparse.Namespace, held: ExitStack) -> None:
         for name, tracker in rwr_trackers(model, flags.iterations).items():
             usable = [clip for clip in clips if clip.id not in failures]
             where, title = folder / "landmarks" / name, f"{split}, {name}"
-            with autocast(device, flags.precision):
-                found[name], more = landmarks_of(tracker, usable, where, title, flags.batch_size, flags.workers)
+            landmarker = TorchLandmarker(tracker, flags.precision)
+            found[name], more = landmarks_of(landmarker, usable, where, title, flags.batch_size, flags.workers)
             failures |= more
         if len(failures) == len(clips):
             raise InputError(f"{split}: no video can be used ({'; '.join(failures.values())}), expected at least one")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ldeq import interrupts, pretrained, torchrun
-from ldeq.config import PRECISIONS, STOP_CRITERIA
+from ldeq.config import PRECISIONS, RUNTIMES, STOP_CRITERIA
 from ldeq.errors import InputError, program_name, sentence_of
 from ldeq.fields import MOST_SAMPLES, field_named, in_words, kind, setting_of, shortened
 from ldeq.files import printable, refuse_address
@@ -258,6 +258,22 @@ def add_common_flags(parser: ArgumentParser, script: str) -> None:
     add_boolean(solver, "--verbose_solver", "print how the solver did on each batch")
     add_boolean(parser.group("network"), "--summary", "print the network's layers, parameters and operations")
     parser.leave_to_full_help("--stop_criterion", "--verbose_solver", "--summary")
+
+
+def add_runtime_flag(parser: ArgumentParser, default: str) -> None:
+    """Adds ``--runtime``, after the network's other flags, and lets ``--precision`` be chosen by measurement."""
+    network = parser.group("network")
+    network.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        default=default,
+        help="what runs the network; auto: PyTorch on a GPU, else the fastest that is installed, by a measurement that "
+        "is made once; onnxruntime and openvino export a checkpoint at its first use",
+    )
+    for action in network._group_actions:
+        if action.dest == "precision":
+            action.choices = (*PRECISIONS, "auto")
+            action.help = f"{action.help}; auto: bf16 where it is faster here and exact enough"
 
 
 def run(script: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> NoReturn:

@@ -21,6 +21,8 @@ STOP_CRITERIA = ("sample", "batch")
 GRADIENTS = ("implicit", "jfb", "unrolled")
 #: Precisions of the network's convolutions.
 PRECISIONS = ("fp32", "bf16", "fp16")
+#: What runs a network. All but ``auto`` are names of packages.
+RUNTIMES = ("auto", "torch", "onnxruntime", "openvino")
 
 #: Frames a second that images may be said to have, from and to.
 FPS = (0.1, 1000.0)

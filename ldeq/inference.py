@@ -13,8 +13,6 @@ from ldeq.face.settings import TrackingSettings
 from ldeq.landmark_table import UNSMOOTHED, make_row, row_type, smooth_rows, write_csv_table, write_npz_table
 from ldeq.landmarks98 import IBUG68
 
-#: Runtimes by name.
-RUNTIMES = ("auto", "torch")
 DEFAULTS = TrackingSettings()
 
 
@@ -123,10 +121,13 @@ def landmarks(
     Args:
         source: the path of a video, an image, or a folder of images (the frames of a video); an array, uint8 RGB, of
             an image (H, W, 3) or of frames (T, H, W, 3); or an iterable of images or of their paths.
-        weights: a network's name (``synthetic``, ``wflw``, ``wflw_v``) or a checkpoint's path.
-        runtime: ``torch``, or ``auto``, which is the same.
+        weights: a network's name (``synthetic``, ``wflw``, ``wflw_v``), or the path of a checkpoint or of an exported
+            step (``.onnx``).
+        runtime: ``torch``, ``onnxruntime``, ``openvino``, or ``auto``: PyTorch where there is a GPU, else the fastest
+            that is installed and exact enough (:func:`ldeq.runtime.choice.open_network`).
         device: ``auto`` (CUDA, else MPS, else CPU), or as PyTorch names it.
-        precision: ``fp32``, ``bf16`` or ``fp16``, of the network's convolutions.
+        precision: ``fp32``, ``bf16`` or ``fp16``, of the network's convolutions, or ``auto``: bf16 where it is faster
+            here and exact enough.
         rwr: recurrence without recurrence: a frame's solve starts from the last frame's equilibrium.
         rwr_max_iters: with ``rwr``, solver iterations on every frame.
         smoothing: one of :data:`ldeq.smoothing.FILTERS`, applied to the finished tracks; true for the recommended one.
@@ -147,7 +148,7 @@ def landmarks(
     >>> result.landmarks.shape  # doctest: +SKIP
     (151, 98, 2)
     """
-    from ldeq.config import FPS, PRECISIONS, SolverConfig
+    from ldeq.config import FPS, PRECISIONS, RUNTIMES, SolverConfig
     from ldeq.face.given import Bboxes, bboxes_from_array, read_bboxes
     from ldeq.fields import coerced, convert, field_named
     from ldeq.smoothing import RECOMMENDED, named_filter
@@ -155,8 +156,8 @@ def landmarks(
 
     if runtime not in RUNTIMES:
         raise InputError(f"runtime = {runtime!r}, expected one of {', '.join(RUNTIMES)}")
-    if precision not in PRECISIONS:
-        raise InputError(f"precision = {precision!r}, expected one of {', '.join(PRECISIONS)}")
+    if precision not in (*PRECISIONS, "auto"):
+        raise InputError(f"precision = {precision!r}, expected one of {', '.join((*PRECISIONS, 'auto'))}")
     rwr_max_iters = coerced(field_named(SolverConfig, "max_iters"), rwr_max_iters, "rwr_max_iters")
     tracking = TrackingSettings(detect_every=detect_every, max_faces=max_faces, max_uncertainty=max_uncertainty)
     if convert("float", fps) is None or not FPS[0] <= fps <= FPS[1]:
@@ -172,17 +173,16 @@ def landmarks(
 
     with open_source(source, fps) as frames:
         # Only now, as it takes a second: what has no frames is refused at once.
-        from ldeq.device import load_model, resolve_device
         from ldeq.face.detectors import make_detector
         from ldeq.pipeline import Pipeline, decoded_ahead
-        from ldeq.recurrence import settings_to_converge
+        from ldeq.runtime.choice import open_network
+        from ldeq.solve_settings import SolveSettings
 
-        model, _ = load_model(weights, resolve_device(device), precision)
+        solving = SolveSettings(rwr=rwr, max_iters=rwr_max_iters)
+        network = open_network(weights, runtime=runtime, device=device, precision=precision, settings=solving).network
         pipeline = Pipeline(
-            model,
-            precision=precision,
-            rwr=rwr,
-            rwr_max_iters=rwr_max_iters,
+            network,
+            solving,
             tracking=tracking,
             detector=lambda: make_detector(detector, yunet_model) if isinstance(detector, str) else detector,
         )
@@ -200,7 +200,7 @@ def landmarks(
                 if progress is not None:
                     progress(n_frames, frames.n_frames)
         tally = faces.landmarker.tally
-        settings = settings_to_converge(model.solver_config, rwr, rwr_max_iters)
+        settings = solving.to_converge(network.solver_config)
         unconverged = None if settings is None else tally.mostly_not_converged(settings)
         warnings = [*frames.check(), *filter(None, [tally.check(), unconverged])]
     table = np.array(rows, dtype=type) if rows else np.zeros(0, dtype=type)

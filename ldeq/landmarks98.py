@@ -3,6 +3,8 @@
 N_LANDMARKS = 98
 #: Side of the face crops in pixels.
 CROP_SIZE = 256
+#: Side of a face crop, relative to the larger side of the face's bounding box.
+CROP_SCALE = 1.2
 #: Outer corners of the left and right eye: their distance is the unit of NME.
 OUTER_EYE_CORNERS = (60, 72)
 

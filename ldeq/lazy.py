@@ -17,7 +17,13 @@ def lazy_names(package: str, module_of: Mapping[str, str]) -> Callable[[str], An
     def getattr_of_package(name: str) -> Any:
         if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(module_of[name]), name)
+        try:
+            value = getattr(import_module(module_of[name]), name)
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            needed = f'{package}.{name} needs PyTorch, which is not installed: pip install "{package}[torch]"'
+            raise ImportError(needed, name=error.name) from None
         setattr(sys.modules[package], name, value)
         return value
 

@@ -13,9 +13,8 @@ from ldeq.face.given import Bboxes, GivenFaces
 from ldeq.face.landmarker import Face, Landmarker
 from ldeq.face.settings import TrackingSettings
 from ldeq.face.tracker import FaceTracker
-from ldeq.model.network import LDEQ, LDEQOutput
-from ldeq.recurrence import RecurrentLDEQ
-from ldeq.runtime.pytorch import TorchLandmarker
+from ldeq.runtime.network import CountedLandmarker, Network
+from ldeq.solve_settings import SolveSettings
 from ldeq.video.prefetch import Prefetched
 from ldeq.video.sources import Camera, Frame, FrameSource
 
@@ -24,22 +23,17 @@ from ldeq.video.sources import Camera, Frame, FrameSource
 class Pipeline:
     """How the landmarks of faces in videos are found. One serves any number of videos, one after the other."""
 
-    #: On its device (:func:`ldeq.device.load_model`).
-    model: LDEQ
-    precision: str = "fp32"
-    #: See :class:`ldeq.RecurrentLDEQ`.
-    rwr: bool = True
-    rwr_max_iters: int = 1
-    rwr_take_one_less_inference_step: bool = False
-    stop_criterion: str | None = None
-    #: Solve a face's first frame with the model's own settings. None: yes, but not where bounding boxes are given, as
+    network: Network
+    #: But for its ``full_first_solve``.
+    settings: SolveSettings = field(default_factory=SolveSettings)
+    #: Solve a face's first frame with the network's own settings. None: yes, but not where bounding boxes are given, as
     #: in the evaluation on WFLW-V.
     full_first_solve: bool | None = None
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     #: Makes the detector of a video.
     detector: Callable[[], Detector] = make_detector
-    #: Called with the network's output of every batch.
-    on_output: Callable[[LDEQOutput], None] | None = None
+    #: Called with a line on how the solver did on every batch.
+    on_solve: Callable[[str], None] | None = None
 
     def faces(self, bboxes: Bboxes | None = None) -> "VideoFaces":
         """The faces of one video, which has yet to begin.
@@ -48,29 +42,21 @@ class Pipeline:
             bboxes: bounding boxes in place of detection and tracking (:func:`ldeq.face.given.read_bboxes`).
         """
         full_first_solve = bboxes is None if self.full_first_solve is None else self.full_first_solve
-        network = RecurrentLDEQ(
-            self.model,
-            rwr=self.rwr,
-            max_iters=self.rwr_max_iters,
-            take_one_less_inference_step=self.rwr_take_one_less_inference_step,
-            stop_criterion=self.stop_criterion,
-            full_first_solve=full_first_solve,
-        )
-        landmarker = TorchLandmarker(network, self.precision, self.on_output)
+        settings = replace(self.settings, full_first_solve=full_first_solve)
+        landmarker = self.network.landmarker(settings, self.on_solve)
         if bboxes is not None:
             return VideoFaces(landmarker, GivenFaces(landmarker, bboxes))
         return VideoFaces(landmarker, FaceTracker(landmarker, self.detector(), self.tracking))
 
-    def frame_by_frame(self) -> TorchLandmarker:
+    def frame_by_frame(self) -> CountedLandmarker:
         """The same network without memory, for comparison."""
-        network = RecurrentLDEQ(self.model, rwr=False, stop_criterion=self.stop_criterion)
-        return TorchLandmarker(network, self.precision)
+        return self.network.landmarker(replace(self.settings, rwr=False))
 
 
 class VideoFaces:
     """The faces of one video, frame by frame."""
 
-    def __init__(self, landmarker: TorchLandmarker, finder: FaceTracker | GivenFaces) -> None:
+    def __init__(self, landmarker: CountedLandmarker, finder: FaceTracker | GivenFaces) -> None:
         self.landmarker = landmarker
         self._finder = finder
 

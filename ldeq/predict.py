@@ -19,6 +19,7 @@ from ldeq.command_line import (
     ArgumentParser,
     add_boolean,
     add_common_flags,
+    add_runtime_flag,
     at_least,
     complain,
     number_of,
@@ -148,6 +149,7 @@ def make_parser() -> ArgumentParser:
         "detected with a higher one is no face; 1: never",
     )
     add_common_flags(parser, SCRIPT)
+    add_runtime_flag(parser, "auto")
     parser.leave_to_full_help("--input", "--fps")
     parser.leave_to_full_help("--no-rwr", "--rwr_take_one_less_inference_step", "--full_first_solve")
     parser.leave_to_full_help("--detector_score", "--detector_side", "--detect_every", "--max_uncertainty")
@@ -203,7 +205,10 @@ def predict(
     def on_frame() -> None:
         report(FrameDone())
 
-    prediction = processes.main_first(lambda: Prediction(flags, SCRIPT, on_finished, on_frame if shared else None))
+    prediction = processes.alike(
+        lambda choice: Prediction(flags, SCRIPT, on_finished, on_frame if shared else None, choice),
+        lambda made: made.choice,
+    )
     with ExitStack() as stack:
         folder = None
         if several and processes.is_main:

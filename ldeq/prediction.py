@@ -15,7 +15,6 @@ from rich.console import Console
 from ldeq import pretrained, terminal, torchrun
 from ldeq.annotated_output import AnnotatedOutput
 from ldeq.config import SolverConfig
-from ldeq.device import load_model, resolve_device, slow_precision_note
 from ldeq.errors import InputError
 from ldeq.face.curves import FaceCurve, face_curves
 from ldeq.face.detectors import make_detector
@@ -24,13 +23,12 @@ from ldeq.face.settings import TrackingSettings
 from ldeq.files import write_json
 from ldeq.interrupts import Interrupt, deferred_interrupt
 from ldeq.landmark_table import FRAME_BY_FRAME, UNSMOOTHED, RowsOnDisk, write_csv_table, write_npz_table
-from ldeq.model.network import LDEQOutput
-from ldeq.model.summary import print_summary
 from ldeq.pipeline import Pipeline, VideoFaces, decoded_ahead, solved_again
-from ldeq.recurrence import describe_mode, settings_to_converge
 from ldeq.run_folder import describe_run, output_folder
-from ldeq.runtime.pytorch import TorchLandmarker
-from ldeq.solvers.tally import SolverTally, describe_solve
+from ldeq.runtime.choice import open_network
+from ldeq.runtime.network import CountedLandmarker
+from ldeq.solve_settings import SolveSettings
+from ldeq.solver_tally import SolverTally
 from ldeq.video.sound import has_sound
 from ldeq.video.sources import Frame, FrameSource, ImageFolder, open_source
 from ldeq.video.window import Window
@@ -77,6 +75,7 @@ class Prediction:
         script: the program's name, which its folders and files carry.
         on_finished: called with each input that is done, once its files are there but for ``run.json``.
         on_frame: called after each frame, in place of progress bars.
+        choice: the runtime and the precision that another process has chosen (:attr:`OpenedNetwork.choice`).
     """
 
     def __init__(
@@ -85,16 +84,34 @@ class Prediction:
         script: str,
         on_finished: Callable[[Finished], None] | None,
         on_frame: Callable[[], None] | None = None,
+        choice: tuple[str, str] | None = None,
     ) -> None:
         self.flags = flags
         self.script = script
         self.on_finished = on_finished
         self.on_frame = on_frame
         self.console = terminal.console()
-        self.device = resolve_device(flags.device)
-        self.model, self.weights = load_model(
-            flags.landmark_model_weights, self.device, flags.precision, flags.trust_pickle
+        self.settings = SolveSettings(
+            rwr=flags.rwr,
+            max_iters=flags.rwr_max_iters,
+            take_one_less_inference_step=flags.rwr_take_one_less_inference_step,
+            stop_criterion=flags.stop_criterion,
         )
+        if flags.summary and flags.runtime not in ("auto", "torch"):
+            raise InputError("--summary lists the layers of a checkpoint, expected --runtime torch with it")
+        # An exported step has no layers to list.
+        asked_for = "torch" if flags.summary and flags.runtime == "auto" else flags.runtime
+        runtime, precision = choice or (asked_for, flags.precision)
+        opened = open_network(
+            flags.landmark_model_weights,
+            runtime=runtime,
+            device=flags.device,
+            precision=precision,
+            settings=self.settings,
+            trust_pickle=flags.trust_pickle,
+        )
+        self.network = opened.network
+        self.choice = opened.choice
         self.bboxes: Bboxes | None = read_bboxes(flags.bboxes) if flags.bboxes else None
 
         def detector() -> Any:
@@ -102,28 +119,21 @@ class Prediction:
 
         self.detector_name = flags.bboxes or type(detector()).__name__.removesuffix("Detector")
         self.pipeline: Pipeline = Pipeline(
-            self.model,
-            precision=flags.precision,
-            rwr=flags.rwr,
-            rwr_max_iters=flags.rwr_max_iters,
-            rwr_take_one_less_inference_step=flags.rwr_take_one_less_inference_step,
-            stop_criterion=flags.stop_criterion,
+            self.network,
+            self.settings,
             full_first_solve=None if flags.full_first_solve == "auto" else flags.full_first_solve == "true",
             tracking=TrackingSettings(
                 detect_every=flags.detect_every, max_faces=flags.max_faces, max_uncertainty=flags.max_uncertainty
             ),
             detector=detector,
-            on_output=self._say_solve if flags.verbose_solver else None,
+            on_solve=print if flags.verbose_solver else None,
         )
-        self.mode = describe_mode(self.model, flags.rwr, flags.rwr_max_iters, flags.rwr_take_one_less_inference_step)
+        self.mode = self.settings.describe(self.network.config, self.network.solver_config)
         #: Of the solves of frames, where these are to converge.
-        self.own_settings = settings_to_converge(self.model.solver_config, flags.rwr, flags.rwr_max_iters)
-        self.note = pretrained.note_on(self.weights)
-        self._slow = slow_precision_note(self.device, flags.precision)
+        self.own_settings = self.settings.to_converge(self.network.solver_config)
+        self.note = pretrained.note_on(self.network.weights)
+        self._runtime = opened.describe()
         self._is_first = torchrun.is_main()  # the others' are the same
-
-    def _say_solve(self, output: LDEQOutput) -> None:
-        print(describe_solve(output.stats))
 
     def process(self, name: str, folder: Path | None) -> None:
         """Finds the landmarks of an input.
@@ -182,15 +192,20 @@ class Prediction:
 
     def _print_head(self, source: FrameSource) -> None:
         head = [
-            f"weights  {self.weights}",
+            f"weights  {self.network.weights}",
             f"input    {source.name}",
             f"faces    {self.detector_name}",
             f"mode     {self.mode}",
-            self._slow,
+            f"runtime  {self._runtime}",
+            self.network.warning,
         ]
         terminal.print_lines(self.console, head if self._is_first else [head[1]])
         if self._is_first and self.flags.summary:
-            print_summary(self.model)
+            from ldeq.model.summary import print_summary
+            from ldeq.runtime.pytorch import TorchNetwork
+
+            assert isinstance(self.network, TorchNetwork)
+            print_summary(self.network.model)
         self._is_first = False
 
     def _follow(
@@ -198,7 +213,7 @@ class Prediction:
         source: FrameSource,
         frames: Iterator[Frame],
         faces: VideoFaces,
-        other: TorchLandmarker | None,
+        other: CountedLandmarker | None,
         rows: RowsOnDisk,
         drawing: AnnotatedOutput,
         window: Window | None,
@@ -269,7 +284,7 @@ class Prediction:
         source: FrameSource,
         rows: RowsOnDisk,
         faces: VideoFaces,
-        other: TorchLandmarker | None,
+        other: CountedLandmarker | None,
         drawing: AnnotatedOutput,
         done: Progress,
         remarks: list[str],
@@ -302,7 +317,7 @@ class Prediction:
             "faces": {mode: {str(id): curve.summary() for id, curve in found.items()} for mode, found in modes.items()},
             "solver": faces.landmarker.tally.summary(to_converge=self.own_settings is not None),
         }
-        description = describe_run(self.script, self.weights, source.name, self.model, vars(flags), self.device)
+        description = describe_run(self.script, self.network, source.name, vars(flags))
         description["input"] = description.pop("dataset")
         write_json(folder / "run.json", {**description, **summary})
         print_faces(self.console, summary["faces"])
@@ -314,7 +329,7 @@ class Prediction:
         self,
         source: FrameSource,
         faces: VideoFaces,
-        other: TorchLandmarker | None,
+        other: CountedLandmarker | None,
         video: VideoWriter | None,
         done: Progress,
         remarks: list[str],
@@ -337,13 +352,13 @@ class Prediction:
             yield f"{self.flags.bboxes}: has boxes for {len(self.bboxes)} frames, and the video has {n_frames}."
 
     def _solved_to_converge(
-        self, faces: VideoFaces, other: TorchLandmarker | None
+        self, faces: VideoFaces, other: CountedLandmarker | None
     ) -> list[tuple[SolverTally, SolverConfig]]:
         """The counts and settings of solves that are to converge, as RwR's few iterations are not."""
         solved = [] if self.own_settings is None else [(faces.landmarker.tally, self.own_settings)]
-        return solved if other is None else [*solved, (other.tally, self.model.solver_config)]
+        return solved if other is None else [*solved, (other.tally, self.network.solver_config)]
 
-    def _convergence(self, faces: VideoFaces, other: TorchLandmarker | None) -> list[str | None]:
+    def _convergence(self, faces: VideoFaces, other: CountedLandmarker | None) -> list[str | None]:
         """Sentences on solves that were to converge and did not, unless a warning says it."""
         solved = self._solved_to_converge(faces, other)
         return [tally.convergence(config) for tally, config in solved if not tally.mostly_not_converged(config)]

@@ -46,6 +46,11 @@ def path_of(name: str) -> Path:
     return earlier if earlier.is_file() and not cached.is_file() else cached
 
 
+def bundled_step() -> Path:
+    """The bundled network as an exported step (``python -m ldeq.runtime.export``)."""
+    return path_of(BUNDLED).with_name(f"{BUNDLED}.onnx")
+
+
 def resolve(weights: str | Path, check: Callable[[Path], object]) -> Path:
     """The path of a checkpoint that is given by its path, or by one of :data:`NAMES`, which is fetched if need be.
 
@@ -70,7 +75,7 @@ def resolve(weights: str | Path, check: Callable[[Path], object]) -> Path:
 
 def note_on(weights: str | Path) -> str | None:
     """A report's remark on figures that the checkpoint of this path gave, if there is one."""
-    return BUNDLED_NOTE if Path(weights).resolve() == path_of(BUNDLED) else None
+    return BUNDLED_NOTE if Path(weights).resolve() in (path_of(BUNDLED), bundled_step()) else None
 
 
 def download(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 #: Seconds within which all processes have to come, having started their interpreters.
 _TO_JOIN = 600.0
@@ -81,7 +82,16 @@ class Processes:
         """Calls ``make`` in each process, in the others once the main one has made its own: what that has downloaded
         they find.
         """
-        return make()
+        return self.alike(lambda _: make(), lambda _: None)
+
+    def alike(self, make: Callable[[U | None], T], choice: Callable[[T], U]) -> T:
+        """As :meth:`main_first`, with choices of the main process's.
+
+        Args:
+            make: takes None in the main process, which chooses, and its choice in the others.
+            choice: that which was made in making (anything that can be pickled).
+        """
+        return make(None)
 
     def shared_out(self, items: Sequence[T], dealt: int = 0) -> Iterator[T]:
         """The items that this process is to do; each item is one process's, which takes it when it asks for it.
@@ -244,9 +254,9 @@ class _Main(_Several):
             self._tell(_Word.NEWS, made)
         return made
 
-    def main_first(self, make: Callable[[], T]) -> T:
-        made = make()
-        self.from_main(lambda: None)
+    def alike(self, make: Callable[[U | None], T], choice: Callable[[T], U]) -> T:
+        made = make(None)
+        self.from_main(lambda: choice(made))
         return made
 
     @contextmanager
@@ -363,9 +373,8 @@ class _Other(_Several):
         told: T = self._hear()
         return told
 
-    def main_first(self, make: Callable[[], T]) -> T:
-        self._hear()
-        return make()
+    def alike(self, make: Callable[[U | None], T], choice: Callable[[T], U]) -> T:
+        return make(self._hear())
 
     @contextmanager
     def reports(self, handle: Callable[[T], None]) -> Iterator[Callable[[T], None]]:
@@ -481,5 +490,5 @@ def _take_own_part(device: str) -> None:
     from ldeq.device import local_device
 
     local_device(device)
-    torch.set_num_threads(torchrun.cores())
-    cv2.setNumThreads(torchrun.cores())
+    torch.set_num_threads(torchrun.n_threads())
+    cv2.setNumThreads(torchrun.n_threads())

@@ -8,16 +8,17 @@ share a batch.
 import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from ldeq.config import SolverConfig
 from ldeq.model.network import LDEQ, LDEQOutput
 
 StreamT = TypeVar("StreamT", bound=Hashable)
 ItemT = TypeVar("ItemT")
+InputT = TypeVar("InputT", contravariant=True)
+OutputT = TypeVar("OutputT", covariant=True)
 
 
 class RecurrentLDEQ:
@@ -165,32 +166,40 @@ def _index(rows: Sequence[int], device: torch.device) -> Tensor:
     return torch.tensor(rows, dtype=torch.int64).to(device, non_blocking=True)
 
 
+class Stepped(Protocol[InputT, OutputT]):
+    """What has a memory of streams: :class:`RecurrentLDEQ` is one."""
+
+    def step(self, inputs: InputT, streams: Sequence[Any], /) -> OutputT: ...
+    def reset(self, *streams: Hashable) -> None: ...
+
+
 @dataclass(frozen=True)
-class StreamBatch(Generic[StreamT, ItemT]):
+class StreamBatch(Generic[StreamT, ItemT, OutputT]):
     """One step of :func:`step_streams`."""
 
-    #: The streams that had a frame in this step, their frames' items, and the model's output, row by row; the last
+    #: The streams that had a frame in this step, their frames' items, and the network's output, row by row; the last
     #: steps may have none, and then ``output`` is None.
     streams: list[StreamT]
     items: list[ItemT]
-    output: LDEQOutput | None
+    output: OutputT | None
     #: Streams that turned out to have no further frame.
     ended: list[StreamT]
 
 
 def step_streams(
-    network: RecurrentLDEQ,
+    network: Stepped[InputT, OutputT],
     streams: Iterable[StreamT],
     frames_of: Callable[[StreamT], Iterator[ItemT]],
-    collate: Callable[[list[ItemT]], Tensor],
+    collate: Callable[[list[ItemT]], InputT],
     batch_size: int,
-) -> Iterator[StreamBatch[StreamT, ItemT]]:
+) -> Iterator[StreamBatch[StreamT, ItemT, OutputT]]:
     """Steps through many streams, ``batch_size`` of them at a time; when one ends the next takes its place.
 
     Args:
         streams: taken one by one, when there is room in the batch.
         frames_of: a stream's items (a frame and what belongs to it), in order.
-        collate: items → normalised images (B, 3, im_size, im_size) on the model's device.
+        collate: items → what ``network.step`` takes; of :class:`RecurrentLDEQ` normalised images
+            (B, 3, im_size, im_size) on the model's device.
 
     Raises:
         ValueError: where ``batch_size`` is below 1 or a stream comes up again while it is under way.
@@ -232,26 +241,3 @@ def _take(
     except StopIteration:
         del under_way[stream]
         ended.append(stream)
-
-
-def settings_to_converge(config: SolverConfig, rwr: bool, max_iters: int) -> SolverConfig | None:
-    """The settings of a video's solves, where these are to converge.
-
-    None where RwR has fewer iterations than the network's own solves: then it is by choice that they do not.
-    """
-    if not rwr:
-        return config
-    return dataclasses.replace(config, max_iters=max_iters) if max_iters >= config.max_iters else None
-
-
-def describe_mode(model: LDEQ, rwr: bool, max_iters: int, take_one_less_inference_step: bool) -> str:
-    """How a video's frames are solved, in words."""
-    if model.config.model_mode == "explicit":
-        start = "from the last frame's heatmaps" if rwr else "frame by frame"
-        return f"explicit, {model.config.explicit_depth} cell applications {start}"
-    solver = model.solver_config
-    if not rwr:
-        return f"frame by frame ({solver.solver}, at most {solver.max_iters} iterations)"
-    last = "without" if take_one_less_inference_step else "with"
-    plural = "s" if max_iters > 1 else ""
-    return f"RwR ({solver.solver}, {max_iters} iteration{plural} a frame, {last} the last step)"

@@ -3,21 +3,18 @@
 import dataclasses
 import itertools
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from ldeq.config import ModelConfig, SolverConfig
 from ldeq.errors import InputError
 from ldeq.files import read_json_object, sha256_of
 from ldeq.folder_lock import held, remove_leftovers
-
-if TYPE_CHECKING:
-    import torch
-
-    from ldeq.model.network import LDEQ
 
 RESULTS = Path("results")
 
@@ -86,41 +83,43 @@ def latest_folder(script: str) -> str:
     return str((unfinished or folders)[-1])
 
 
-def describe_run(
-    script: str,
-    weights: str | Path,
-    dataset: str | Path,
-    model: "LDEQ",
-    settings: Mapping[str, Any],
-    device: "torch.device",
-) -> dict[str, Any]:
+class RunNetwork(Protocol):
+    """What a run's file says of the network that was run (:class:`ldeq.runtime.network.Network` is one)."""
+
+    weights: Path
+    config: ModelConfig
+    solver_config: SolverConfig
+    #: The runtime and the device, in words.
+    description: str
+    device: str
+
+
+def describe_run(script: str, network: RunNetwork, dataset: str | Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The part of results.json that says what was run on what, with what."""
     return {
         "script": script,
-        "weights": str(weights),
-        "weights_sha256": sha256_of(weights),
+        "weights": str(network.weights),
+        "weights_sha256": sha256_of(network.weights),
         "dataset": str(dataset),
         "config": {
             **settings,
-            "model": dataclasses.asdict(model.config),
-            "solver": dataclasses.asdict(model.solver_config),
+            "model": dataclasses.asdict(network.config),
+            "solver": dataclasses.asdict(network.solver_config),
         },
-        "environment": describe_environment(device),
+        "environment": {"runtime": network.description, **describe_environment(network.device)},
     }
 
 
-def describe_environment(device: "torch.device") -> dict[str, str]:
+def describe_environment(device: str) -> dict[str, str]:
     """On what a run ran, and when."""
     import cv2
     import numpy as np
-    import torch
 
-    from ldeq.device import describe_device
-
+    torch = sys.modules.get("torch")
     return {
-        "device": describe_device(device),
+        "device": device,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        **({} if torch is None else {"torch": str(torch.__version__)}),
         "opencv": cv2.__version__,
         "numpy": np.__version__,
         "platform": platform.platform(),

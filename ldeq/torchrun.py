@@ -55,16 +55,16 @@ def share(n: int) -> int:
     return -(-n // number_on_this_machine())
 
 
-def cores() -> int:
-    """The number of cores that a process among several on its machine is to use.
+def n_threads() -> int:
+    """Threads of this process's network: ``OMP_NUM_THREADS``, or its part of the cores that it may use.
 
-    That is what the user has set (``OMP_NUM_THREADS``), else an equal part of the machine's. torchrun sets 1 where
-    there is nothing, so that most cores of a large machine would have nothing to do.
+    torchrun sets that to 1 where the user has not set it, so that most cores of a large machine would have nothing to
+    do: that does not count.
     """
     word = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     if word.isdecimal() and int(word) and not (word == "1" and _is_of_torchrun("OMP_NUM_THREADS")):
         return int(word)
-    affinity = getattr(os, "sched_getaffinity", None)
+    affinity = getattr(os, "sched_getaffinity", None)  # which not every system has
     n_cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     return max(1, n_cores // number_on_this_machine())
 

@@ -15,7 +15,7 @@ import test_LDEQ_WFLW
 import test_LDEQ_WFLW_V
 import train_LDEQ
 from ldeq import InputError, SolverConfig, save_checkpoint
-from ldeq.solvers.tally import SolverTally
+from ldeq.solver_tally import SolverTally
 from tests.conftest import GOLDEN, assert_refused, make_small_model
 from tests.test_predict_video import boxes_for, make_video
 from utils.engine.training import Trainer

@@ -207,6 +207,7 @@ def test_the_default_way_of_a_video():
 @pytest.mark.slow
 def test_rwr_is_better_than_frame_by_frame_on_the_hard_clips():
     from datasets.wflw_v import WFLWVDataset
+    from ldeq.runtime.pytorch import TorchLandmarker
     from utils.engine.evaluation import track_videos
 
     model = ldeq.LDEQ.from_pretrained()
@@ -214,8 +215,8 @@ def test_rwr_is_better_than_frame_by_frame_on_the_hard_clips():
     clips = WFLWVDataset(bundled.WFLW_V, "hard", ids).clips
     figures = {}
     for rwr in (True, False):
-        network = ldeq.RecurrentLDEQ(model, rwr=rwr)
-        for video in track_videos(network, clips, lambda clip: islice(clip.frames(), 25), batch_size=3, workers=1):
+        landmarker = TorchLandmarker(ldeq.RecurrentLDEQ(model, rwr=rwr))
+        for video in track_videos(landmarker, clips, lambda clip: islice(clip.frames(), 25), batch_size=3, workers=1):
             truth, found = video.clip.landmarks[:25], np.stack(video.landmarks)
             figures.setdefault(rwr, {})[video.clip.id] = (video_nme(found, truth), video_nmf(found, truth))
     (nme, nmf), (other_nme, other_nmf) = (np.mean(list(figures[rwr].values()), axis=0) for rwr in (True, False))

@@ -36,7 +36,7 @@ LAYERS = (
     ),
     ("interrupts", "streams"),
     ("command_line",),
-    ("landmarks98", "metrics", "smoothing"),
+    ("landmarks98", "metrics", "smoothing", "solver_tally", "solve_settings"),
     ("solvers",),
     ("model",),
     ("recurrence", "device"),

@@ -30,7 +30,7 @@ from ldeq.face.detectors import DlibDetector, YuNetDetector, fetch_yunet
 from ldeq.landmarks98 import IBUG68
 from ldeq.metrics import frame_jitter
 from ldeq.smoothing import smooth
-from ldeq.solvers.tally import SolverTally
+from ldeq.solver_tally import SolverTally
 from ldeq.video.reading import VideoReader
 from ldeq.video.sources import natural_key, open_source
 from ldeq.video.writing import VideoWriter
@@ -112,7 +112,7 @@ def test_landmarks_agree_with_the_evaluation(rwr, predict, run_script, tmp_path)
     evaluation = ["--WFLW_V_split=easy", "--videos", id, f"--rwr={rwr}", f"--output_dir={tmp_path / 'evaluation'}"]
     assert run_script(test_LDEQ_WFLW_V.main, *evaluation)[0] == 0
     boxes = f"--bboxes={bundled.WFLW_V / 'bboxes' / f'{id}.npy'}"
-    assert predict(PAN, boxes, f"--rwr={rwr}", "--rwr_max_iters=1")[0] == 0
+    assert predict(PAN, boxes, f"--rwr={rwr}", "--rwr_max_iters=1", "--runtime=torch")[0] == 0
     found, expected = landmarks(tmp_path / "out"), np.load(tmp_path / "evaluation" / "predictions" / f"{id}.npy")
     assert found["frame"].tolist() == list(range(60))
     assert expected.dtype == found["landmarks"].dtype == np.float64, "float32 is coarser than 1e-4 pixels on HD"
@@ -135,7 +135,7 @@ def test_a_portrait(predict, tmp_path, monkeypatch):
             return super().detect(image)
 
     monkeypatch.setattr("ldeq.face.detectors.DlibDetector", Watched)
-    monkeypatch.setattr("ldeq.pipeline.TorchLandmarker", lambda *arguments, **options: oracle)
+    monkeypatch.setattr("ldeq.runtime.network.StepNetwork.landmarker", lambda *arguments, **options: oracle)
     status, out, err = predict(tmp_path / "clip.mp4", "--detect_every=1", "--side_by_side")
     assert (status, err) == (0, "")
     folder = tmp_path / "out"

@@ -308,6 +308,7 @@ def test_results_do_not_depend_on_batches_order_or_workers(rwr, video_run, wflw_
 def test_iteration_counts_do_not_depend_on_batches(wflw_v):
     from datasets.wflw_v import Clip, WFLWVDataset
     from ldeq import RecurrentLDEQ, load_checkpoint
+    from ldeq.runtime.pytorch import TorchLandmarker
     from utils.engine.evaluation import track_videos
 
     model = load_checkpoint(GOLDEN / "broyden.pth.tar")
@@ -315,12 +316,12 @@ def test_iteration_counts_do_not_depend_on_batches(wflw_v):
     def iterations(clips, batch_size, workers):
         batches, frames, counts = [], [], {}
         for _ in track_videos(
-            RecurrentLDEQ(model, rwr=False),
+            TorchLandmarker(RecurrentLDEQ(model, rwr=False)),
             clips,
             Clip.frames,
             batch_size=batch_size,
             workers=workers,
-            on_batch=lambda output: batches.append(output.stats.n_iters.tolist()),
+            on_batch=lambda found: batches.append([solve.n_iters for solve in found.solves]),
             on_frame=lambda video, frame, landmarks: frames.append(video.clip.id),
         ):
             pass

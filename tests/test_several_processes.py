@@ -446,9 +446,9 @@ def test_what_torchrun_says(monkeypatch):
     assert [torchrun.share(n) for n in (0, 1, 8)] == [0, 1, 3]
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(8), raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "5,2")
-    assert torchrun.cores() == 5
+    assert torchrun.n_threads() == 5
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert torchrun.cores() == 2
+    assert torchrun.n_threads() == 2
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     taken = []
@@ -465,7 +465,8 @@ def test_torchruns_own_number_of_threads_is_no_wish(monkeypatch):
     code = """
         import os, subprocess, sys
         os.environ |= {"OMP_NUM_THREADS": "1", "TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": "0"}
-        child = "import os; from ldeq.torchrun import cores; os.sched_getaffinity = lambda _: range(8); print(cores())"
+        child = "import os; os.sched_getaffinity = lambda _: range(8)\\n"
+        child += "from ldeq import torchrun; print(torchrun.n_threads())"
         subprocess.run([sys.executable, "-c", child])
     """
     outside = {name: word for name, word in os.environ.items() if name != "OMP_NUM_THREADS"}

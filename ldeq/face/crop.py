@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ldeq.landmarks98 import CROP_SIZE
+from ldeq.landmarks98 import CROP_SCALE, CROP_SIZE
 
 #: No coordinate in frame pixels is as large.
 FARTHEST = 1e5
@@ -20,7 +20,7 @@ def are_boxes(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(np.maximum(x2 - x1, y2 - y1) >= 1)
 
 
-def crop_matrix(bbox: ArrayLike, scale: float = 1.2, size: int = CROP_SIZE) -> NDArray[np.float64]:
+def crop_matrix(bbox: ArrayLike, scale: float = CROP_SCALE, size: int = CROP_SIZE) -> NDArray[np.float64]:
     """The affine map from frame pixels to the pixels of a square crop around a box.
 
     The published system's, to the bit: box rounded to whole pixels, centre (x1 + (x2 − x1 + 1) // 2, …), side

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldeq.face.crop import FaceCrop
+from ldeq.solver_tally import SolverTally
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class CropLandmarks(NamedTuple):
     points: NDArray[np.float64]
     #: (B, 98), standard deviation of each heatmap as a fraction of the crop's side.
     uncertainty: NDArray[np.float64]
+    #: The solve of each crop; none where nothing is solved.
+    solves: Sequence[SolverTally] = ()
 
 
 class Landmarker(Protocol):

@@ -15,11 +15,14 @@ from ldeq.model import heatmaps
 
 NEGATIVE_SLOPE = 0.01
 
-MakeNorm = Callable[[int], nn.Module]
+MakeNorm = Callable[[int], nn.BatchNorm2d | nn.GroupNorm]
 
 
 class Block(nn.Module):
-    """Convolution → LeakyReLU(0.01) → norm, in this order: (B, n_in, H, W) → (B, n_out, H/stride, W/stride)."""
+    """Convolution → LeakyReLU(0.01) → norm, in this order: (B, n_in, H, W) → (B, n_out, H/stride, W/stride).
+
+    Convolution and norm each run in the type of their own weights.
+    """
 
     def __init__(self, n_in: int, n_out: int, kernel_size: int, make_norm: MakeNorm, stride: int = 1) -> None:
         super().__init__()
@@ -27,11 +30,11 @@ class Block(nn.Module):
         self.norm = make_norm(n_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activate(self.conv(x))
+        return self.activate(self.conv(x.to(self.conv.weight.dtype)))
 
     def activate(self, x: Tensor) -> Tensor:
         """The activation and the norm that follow the convolution."""
-        out: Tensor = self.norm(F.leaky_relu(x, NEGATIVE_SLOPE))
+        out: Tensor = self.norm(F.leaky_relu(x, NEGATIVE_SLOPE).to(self.norm.weight.dtype))
         return out
 
 
@@ -105,7 +108,7 @@ class Head(nn.Module):
         self.conv = nn.Conv2d(n_in, n_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv(x)
+        out: Tensor = self.conv(x.to(self.conv.weight.dtype))
         return out
 
 
@@ -119,7 +122,7 @@ class Cell(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
 
-        def make_norm(channels: int) -> nn.Module:
+        def make_norm(channels: int) -> nn.BatchNorm2d | nn.GroupNorm:
             if config.uses_batch_norm_in_cell:
                 return nn.BatchNorm2d(channels)
             return nn.GroupNorm(config.cell_gn_groups, channels)
@@ -139,11 +142,13 @@ class Cell(nn.Module):
 
     def inject(self, injection: Tensor) -> Tensor:
         """The injection's share of the first convolution, bias included: (B, I, S, S) → (B, W, S, S)."""
-        return F.conv2d(injection, self.tail.conv.weight[:, self.z_width :], self.tail.conv.bias)
+        weight = self.tail.conv.weight
+        return F.conv2d(injection.to(weight.dtype), weight[:, self.z_width :], self.tail.conv.bias)
 
     def step(self, z: Tensor, injected: Tensor) -> Tensor:
         """f(z, x) with the injection's share from :meth:`inject`: (B, z_width, S, S) → the same, in z's dtype."""
-        mixed = F.conv2d(z, self.tail.conv.weight[:, : self.z_width]) + injected
+        weight = self.tail.conv.weight
+        mixed = F.conv2d(z.to(weight.dtype), weight[:, : self.z_width]) + injected
         heads = self.head(self.hourglass(self.tail.activate(mixed)))
         # Under autocast the convolutions give 8 or 11 bits; positions are read from sums over 4,096 values of the
         # exponential, so it and the equilibrium stay in z's precision.

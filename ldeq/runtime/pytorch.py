@@ -1,16 +1,20 @@
 """Landmarks of face crops by PyTorch."""
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 
-from ldeq.device import autocast
+from ldeq.device import autocast, describe_device, slow_precision_note
 from ldeq.face.crop import FaceCrop
 from ldeq.face.landmarker import CropLandmarks
-from ldeq.model.network import LDEQOutput
+from ldeq.model.network import LDEQ
 from ldeq.model.normalisation import normalise
 from ldeq.recurrence import RecurrentLDEQ
-from ldeq.solvers.tally import SolverTally
+from ldeq.runtime.steps import version_of
+from ldeq.solve_settings import SolveSettings
+from ldeq.solver_tally import SolverTally, describe_solve
 
 
 class TorchLandmarker:
@@ -19,19 +23,19 @@ class TorchLandmarker:
     Args:
         network: holds each face's equilibrium.
         precision: as of :func:`ldeq.device.autocast`.
-        on_output: called with the network's output of every batch.
+        on_solve: called with a line on how the solver did on every batch.
     """
 
     def __init__(
         self,
         network: RecurrentLDEQ,
         precision: str = "fp32",
-        on_output: Callable[[LDEQOutput], None] | None = None,
+        on_solve: Callable[[str], None] | None = None,
     ) -> None:
         self.network = network
         self.tally = SolverTally()
         self._precision = precision
-        self._on_output = on_output
+        self._on_solve = on_solve
         self._device = next(network.model.parameters()).device
 
     def locate(self, crops: Sequence[FaceCrop], faces: Sequence[Hashable]) -> CropLandmarks:
@@ -43,12 +47,39 @@ class TorchLandmarker:
         images = np.stack([crop.image for crop in crops])
         with autocast(self._device, self._precision):
             output = self.network.step(normalise(images, self._device), faces)
-        self.tally.add(output.stats)
-        if self._on_output is not None:
-            self._on_output(output)
+        solves = [] if output.stats is None else SolverTally.of_samples(output.stats)
+        self.tally.merge(SolverTally.total(solves))
+        if self._on_solve is not None:
+            self._on_solve(describe_solve(output.stats))
         points = output.finite_keypoints().astype(np.float64)
-        return CropLandmarks(points, output.uncertainty.float().cpu().numpy().astype(np.float64))
+        return CropLandmarks(points, output.uncertainty.float().cpu().numpy().astype(np.float64), solves)
 
     def restart(self, *faces: Hashable) -> None:
         """See :class:`ldeq.face.landmarker.Landmarker`."""
         self.network.reset(*faces)
+
+
+class TorchNetwork:
+    """A checkpoint's network on PyTorch, which solves as any settings say.
+
+    Args:
+        model: on its device (:func:`ldeq.device.load_model`).
+        weights: the checkpoint's path.
+    """
+
+    runtime = "torch"
+
+    def __init__(self, model: LDEQ, weights: Path, precision: str = "fp32") -> None:
+        self.model = model
+        self.weights = weights
+        self.config = model.config
+        self.solver_config = model.solver_config
+        self.precision = precision
+        device = next(model.parameters()).device
+        self.device = describe_device(device)
+        self.description = f"{version_of(self.runtime)}, {precision}"
+        self.warning = slow_precision_note(device, precision)
+
+    def landmarker(self, settings: SolveSettings, on_solve: Callable[[str], None] | None = None) -> TorchLandmarker:
+        """See :class:`ldeq.runtime.network.Network`."""
+        return TorchLandmarker(RecurrentLDEQ(self.model, **asdict(settings)), self.precision, on_solve)

@@ -1,8 +1,9 @@
 """Fixed-point solvers under one driver, for any function of a batch of vectors."""
 
 from ldeq.config import SolverConfig
+from ldeq.solver_tally import StopReason
 from ldeq.solvers.anderson import Anderson
-from ldeq.solvers.base import Iterate, Solution, Solver, SolverStats, StopReason, solve
+from ldeq.solvers.base import Iterate, Solution, Solver, SolverStats, solve
 from ldeq.solvers.broyden import Broyden
 from ldeq.solvers.fixed_point import FixedPointIteration
 

@@ -7,29 +7,18 @@ per-sample bookkeeping, the trajectory and the statistics. A new solver is a new
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from ldeq.config import STOP_CRITERIA, STOP_MODES
+from ldeq.solver_tally import StopReason
 
 State = TypeVar("State")
 
 #: z (B, D) → f(z) (B, D), each sample by itself.
 Function = Callable[[Tensor], Tensor]
-
-
-class StopReason(IntEnum):
-    """The reason why a sample's iteration ended."""
-
-    CONVERGED = 0
-    MAX_ITERS = 1
-    #: The error grew past the solver's bound (Broyden).
-    DIVERGED = 2
-    #: The iterate, or f at it, was not finite; the sample keeps its best finite iterate, or z0 if there is none.
-    NON_FINITE = 3
 
 
 @dataclass(frozen=True)

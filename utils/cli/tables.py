@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rich.table import Table
 
 from ldeq.config import SolverConfig
-from ldeq.solvers.tally import SolverTally
+from ldeq.solver_tally import SolverTally
 from ldeq.terminal import table
 
 #: The paper's own WFLW model on the full test set, 2,500 images (Micaelli et al. 2023, table 2).

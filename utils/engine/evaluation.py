@@ -1,7 +1,7 @@
 """The two evaluation loops: over images and over videos. They know arrays and landmarks, and no data set's files."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -10,14 +10,14 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ldeq import LDEQ, InputError, LDEQOutput, RecurrentLDEQ, SolverConfig
+from ldeq import LDEQ, InputError, LDEQOutput, SolverConfig
 from ldeq.face.crop import FaceCrop
+from ldeq.face.landmarker import CropLandmarks, Landmarker
 from ldeq.landmarks98 import N_LANDMARKS
 from ldeq.model.normalisation import normalise
 from ldeq.recurrence import step_streams
-from ldeq.solvers.tally import SolverTally
+from ldeq.solver_tally import SolverTally
 from ldeq.video.prefetch import Prefetched
 
 #: An image (S, S, 3) uint8 RGB and its landmarks (98, 2) float32, fractions of its side.
@@ -170,19 +170,27 @@ class TrackedVideo(Generic[ClipT]):
     failure: InputError | None = None
 
 
+class _Streams:
+    """A landmarker as :func:`step_streams` takes it."""
+
+    def __init__(self, landmarker: Landmarker) -> None:
+        self.step = landmarker.locate
+        self.reset = landmarker.restart
+
+
 def _ignore(*arguments: object) -> None:
     pass
 
 
 def track_videos(
-    network: RecurrentLDEQ,
+    landmarker: Landmarker,
     clips: Iterable[ClipT],
     frames_of: Callable[[ClipT], Iterator[FrameT]],
     *,
     batch_size: int = 5,
     workers: int = 8,
     on_frame: Callable[[TrackedVideo[ClipT], FrameT, NDArray[np.float64]], None] = _ignore,
-    on_batch: Callable[[LDEQOutput], None] = _ignore,
+    on_batch: Callable[[CropLandmarks], None] = _ignore,
 ) -> Iterator[TrackedVideo[ClipT]]:
     """Tracks one face in each of many videos, ``batch_size`` of them at a time, and gives each when it is done.
 
@@ -191,14 +199,11 @@ def track_videos(
     ``failure``.
 
     Args:
+        landmarker: the network, with its memory of each video.
         frames_of: a clip's crops, in order; what they carry besides is for ``on_frame``.
         on_frame: called for every frame, with the video, the frame and its landmarks (98, 2) in frame pixels.
     """
-    device = next(network.model.parameters()).device
-
-    def collate(frames: Sequence[FrameT]) -> Tensor:
-        return normalise(np.stack([frame.image for frame in frames]), device)
-
+    network = _Streams(landmarker)
     with ThreadPoolExecutor(workers, "decode") if workers else nullcontext() as executor:
         opened: dict[TrackedVideo[ClipT], Prefetched[FrameT]] = {}
 
@@ -220,16 +225,13 @@ def track_videos(
             except InputError as error:
                 video.failure = error
 
-        for batch in step_streams(network, open_ahead(), frames_of_video, collate, batch_size):
+        for batch in step_streams(network, open_ahead(), frames_of_video, list, batch_size):
             if batch.output is not None:
                 on_batch(batch.output)
-                for video, frame, points in zip(
-                    batch.streams, batch.items, batch.output.finite_keypoints(), strict=True
-                ):
+                for video, frame, points in zip(batch.streams, batch.items, batch.output.points, strict=True):
                     landmarks = frame.to_frame(points)
                     video.landmarks.append(landmarks)
                     on_frame(video, frame, landmarks)
-                if batch.output.stats is not None:
-                    for video, tally in zip(batch.streams, SolverTally.of_samples(batch.output.stats), strict=True):
-                        video.tally.merge(tally)
+                for video, solve in zip(batch.streams, batch.output.solves, strict=bool(batch.output.solves)):
+                    video.tally.merge(solve)
             yield from batch.ended

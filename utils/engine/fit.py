@@ -14,7 +14,7 @@ from ldeq.device import autocast
 from ldeq.errors import NotFiniteError
 from ldeq.interrupts import PATIENCE, deferred_interrupt
 from ldeq.metrics import failure_rate_and_auc, image_nme
-from ldeq.solvers.tally import SolverTally
+from ldeq.solver_tally import SolverTally
 from utils.engine.evaluation import Samples, predict_images
 from utils.engine.training import Batch, Trainer
 from utils.runs.training import TrainingRun

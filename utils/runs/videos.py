@@ -22,7 +22,7 @@ from ldeq.files import (
     written_whole,
 )
 from ldeq.landmarks98 import N_LANDMARKS
-from ldeq.solvers.tally import SolverTally
+from ldeq.solver_tally import SolverTally
 
 #: Plots of a run over videos, and its folders with a file a video, by what these end in.
 _PLOTS = ("nme_nmf.png", "frames.png")

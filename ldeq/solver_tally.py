@@ -2,10 +2,25 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from ldeq.config import SolverConfig
 from ldeq.errors import NotFiniteError
-from ldeq.solvers.base import SolverStats, StopReason
+
+if TYPE_CHECKING:  # this module works where PyTorch is not installed
+    from ldeq.solvers.base import SolverStats
+
+
+class StopReason(IntEnum):
+    """The reason why a sample's iteration ended."""
+
+    CONVERGED = 0
+    MAX_ITERS = 1
+    #: The error grew past the solver's bound (Broyden).
+    DIVERGED = 2
+    #: The iterate, or f at it, was not finite; the sample keeps its best finite iterate, or z0 if there is none.
+    NON_FINITE = 3
 
 
 @dataclass
@@ -18,14 +33,14 @@ class SolverTally:
     n_not_finite: int = 0
     n_iters: int = 0
 
-    def add(self, stats: SolverStats | None) -> None:
+    def add(self, stats: "SolverStats | None") -> None:
         """Counts a batch; explicit mode (None) has nothing to count."""
         if stats is not None:
             for sample in self.of_samples(stats):
                 self.merge(sample)
 
     @classmethod
-    def of_samples(cls, stats: SolverStats) -> "list[SolverTally]":
+    def of_samples(cls, stats: "SolverStats") -> "list[SolverTally]":
         """One for each sample of a batch."""
         solves = zip(stats.stop_reason.tolist(), stats.n_iters.tolist(), strict=True)
         return [
@@ -99,7 +114,7 @@ class SolverTally:
         return {**counts, "n_not_finite": self.n_not_finite, "mean_n_iters": mean}
 
 
-def describe_solve(stats: SolverStats | None) -> str:
+def describe_solve(stats: "SolverStats | None") -> str:
     """One line on how the solver did on a batch."""
     if stats is None:
         return "explicit mode: no solver"

@@ -1,0 +1,207 @@
+"""Opens a network on the runtime that is asked for, or on the fastest that is installed and exact enough."""
+
+import math
+import os
+import sys
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+from ldeq import pretrained
+from ldeq.config import PRECISIONS, RUNTIMES
+from ldeq.errors import InputError
+from ldeq.files import refuse_address
+from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS
+from ldeq.runtime.exported import exported_step, kept_step
+from ldeq.runtime.measurement import Candidate, Figures, fastest
+from ldeq.runtime.network import Network, StepNetwork
+from ldeq.runtime.step_file import SUFFIX, read_description
+from ldeq.runtime.steps import STEP_RUNTIMES
+from ldeq.solve_settings import SolveSettings
+
+#: Where Linux has the devices of NVIDIA's and AMD's GPUs.
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+NEEDS_TORCH = 'PyTorch is not installed, expected pip install "ldeq[torch]"'
+
+
+@dataclass(frozen=True)
+class OpenedNetwork:
+    """A network, and why it runs where it does."""
+
+    network: Network
+    #: What was measured to choose the runtime, by candidates; empty where there was no choice.
+    figures: dict[str, Figures]
+
+    @property
+    def choice(self) -> tuple[str, str]:
+        """The runtime and the precision by which the same can be opened again."""
+        return self.network.runtime, self.network.precision
+
+    def describe(self) -> str:
+        """The runtime in words, with what it was chosen by."""
+        if not self.figures:
+            return self.network.description
+        measured = ", ".join(
+            f"{name} {found.milliseconds:.0f}" for name, found in self.figures.items() if found.milliseconds < math.inf
+        )
+        return f"{self.network.description} (milliseconds a face: {measured})"
+
+
+def open_network(
+    weights: str | Path,
+    *,
+    runtime: str = "auto",
+    device: str = "auto",
+    precision: str = "fp32",
+    settings: SolveSettings | None = None,
+    trust_pickle: bool = False,
+) -> OpenedNetwork:
+    """A network for 98 landmarks on crops of 256 pixels, ready to run.
+
+    Args:
+        weights: a checkpoint's path, a name of :data:`ldeq.pretrained.NAMES`, or an exported step (``.onnx``).
+        runtime: ``torch``, ``onnxruntime``, ``openvino``, or ``auto``: PyTorch where there is a GPU, else what is the
+            fastest here, by a measurement that is made once and remembered. Of a checkpoint that has not been exported
+            (the bundled one has) ``auto`` takes PyTorch; the names of the others export it into the cache folder.
+        device: ``auto`` (CUDA, else MPS, else CPU), or as PyTorch names it. ``onnxruntime`` and ``openvino`` run on the
+            CPU.
+        precision: ``fp32``, ``bf16``, ``fp16``, or ``auto``: bf16 where it is faster here and exact enough, by the same
+            measurement.
+        settings: how it is going to solve.
+        trust_pickle: as of :func:`ldeq.load_checkpoint`.
+
+    Raises:
+        InputError: where the weights cannot be used, or not with this runtime, device, precision or settings.
+    """
+    if runtime not in RUNTIMES:
+        raise InputError(f"runtime = {runtime!r}, expected one of {', '.join(RUNTIMES)}")
+    if precision not in (*PRECISIONS, "auto"):
+        raise InputError(f"precision = {precision!r}, expected one of {', '.join((*PRECISIONS, 'auto'))}")
+    refuse_address(weights)
+    settings = settings or SolveSettings()
+    request = _Request(weights, device, precision, settings, trust_pickle)
+    candidates = request.of_any_runtime() if runtime == "auto" else request.of_runtime(runtime)
+    if len(candidates) == 1:
+        return OpenedNetwork(candidates[0].make(), {})
+    chosen, figures = fastest(candidates, settings, request.digest())
+    return OpenedNetwork(chosen.make(), figures)
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported, which is not done."""
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+class _Request:
+    """What is asked for, but for the runtime."""
+
+    def __init__(
+        self, weights: str | Path, device: str, precision: str, settings: SolveSettings, trust_pickle: bool
+    ) -> None:
+        self.weights = weights
+        self.device = device
+        self.settings = settings
+        self.trust_pickle = trust_pickle
+        self.is_step = Path(weights).suffix == SUFFIX
+        self.is_bundled = weights == pretrained.BUNDLED
+        self.precision = precision
+        self.precisions = ("fp32", "bf16") if precision == "auto" else (precision,)
+
+    def of_any_runtime(self) -> list[Candidate]:
+        """Those among which ``auto`` chooses."""
+        may_use_torch = not self.is_step and is_installed("torch")
+        if may_use_torch and self._has_accelerator():
+            return self._on_torch()
+        step = Path(self.weights) if self.is_step else kept_step(self.checkpoint(), self.settings)
+        candidates: list[Candidate] = []
+        if step is not None and self.device in ("auto", "cpu"):
+            candidates += self._on_step_runtime("onnxruntime", step)
+            if is_installed("openvino"):
+                candidates += self._on_step_runtime("openvino", step)
+        # Of the bundled network in float32 PyTorch is slower on every processor that it was measured on, and takes
+        # seconds to be imported.
+        if may_use_torch and not (self.is_bundled and candidates and "fp32" in self.precisions):
+            candidates += self._on_torch()
+        if not candidates:
+            if step is not None and self.device in ("auto", "cpu"):
+                raise InputError(f"precision {self.precision}: needs OpenVINO or PyTorch, expected fp32 without them")
+            raise InputError(f"{NEEDS_TORCH} for these weights, settings and device")
+        return candidates
+
+    def of_runtime(self, runtime: str) -> list[Candidate]:
+        """Those of one runtime, of different precisions."""
+        if runtime == "torch":
+            if self.is_step:
+                expected = "expected the runtime onnxruntime or openvino, or a checkpoint"
+                raise InputError(f"{self.weights}: is an exported step, {expected}")
+            if not is_installed("torch"):
+                raise InputError(NEEDS_TORCH)
+            return self._on_torch()
+        if self.device not in ("auto", "cpu"):
+            raise InputError(f"device {self.device!r}: {runtime} runs on the CPU, expected cpu, or the runtime torch")
+        if not is_installed(runtime):
+            raise InputError(f"{runtime} is not installed, expected pip install {runtime}")
+        step = Path(self.weights)
+        if not self.is_step:
+            step = exported_step(self.checkpoint(), self.settings, self.trust_pickle)
+        found = self._on_step_runtime(runtime, step)
+        if not found:
+            expected = "expected fp32, or the runtime openvino or torch"
+            raise InputError(f"precision {self.precision}: ONNX Runtime computes with float32 on a CPU, {expected}")
+        return found
+
+    def checkpoint(self) -> Path:
+        """The checkpoint's path; one that is published is fetched if need be, which needs PyTorch to check it."""
+
+        def check(path: Path) -> object:
+            if not is_installed("torch"):
+                raise InputError(NEEDS_TORCH)
+            from ldeq.model.checkpoint import load_checkpoint
+
+            return load_checkpoint(path)
+
+        return pretrained.resolve(self.weights, check)
+
+    def digest(self) -> str:
+        """What tells the weights from others."""
+        from ldeq.files import sha256_of
+
+        return sha256_of(self.weights if self.is_step else self.checkpoint())
+
+    def _has_accelerator(self) -> bool:
+        """Whether PyTorch runs on something else than the CPU; asked only where there may be one, as it takes long."""
+        if self.device != "auto":
+            return self.device != "cpu"
+        if sys.platform == "linux" and not any(map(os.path.exists, _GPU_DEVICES)):
+            return False
+        from ldeq.device import resolve_device
+
+        return resolve_device("auto").type != "cpu"
+
+    def _on_torch(self) -> list[Candidate]:
+        def make(precision: str) -> Network:
+            from ldeq.device import load_model, resolve_device
+            from ldeq.runtime.pytorch import TorchNetwork
+
+            model, path = load_model(self.weights, resolve_device(self.device), precision, self.trust_pickle)
+            return TorchNetwork(model, path, precision)
+
+        return [Candidate("torch", precision, partial(make, precision)) for precision in self.precisions]
+
+    def _on_step_runtime(self, runtime: str, path: Path) -> list[Candidate]:
+        description = read_description(path)
+        found = (description.model.n_keypoints, description.model.im_size)
+        if found != (N_LANDMARKS, CROP_SIZE):
+            was = f"{found[0]} keypoints on crops of {found[1]} pixels"
+            raise InputError(f"{path}: is a network for {was}, expected {N_LANDMARKS} on {CROP_SIZE}")
+        weights = path if self.is_step else self.checkpoint()
+
+        def make(precision: str) -> Network:
+            return StepNetwork(STEP_RUNTIMES[runtime](path, precision), description, weights, runtime, precision)
+
+        offered = [p for p in self.precisions if p == "fp32" or runtime == "openvino"]
+        return [Candidate(runtime, precision, partial(make, precision)) for precision in offered]

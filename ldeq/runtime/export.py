@@ -1,0 +1,246 @@
+"""Writes the recurrent step of a network as an ONNX file: ``python -m ldeq.runtime.export``."""
+
+if __name__ == "__main__":
+    from ldeq.interrupts import end_at_once_until_run
+
+    end_at_once_until_run()
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ldeq
+from ldeq import pretrained, terminal
+from ldeq.command_line import ArgumentParser, add_boolean, number_of, run
+from ldeq.config import SolverConfig
+from ldeq.errors import InputError
+from ldeq.files import sha256_of, written_whole
+from ldeq.runtime.step_file import INPUTS, OUTPUTS, SUFFIX, StepDescription, read_description
+
+if TYPE_CHECKING:  # imported by what exports, so that --help answers at once
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ldeq.model.step import RecurrentStep
+
+#: Precisions that an exported step's convolutions can have.
+PRECISIONS = ("fp32", "fp16")
+#: The version of ONNX's operators: the first that has all of the graph's, which most runtimes of the last years know.
+OPSET = 18
+#: Most that landmarks may differ from PyTorch's, in pixels of the crop.
+TOLERANCES = {"fp32": 0.01, "fp16": 0.5}
+#: The licence of the bundled weights; others have that of whoever trained them.
+BUNDLED_LICENCE = "MIT"
+OTHER_LICENCE = "that of the checkpoint"
+
+
+def make_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        "Writes the recurrent step of a network as an ONNX file: an image and z give landmarks, uncertainty and the "
+        "next frame's z.",
+        prog="python -m ldeq.runtime.export",
+    )
+    parser.add_argument(
+        "--landmark_model_weights",
+        default=pretrained.BUNDLED,
+        metavar="FILE|NAME",
+        help=f"checkpoint, or a network's name: {', '.join(pretrained.NAMES)}",
+    )
+    parser.add_argument("--output", required=True, metavar="FILE", help=f"the file to write ({SUFFIX})")
+    parser.add_argument(
+        "--iterations",
+        type=number_of(SolverConfig, "max_iters"),
+        default=1,
+        metavar="N",
+        help="the solver's iterations on every frame; more than 1 with fixed-point networks alone",
+    )
+    add_boolean(parser, "--last_step", "end with the evaluation of the cell that follows the solver", default=True)
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="of the convolutions; z and heatmaps stay float32"
+    )
+    parser.add_argument("--licence", metavar="TEXT", help="of the weights, for the file's metadata")
+    add_boolean(parser, "--trust_pickle", "load a checkpoint that holds any Python objects: its source is trusted")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Exports as the command line (or ``arguments``) says."""
+    flags = make_parser().parse(arguments)
+    output = Path(flags.output)
+    if output.suffix != SUFFIX:
+        raise InputError(f"--output {output}: expected a name that ends in {SUFFIX}")
+    if output.is_dir():
+        raise InputError(f"--output {output}: is a folder, expected a file")
+    description, difference = export(
+        flags.landmark_model_weights,
+        output,
+        iterations=flags.iterations,
+        last_step=flags.last_step,
+        precision=flags.precision,
+        licence=flags.licence,
+        trust_pickle=flags.trust_pickle,
+    )
+    last = "with" if description.last_step else "without"
+    frame = f"{description.evaluations} evaluations of the cell a frame ({last} the last step)"
+    terminal.print_lines(
+        terminal.console(),
+        [
+            f"{output}: {output.stat().st_size / 1e6:.1f} MB, {frame}, {description.precision}",
+            f"Its landmarks differ from PyTorch's by {difference:.2g} pixels of the crop at most.",
+        ],
+    )
+
+
+def export(
+    weights: str | Path,
+    output: Path,
+    *,
+    iterations: int = 1,
+    last_step: bool = True,
+    precision: str = "fp32",
+    licence: str | None = None,
+    trust_pickle: bool = False,
+) -> tuple[StepDescription, float]:
+    """Writes the step of a network, and compares it with PyTorch before the file gets its name.
+
+    Args:
+        weights: a checkpoint's path, or one of :data:`ldeq.pretrained.NAMES`.
+        iterations: as of :class:`ldeq.model.step.RecurrentStep`, as is ``last_step``.
+        precision: one of :data:`PRECISIONS`.
+
+    Returns:
+        What the file says of itself, and the largest difference of its landmarks from PyTorch's in crop pixels.
+
+    Raises:
+        InputError: where the checkpoint cannot be used, its step not be exported, or the file not be written.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+        import torch
+    except ImportError as error:
+        expected = 'expected pip install "ldeq[export]"'
+        raise InputError(f"{error.name} is not installed, {expected} to export a step") from None
+
+    from ldeq.device import load_model
+    from ldeq.model.step import RecurrentStep
+
+    model, path = load_model(weights, torch.device("cpu"), "fp32", trust_pickle)
+    dtype = torch.float32 if precision == "fp32" else torch.float16
+    try:
+        step = RecurrentStep(model, iterations, not last_step, dtype)
+    except InputError as error:
+        raise InputError(f"{path}: cannot be exported: {error}") from None
+    bundled = path.resolve() == pretrained.path_of(pretrained.BUNDLED)
+    description = StepDescription(
+        model=model.config,
+        solver=model.solver_config,
+        iterations=iterations,
+        last_step=step.last_step,
+        precision=precision,
+        weights=path.name,
+        weights_sha256=sha256_of(path),
+        licence=licence or (BUNDLED_LICENCE if bundled else OTHER_LICENCE),
+    )
+    with written_whole(output) as temporary:
+        _write_graph(step, description, temporary)
+        reference = step if precision == "fp32" else RecurrentStep(model, iterations, not last_step)
+        difference = _largest_difference(reference, description, temporary)
+        if not difference <= TOLERANCES[precision]:
+            raise InputError(
+                f"{path}: the exported step's landmarks differ from PyTorch's by {difference:.2g} pixels of the crop, "
+                f"expected at most {TOLERANCES[precision]:g} in {precision}"
+            )
+    return description, difference
+
+
+def _write_graph(step: "RecurrentStep", description: StepDescription, path: Path) -> None:
+    import onnx
+    import torch
+
+    # Of two samples: PyTorch takes what was one at the tracing for always one.
+    images, z = _inputs(description, 2)
+    batch = torch.export.Dim("batch")
+    with _quiet(), torch.no_grad():
+        program: Any = torch.onnx.export(
+            step,
+            (torch.from_numpy(images), torch.from_numpy(z)),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+            dynamic_shapes={"images": {0: batch}, "z": {0: batch}},
+            verbose=False,
+        )
+    graph = program.model_proto
+    graph.producer_name, graph.producer_version = "ldeq", ldeq.__version__
+    # Where each operator comes from, with the paths of this machine.
+    for node in graph.graph.node:
+        del node.metadata_props[:]
+        node.ClearField("doc_string")
+    for value in [*graph.graph.input, *graph.graph.output, *graph.graph.value_info, *graph.graph.initializer]:
+        del value.metadata_props[:]
+        value.ClearField("doc_string")
+    del graph.graph.metadata_props[:], graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, description.to_metadata())
+    onnx.checker.check_model(graph)
+    path.write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def _largest_difference(reference: "RecurrentStep", description: StepDescription, path: Path) -> float:
+    """Over two frames of three faces by themselves and together, in crop pixels."""
+    import numpy as np
+    import torch
+
+    from ldeq.runtime.steps import onnxruntime_step
+
+    if read_description(path) != description:
+        raise AssertionError("an exported step does not say of itself what it is")
+    step = onnxruntime_step(path)
+    images, z = _inputs(description, 3)
+    largest = 0.0
+    for _ in range(2):
+        with torch.no_grad():
+            expected = [part.numpy() for part in reference(torch.from_numpy(images), torch.from_numpy(z))]
+        together = step(images, z)
+        alone = [step(images[row : row + 1], z[row : row + 1]) for row in range(len(images))]
+        for found in (together.landmarks, np.concatenate([result.landmarks for result in alone])):
+            largest = max(largest, float(np.abs(found - expected[0]).max()) * description.model.im_size)
+        z = expected[2]
+    return largest
+
+
+def _inputs(description: StepDescription, n_samples: int) -> "tuple[NDArray[np.uint8], NDArray[np.float32]]":
+    """Soft random images, and z of first frames."""
+    import cv2
+    import numpy as np
+
+    config = description.model
+    random = np.random.default_rng(0)
+    coarse = random.integers(0, 256, (n_samples, 16, 16, 3), dtype=np.uint8)
+    size = (config.im_size, config.im_size)
+    images = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_CUBIC) for image in coarse])
+    z = np.zeros((n_samples, config.z_width, config.heatmap_size, config.heatmap_size), np.float32)
+    return images, z
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's own report."""
+    level = logging.root.manager.disable
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(level)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,161 @@
+"""Which of several runtimes is the fastest here, and exact enough: measured once, and then remembered."""
+
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ldeq.errors import InputError
+from ldeq.face.crop import FaceCrop
+from ldeq.files import write_json
+from ldeq.landmarks98 import CROP_SIZE
+from ldeq.pretrained import cache_folder
+from ldeq.runtime.network import Network
+from ldeq.runtime.steps import version_of
+from ldeq.solve_settings import SolveSettings
+from ldeq.torchrun import n_threads
+
+#: Frames that each is measured over, after those that let it settle.
+N_FRAMES = 7
+N_BEFORE = 2
+#: Landmarks of a runtime may be so far from those of the first in float32, in crop pixels at the median.
+MOST_MOVED = {"fp32": 0.01, "bf16": 0.5, "fp16": 0.5}
+#: A half precision that is not so many times as fast as float32 is not worth what it costs in accuracy.
+WORTHWHILE = 1.15
+
+#: The record's name in the cache folder.
+RECORD = "runtimes.json"
+#: A photograph of a face, as the network sees it.
+_FACE = Path(__file__).resolve().parent.parent / "weights" / "face.jpg"
+
+
+class Candidate(NamedTuple):
+    """A way to run a network."""
+
+    runtime: str
+    precision: str
+    make: Callable[[], Network]
+
+    @property
+    def name(self) -> str:
+        return f"{self.runtime} {self.precision}"
+
+
+class Figures(NamedTuple):
+    """A measurement of a candidate."""
+
+    #: Milliseconds a frame of one face, the median.
+    milliseconds: float
+    #: How far its landmarks are from those of the first candidate, in crop pixels at the median.
+    moved: float
+
+
+def fastest(
+    candidates: list[Candidate], settings: SolveSettings, weights_sha256: str
+) -> tuple[Candidate, dict[str, Figures]]:
+    """The fastest of those whose landmarks are exact enough, and all figures by the candidates' names.
+
+    Args:
+        candidates: the first that works is what the others' landmarks are compared with.
+        settings: how they are going to solve.
+
+    Raises:
+        InputError: where none works, or none is exact enough.
+    """
+    key = _key(candidates, settings, weights_sha256)
+    figures = _remembered(key)
+    if any(candidate.name not in figures for candidate in candidates):
+        figures = measure(candidates, settings)
+        _remember(key, figures)
+    exact = [c for c in candidates if figures[c.name].moved <= MOST_MOVED[c.precision]]
+    if not exact:
+        exact = [candidates[0]]  # to which the others were compared
+
+    def cost(candidate: Candidate) -> float:
+        handicap = 1.0 if candidate.precision == "fp32" else WORTHWHILE
+        return figures[candidate.name].milliseconds * handicap
+
+    return min(exact, key=cost), figures
+
+
+def measure(candidates: list[Candidate], settings: SolveSettings) -> dict[str, Figures]:
+    """Figures of each candidate, taken in turns, so that what else the machine does meets them alike.
+
+    One that does not work here (without the arithmetic of its precision, say) takes forever.
+
+    Raises:
+        InputError: where none works.
+    """
+    image = np.asarray(Image.open(_FACE).convert("RGB"))
+    crop = FaceCrop(image, np.eye(2, 3))
+    landmarkers, failures = {}, []
+    for candidate in candidates:
+        try:
+            landmarkers[candidate.name] = candidate.make().landmarker(settings)
+        except InputError as error:
+            failures.append(error)
+    if not landmarkers:
+        raise failures[0]
+    seconds: dict[str, list[float]] = {name: [] for name in landmarkers}
+    points = {}
+    for turn in range(N_BEFORE + N_FRAMES):
+        for name, landmarker in landmarkers.items():
+            started = time.perf_counter()
+            found = landmarker.locate([crop], [1])
+            if turn >= N_BEFORE:
+                seconds[name].append(time.perf_counter() - started)
+            points[name] = found.points
+    reference = next(iter(points.values()))
+    figures = {candidate.name: Figures(math.inf, math.inf) for candidate in candidates}
+    for name in landmarkers:
+        moved = float(np.median(np.linalg.norm(points[name] - reference, axis=-1))) * CROP_SIZE
+        figures[name] = Figures(1e3 * float(np.median(seconds[name])), moved)
+    return figures
+
+
+def _key(candidates: list[Candidate], settings: SolveSettings, weights_sha256: str) -> str:
+    """What the figures depend on."""
+    versions = sorted({version_of(candidate.runtime) for candidate in candidates})
+    solves = str(settings.max_iters) if settings.rwr else "frame by frame"
+    return " | ".join([cpu_name(), f"{n_threads()} threads", weights_sha256[:16], solves, *versions])
+
+
+def cpu_name() -> str:
+    """The processor as the system calls it."""
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()
+
+
+def _remembered(key: str) -> dict[str, Figures]:
+    """The figures of this key; none where the record is not there or is not one, which is no reason to end a run."""
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        content = json.loads((cache_folder() / RECORD).read_text(encoding="utf-8"))
+        return {
+            name: Figures(*(math.inf if value is None else float(value) for value in values))
+            for name, values in content[key].items()
+        }
+    return {}
+
+
+def _remember(key: str, figures: Mapping[str, Figures]) -> None:
+    path = cache_folder() / RECORD
+    content: dict[str, object] = {}
+    with suppress(OSError, ValueError, RecursionError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        content = {}
+    with suppress(InputError, OSError):  # a cache that cannot be written to costs a measurement, and no more
+        write_json(
+            path,
+            {**content, key: {name: [v if v < math.inf else None for v in found] for name, found in figures.items()}},
+        )

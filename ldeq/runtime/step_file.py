@@ -1,0 +1,160 @@
+"""An exported step of RwR: an ONNX file, and what its metadata say of it."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import ldeq
+from ldeq.config import ModelConfig, SolverConfig
+from ldeq.errors import InputError
+from ldeq.files import refuse_address
+from ldeq.landmarks98 import CROP_SCALE, CROP_SIZE, N_LANDMARKS
+from ldeq.solve_settings import SolveSettings
+
+#: The suffix of exported files.
+SUFFIX = ".onnx"
+#: Names of the graph's inputs and outputs.
+INPUTS = ("image", "z")
+OUTPUTS = ("landmarks", "uncertainty", "z_next")
+#: What is said of the landmarks to whoever finds the file.
+SCHEME = f"WFLW's {N_LANDMARKS} landmarks, order (x, y), fractions of the crop's side"
+CROP = (
+    f"uint8 RGB, {CROP_SIZE} x {CROP_SIZE} pixels: a square around the middle of the face's bounding box, "
+    f"{CROP_SCALE} times as wide as the box's longer side; normalised inside"
+)
+RECURRENCE = "z of a face's first frame is zeros, and then z_next of its last frame"
+
+
+@dataclass(frozen=True)
+class StepDescription:
+    """What an exported step is of, and how many steps it makes."""
+
+    model: ModelConfig
+    #: The network's own settings, by which a frame without a predecessor is solved.
+    solver: SolverConfig
+    #: Iterations of the solver in the graph.
+    iterations: int
+    #: Whether an evaluation of the cell follows the solver.
+    last_step: bool
+    #: Of the convolutions: ``fp32`` or ``fp16``.
+    precision: str
+    #: The checkpoint's name and its SHA-256.
+    weights: str
+    weights_sha256: str
+    licence: str
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the cell in the graph."""
+        if self.model.model_mode == "explicit":
+            return self.model.explicit_depth
+        # Anderson acceleration needs two before its first iterate.
+        return self.iterations + int(self.last_step) + 2 * int(self.solver.solver == "anderson")
+
+    @property
+    def own_evaluations(self) -> int:
+        """Evaluations of the cell in a solve with the network's own settings, at most."""
+        own = dataclasses.replace(
+            self, iterations=self.solver.max_iters, last_step=not self.solver.take_one_less_inference_step
+        )
+        return own.evaluations
+
+    def lacks(self, settings: SolveSettings) -> str | None:
+        """Why frames cannot be solved by this graph as the settings say; None where they can."""
+        if settings.stop_criterion == "batch":
+            return "faces are solved by themselves and not as batches"
+        if self.model.model_mode == "explicit" or not settings.rwr:
+            return None
+        if (settings.max_iters, not settings.take_one_less_inference_step) != (self.iterations, self.last_step):
+            last = "with" if self.last_step else "without"
+            plural = "s" if self.iterations > 1 else ""
+            return f"its graph makes {self.iterations} iteration{plural} {last} the last step"
+        return None
+
+    def to_metadata(self) -> dict[str, str]:
+        """For an ONNX file's metadata, whose values are text."""
+        return {
+            "made_by": f"ldeq {ldeq.__version__}",
+            "scheme": SCHEME,
+            "crop": CROP,
+            "recurrence": RECURRENCE,
+            "solver": self.model.model_mode if self.model.model_mode == "explicit" else self.solver.solver,
+            "iterations": str(self.iterations),
+            "last_step": str(self.last_step).lower(),
+            "precision": self.precision,
+            "weights": self.weights,
+            "weights_sha256": self.weights_sha256,
+            "licence": self.licence,
+            "model_config": json.dumps(dataclasses.asdict(self.model)),
+            "solver_config": json.dumps(dataclasses.asdict(self.solver)),
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Self:
+        """Raises InputError where they are not those of a step."""
+        try:
+            return cls(
+                model=ModelConfig(**json.loads(metadata["model_config"])),
+                solver=SolverConfig(**json.loads(metadata["solver_config"])),
+                iterations=int(metadata["iterations"]),
+                last_step={"true": True, "false": False}[metadata["last_step"]],
+                precision=metadata["precision"],
+                weights=metadata["weights"],
+                weights_sha256=metadata["weights_sha256"],
+                licence=metadata["licence"],
+            )
+        except (KeyError, TypeError, ValueError, RecursionError):
+            raise InputError(
+                "its metadata are not those of a step, expected a file that python -m ldeq.runtime.export wrote"
+            ) from None
+
+
+def read_description(path: str | Path) -> StepDescription:
+    """What an exported file says of itself.
+
+    Raises:
+        InputError: where the file is missing, is no ONNX file, or not one of an exported step.
+    """
+    refuse_address(path)
+    path = Path(path)
+    session = open_session(path, optimised=False)
+    found = [[value.name for value in values] for values in (session.get_inputs(), session.get_outputs())]
+    if found != [list(INPUTS), list(OUTPUTS)]:
+        names = ", ".join(found[0])
+        raise InputError(
+            f"{path}: its inputs are {names}, expected a step ({', '.join(INPUTS)}) as python -m ldeq.runtime.export "
+            "writes it"
+        )
+    try:
+        return StepDescription.from_metadata(session.get_modelmeta().custom_metadata_map)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def open_session(path: Path, *, optimised: bool = True, n_threads: int = 1) -> Any:
+    """An ONNX Runtime session of a file on the CPU.
+
+    Raises:
+        InputError: where the file is missing or no ONNX file, or ONNX Runtime is not installed.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected an exported step ({SUFFIX})")
+    try:
+        import onnxruntime
+    except ImportError:
+        raise InputError("ONNX Runtime is not installed, expected pip install onnxruntime") from None
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # its warnings are of its own optimisations
+    options.intra_op_num_threads = n_threads
+    options.inter_op_num_threads = 1
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises classes of its own for each kind of fault
+        reason = " ".join(str(error).split()).rpartition(": ")[2]
+        raise InputError(f"{path}: cannot be read ({reason[:200]}), expected an exported step ({SUFFIX})") from None

@@ -1,0 +1,92 @@
+"""An exported step of RwR as a function of arrays, on the runtimes that need no PyTorch."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ldeq.errors import InputError
+from ldeq.runtime.step_file import INPUTS, OUTPUTS, open_session
+from ldeq.torchrun import n_threads
+
+#: By precision, as OpenVINO calls them.
+_OPENVINO_PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+
+
+class StepResult(NamedTuple):
+    """What a step gives for B crops."""
+
+    #: (B, 98, 2) float32, order (x, y), fractions of the crop's side.
+    landmarks: NDArray[np.float32]
+    #: (B, 98) float32, standard deviation of each heatmap as a fraction of the crop's side.
+    uncertainty: NDArray[np.float32]
+    #: (B, z_width, 64, 64) float32.
+    z: NDArray[np.float32]
+
+
+class Step(Protocol):
+    """An exported step that is ready to run."""
+
+    def __call__(self, images: NDArray[np.uint8], z: NDArray[np.float32]) -> StepResult:
+        """One frame of B faces: crops (B, 256, 256, 3) uint8 RGB, and z (B, z_width, 64, 64) of each."""
+        ...
+
+
+def onnxruntime_step(path: Path, precision: str = "fp32") -> Step:
+    """Raises InputError where the precision is another one than float32, or as :func:`open_session`."""
+    if precision != "fp32":
+        raise InputError(
+            f"precision {precision}: ONNX Runtime computes with float32 on a CPU, expected fp32, or the runtime "
+            "openvino or torch"
+        )
+    session = open_session(path, n_threads=n_threads())
+
+    def step(images: NDArray[np.uint8], z: NDArray[np.float32]) -> StepResult:
+        return StepResult(*session.run(list(OUTPUTS), dict(zip(INPUTS, (images, z), strict=True))))
+
+    return step
+
+
+def openvino_step(path: Path, precision: str = "fp32") -> Step:
+    """Raises InputError where the CPU has no such precision, or OpenVINO is not installed or cannot read the file."""
+    try:
+        import openvino
+    except ImportError:
+        raise InputError("OpenVINO is not installed, expected pip install openvino") from None
+    hint = _OPENVINO_PRECISIONS[precision]
+    core = openvino.Core()
+    options = {
+        "INFERENCE_PRECISION_HINT": hint,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": n_threads(),
+        # Every thread is one that this process may use.
+        "ENABLE_CPU_PINNING": False,
+    }
+    try:
+        compiled = core.compile_model(str(path), "CPU", options)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split()).rpartition(": ")[2]
+        raise InputError(f"{path}: cannot be read by OpenVINO ({reason[:200]}), expected an exported step") from None
+    if compiled.get_property("INFERENCE_PRECISION_HINT").to_string() != hint:
+        raise InputError(f"precision {precision}: this CPU has no such arithmetic, expected fp32") from None
+    request = compiled.create_infer_request()
+
+    def step(images: NDArray[np.uint8], z: NDArray[np.float32]) -> StepResult:
+        # The inputs are read where they are; the outputs are copied, as the next run writes over them.
+        found = request.infer(dict(zip(INPUTS, (images, z), strict=True)), share_inputs=True)
+        return StepResult(*(found[name] for name in OUTPUTS))
+
+    return step
+
+
+#: Runtimes of exported steps by name: what makes a step of a file and a precision, and the package that it needs.
+STEP_RUNTIMES: dict[str, Callable[[Path, str], Step]] = {"onnxruntime": onnxruntime_step, "openvino": openvino_step}
+
+
+def version_of(runtime: str) -> str:
+    """Name and version of a runtime that is installed, for a report."""
+    module: Any = __import__(runtime)
+    names = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch"}
+    return f"{names[runtime]} {str(module.__version__).partition('-')[0]}"
