@@ -214,6 +214,7 @@ class _Main(_Several):
         self._listener = Listener(("127.0.0.1" if is_one_machine else "", 0), backlog=size, authkey=key)
         hosts = ["127.0.0.1"] if is_one_machine else [os.environ["MASTER_ADDR"], socket.getfqdn(), socket.gethostname()]
         store.set("main", json.dumps({"hosts": hosts, "port": self._listener.address[1], "key": key.hex()}))
+        store.add("main is there", 1)
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -457,7 +458,7 @@ def _connected(store: "Store") -> "Connection[Any, Any]":
     """A connection to the main process, once that is there."""
     since = time.monotonic()
     try:
-        while not store.check(["main"]):
+        while not store.add("main is there", 0):
             time.sleep(_PAUSE)
             if time.monotonic() - since > _TO_JOIN:
                 raise InputError(f"the process of rank 0 has not come within {_TO_JOIN / 60:.0f} minutes, expected one")
