@@ -298,17 +298,17 @@ def track(
     from utils.runs.videos import annotated_video
     from utils.visualization.annotated_videos import AnnotatedVideos
 
-    folder, waiting = processes.from_main(lambda: left_to_do(outcome, dataset))
+    # Long ones first, so that no process has one left when the others are done.
+    folder, digests = processes.from_main(lambda: left_to_do(outcome, dataset, longest_first=processes.size > 1))
+    if any(dataset.digests.get(id) != digest for id, digest in digests.items()):
+        raise InputError(f"{dataset.root}: is not the data set of the main process, expected the same in all of them")
     clips = {clip.id: clip for clip in dataset.clips}
-    if not clips.keys() >= set(waiting):
-        raise InputError(f"{dataset.root}: has not the videos of the main process, expected the same data set")
     if flags.plot and not folder.is_dir():
         raise InputError(f"{folder}: is not there in every process, expected a folder that all machines share (--plot)")
     batch_size = flags.WFLW_V_batch_size
     if processes.size > 1:
-        # Long ones first, and of few videos few at a time, so that no process has several left while others have none.
-        waiting.sort(key=lambda id: -dataset.lengths[id])
-        batch_size = min(batch_size, max(1, len(waiting) // (2 * processes.size)))
+        # Of few videos few at a time, so that there are some for all of them.
+        batch_size = min(batch_size, max(1, len(digests) // (2 * processes.size)))
     n_done = sum(row["n_frames"] for row in outcome.rows.values()) if outcome is not None else 0
     reasons: dict[str, str] = {}
     n_frames = 0
@@ -318,18 +318,18 @@ def track(
         sum(dataset.lengths.values()), "frame", flags.WFLW_V_split, n_done, is_shown=processes.is_main
     ) as bar:
 
-        def handle(report: FramesDone | SolveDone | VideoDone | VideoSkipped) -> None:
+        def handle(done: FramesDone | SolveDone | VideoDone | VideoSkipped) -> None:
             nonlocal n_frames
-            if isinstance(report, FramesDone):
-                n_frames += report.n_frames
-                bar.advance(report.n_frames)
-            elif isinstance(report, SolveDone):
-                print(report.description)
-            elif isinstance(report, VideoSkipped):
-                reasons[report.id] = report.reason
+            if isinstance(done, FramesDone):
+                n_frames += done.n_frames
+                bar.advance(done.n_frames)
+            elif isinstance(done, SolveDone):
+                print(done.description)
+            elif isinstance(done, VideoSkipped):
+                reasons[done.id] = done.reason
             else:
                 assert outcome is not None
-                outcome.add(report.id, report.nme, report.nmf, report.landmarks, report.tally, report.drawn)
+                outcome.add(done.id, done.nme, done.nmf, done.landmarks, done.tally, done.drawn)
 
         with processes.reports(handle) as report:
 
@@ -342,7 +342,7 @@ def track(
             try:
                 for video in track_videos(
                     network.landmarker(settings, on_solve if flags.verbose_solver else None),
-                    (clips[id] for id in processes.shared_out(waiting, dealt=batch_size + 1)),
+                    (clips[id] for id in processes.shared_out(list(digests), dealt=batch_size + 1)),
                     lambda clip: clip.frames(keep_frames=drawings.wanted),
                     batch_size=batch_size,
                     workers=torchrun.share(flags.WFLW_V_workers),
@@ -365,10 +365,13 @@ def track(
     return {**dataset.lacking, **{id: reasons[id] for id in clips if id in reasons}}, n_frames
 
 
-def left_to_do(outcome: "VideoRun | None", dataset: "WFLWVDataset") -> tuple[Path, list[str]]:
-    """The folder of the run, and the ids of the videos that it does not have yet."""
+def left_to_do(outcome: "VideoRun | None", dataset: "WFLWVDataset", longest_first: bool) -> tuple[Path, dict[str, str]]:
+    """The folder of the run, and the videos that it does not have yet, with the digests of their annotations."""
     assert outcome is not None, "the main process has the results"
-    return outcome.folder.absolute(), [clip.id for clip in dataset.clips if clip.id not in outcome.rows]
+    ids = [clip.id for clip in dataset.clips if clip.id not in outcome.rows]
+    if longest_first:
+        ids.sort(key=lambda id: -dataset.lengths[id])
+    return outcome.folder.absolute(), {id: dataset.digests[id] for id in ids}
 
 
 def save_plots(outcome: "VideoRun", dataset: "WFLWVDataset", mode: str, note: str | None, every_video: bool) -> None:

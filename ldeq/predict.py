@@ -168,6 +168,21 @@ def main(arguments: Sequence[str] | None = None, on_finished: "Callable[[Finishe
         predict(flags, inputs, processes, on_finished)
 
 
+@dataclass(frozen=True)
+class FrameDone:
+    """A frame of any input has its landmarks."""
+
+
+@dataclass(frozen=True)
+class InputDone:
+    """An input is done, or cannot be used."""
+
+    #: What there is to say about it, where it has not been said.
+    said: str
+    #: What is wrong with it, if anything is.
+    failure: str | None
+
+
 def predict(
     flags: argparse.Namespace,
     inputs: Sequence[str],
@@ -189,18 +204,18 @@ def predict(
     shown: TextIO
     report: Callable[[FrameDone | InputDone], None]
 
-    def handle(report: FrameDone | InputDone) -> None:
+    def handle(done: FrameDone | InputDone) -> None:
         nonlocal n_done
-        if isinstance(report, FrameDone):
+        if isinstance(done, FrameDone):
             bar.advance()
             return
         n_done += 1
         bar.describe(f"{n_done} of {len(inputs)} inputs")
-        print(report.said, end="", file=shown, flush=True)
-        if report.failure is not None:
+        print(done.said, end="", file=shown, flush=True)
+        if done.failure is not None:
             # One that cannot be used takes nothing from the others.
-            failures.append(report.failure)
-            complain(f"{program_name()}: error: {report.failure}")
+            failures.append(done.failure)
+            complain(f"{program_name()}: error: {done.failure}")
 
     def on_frame() -> None:
         report(FrameDone())
@@ -237,25 +252,10 @@ def predict(
     if not processes.is_main:
         return
     if several:
-        done = f"{len(inputs) - len(failures)} of {len(inputs)} inputs are done, each in a folder below {folder}"
-        terminal.print_lines(terminal.console(), [done])
+        counted = f"{len(inputs) - len(failures)} of {len(inputs)} inputs are done, each in a folder below {folder}"
+        terminal.print_lines(terminal.console(), [counted])
     if failures:
         raise InputError(f"{len(failures)} of {len(inputs)} inputs could not be used (named above), expected all to be")
-
-
-@dataclass(frozen=True)
-class FrameDone:
-    """A frame of any input has its landmarks."""
-
-
-@dataclass(frozen=True)
-class InputDone:
-    """An input is done, or cannot be used."""
-
-    #: What there is to say about it, where it has not been said.
-    said: str
-    #: What is wrong with it, if anything is.
-    failure: str | None
 
 
 def checked_inputs(flags: argparse.Namespace, n_processes: int) -> list[str]:
