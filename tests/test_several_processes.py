@@ -386,25 +386,33 @@ def test_inputs_are_shared_out(inputs, several, tmp_path):
 
 
 def test_inputs_end_together_and_keep_what_they_have(inputs, weights, several, tmp_path):
-    interrupting = """
-import os, signal
+    # At the third frame of each: the other one presses Ctrl-C once the main one is there.
+    sabotage = f"""
+import os, signal, time
 from ldeq.annotated_output import AnnotatedOutput
 write = AnnotatedOutput.write
-def interrupted(self, image, time):
-    if 0.15 < time < 0.17:  # the fifth
-        os.killpg(0, signal.SIGINT)
-        os.killpg(0, signal.SIGINT)
-    write(self, image, time)
-AnnotatedOutput.write = interrupted
+def held(self, image, at):
+    if 0.07 < at < 0.09:
+        name = "{tmp_path}/" + ("there", "pressed")[int(os.environ["RANK"])]
+        if name.endswith("pressed"):
+            while not os.path.exists("{tmp_path}/there"):
+                time.sleep(0.01)
+            os.killpg(0, signal.SIGINT)
+            os.killpg(0, signal.SIGINT)
+        open(name, "w").close()
+        while not os.path.exists("{tmp_path}/pressed"):
+            time.sleep(0.01)
+    write(self, image, at)
+AnnotatedOutput.write = held
 """
     del inputs[1]
     flags = [weights, "--device=cpu", *inputs, f"--output_dir={tmp_path / 'out'}"]
-    ended = several("predict_video", *flags, sabotage={1: interrupting})
+    ended = several("predict_video", *flags, sabotage={0: sabotage, 1: sabotage})
     assert ended.statuses == [130, 130], ended
     (sentence,) = ended.sentences()
     for name in ("a", "b"):
         folder = tmp_path / "out" / name
-        assert re.search(rf"the first \d+ frames are done and in {folder}", sentence)
+        assert f"the first 3 frames are done and in {folder}" in sentence
         assert json.loads((folder / "run.json").read_text())["stopped"] == "interrupted"
         assert (folder / "video.mp4").is_file()
     assert len(list((tmp_path / "out").iterdir())) == 2
