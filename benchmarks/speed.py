@@ -24,9 +24,10 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.common import PUBLISHED_EXAMPLE, seconds_of
+from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, seconds_of
 from ldeq import LDEQ, ModelConfig, SolverConfig, load_checkpoint, pretrained, save_checkpoint
 from ldeq.command_line import ArgumentParser, at_least, run
+from ldeq.device import resolve_device
 from ldeq.errors import InputError
 from ldeq.face.crop import FaceCrop
 from ldeq.landmarks98 import CROP_SIZE
@@ -68,6 +69,7 @@ class Way:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and prints."""
     parser = ArgumentParser(__doc__)
+    parser.add_argument("--device", default="cpu", help="of PyTorch; the other runtimes are for the CPU")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="which networks")
     parser.add_argument("--runtimes", nargs="+", choices=RUNTIMES, default=list(RUNTIMES), help="those installed")
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="of the network")
@@ -76,12 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--frames", type=at_least(0), default=120, help="of the clip, end to end; 0: steps alone")
     flags = parser.parse(arguments)
     out = console()
+    device = resolve_device(flags.device)
     runtimes = [runtime for runtime in flags.runtimes if is_installed(runtime)]
     for runtime in set(flags.runtimes) - set(runtimes):
         out.print(f"{runtime} is not installed (pip install {runtime}) and left out")
+    if device.type != "cpu":
+        runtimes = [runtime for runtime in runtimes if runtime == "torch"]
     ways = [Way(r, p) for r in runtimes for p in flags.precisions if not (r == "onnxruntime" and p != "fp32")]
     torch.set_num_threads(n_threads())
-    limits = {precision: limit(precision) for precision in flags.precisions}
+    limits = {precision: limit(precision, device) for precision in flags.precisions}
+    if device.type != "cpu":
+        out.print(describe_machine(device))
     out.print(f"{cpu_name()} ({', '.join(cpu_features()) or platform.machine()}), {n_threads()} threads")
     out.print(f"Python {platform.python_version()}, {', '.join(map(version_of, runtimes))}")
     out.print(
@@ -96,11 +103,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             checkpoint, step = network_files(name, Path(folder))
             work = gflop_of_a_step(checkpoint)
             for n in flags.streams:
-                seconds = time_steps(ways, checkpoint, step, n, flags.repeats)
+                seconds = time_steps(ways, device, checkpoint, step, n, flags.repeats)
                 base = seconds.get(Way("torch", "fp32"))
                 speeds: dict[Way, list[str]] = {}
                 if n in clips:
-                    speeds = end_to_end(list(seconds), checkpoint, step, clips[n], Path(folder), f"{name}, {n}")
+                    speeds = end_to_end(list(seconds), device, checkpoint, step, clips[n], Path(folder), f"{name}, {n}")
                 faces = f"{name}, {n} face{'s' * (n > 1)}"
                 for way, taken in seconds.items():
                     ratio = "" if base is None else f"{base / taken:.2f}"
@@ -124,10 +131,10 @@ def cpu_features() -> list[str]:
     return [feature for feature in FEATURES if feature in found]
 
 
-def limit(precision: str) -> float:
+def limit(precision: str, device: torch.device) -> float:
     """Operations a second of a large matrix product: the best of some."""
-    a, b = (torch.randn(_SIDE, _SIDE).to(_DTYPES[precision]) for _ in range(2))
-    seconds = [seconds_of(lambda: a @ b, torch.device("cpu"))[0] for _ in range(4)]
+    a, b = (torch.randn(_SIDE, _SIDE).to(device, _DTYPES[precision]) for _ in range(2))
+    seconds = [seconds_of(lambda: a @ b, device)[0] for _ in range(4)]
     return float(2 * _SIDE**3 / min(seconds))
 
 
@@ -152,7 +159,9 @@ def gflop_of_a_step(checkpoint: Path) -> float:
     return float(counter.get_total_flops()) / 1e9
 
 
-def time_steps(ways: Sequence[Way], checkpoint: Path, step: Path, n: int, repeats: int) -> dict[Way, float]:
+def time_steps(
+    ways: Sequence[Way], device: torch.device, checkpoint: Path, step: Path, n: int, repeats: int
+) -> dict[Way, float]:
     """Seconds a face of a step of ``n`` faces, of the ways that work here."""
     settings = SolveSettings()
     landmarkers: dict[Way, CountedLandmarker] = {}
@@ -160,7 +169,7 @@ def time_steps(ways: Sequence[Way], checkpoint: Path, step: Path, n: int, repeat
         try:
             weights = checkpoint if way.runtime == "torch" else step
             opened = open_network(
-                weights, runtime=way.runtime, device="cpu", precision=way.precision, settings=settings
+                weights, runtime=way.runtime, device=str(device), precision=way.precision, settings=settings
             )
         except InputError as error:
             console().print(f"{way} is left out: {error}")
@@ -179,7 +188,7 @@ def time_steps(ways: Sequence[Way], checkpoint: Path, step: Path, n: int, repeat
 
 
 def end_to_end(
-    ways: Sequence[Way], checkpoint: Path, step: Path, clip: Path, folder: Path, label: str
+    ways: Sequence[Way], device: torch.device, checkpoint: Path, step: Path, clip: Path, folder: Path, label: str
 ) -> dict[Way, list[str]]:
     """Frames a second, times those of PyTorch in float32, start-up in seconds, and peak memory in MiB."""
     first = folder / f"first-{clip.name}"
@@ -189,8 +198,8 @@ def end_to_end(
     with ProgressBar(len(ways), "run", label) as bar:
         for way in ways:
             weights = checkpoint if way.runtime == "torch" else step
-            start, _ = run_video(first, weights, way, folder)
-            whole, memory = run_video(clip, weights, way, folder)
+            start, _ = run_video(first, weights, way, device, folder)
+            whole, memory = run_video(clip, weights, way, device, folder)
             measured[way] = (n_frames - 1) / max(whole - start, 1e-9), start, memory
             bar.advance()
     base = measured.get(Way("torch", "fp32"))
@@ -208,10 +217,18 @@ _PROGRAM = (
 )
 
 
-def run_video(clip: Path, weights: Path, way: Way, folder: Path) -> tuple[float, float]:
+def run_video(clip: Path, weights: Path, way: Way, device: torch.device, folder: Path) -> tuple[float, float]:
     """Seconds of ``ldeq-video``, the better of two, and its peak memory in MiB."""
     flags = [f"--landmark_model_weights={weights}", f"--runtime={way.runtime}", f"--precision={way.precision}"]
-    command = [sys.executable, "-c", _PROGRAM, str(clip), *flags, f"--output_dir={folder / 'out'}", "--device=cpu"]
+    command = [
+        sys.executable,
+        "-c",
+        _PROGRAM,
+        str(clip),
+        *flags,
+        f"--output_dir={folder / 'out'}",
+        f"--device={device}",
+    ]
     seconds = []
     for _ in range(2):
         started = time.perf_counter()

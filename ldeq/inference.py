@@ -191,8 +191,7 @@ def landmarks(
         rows: list[NDArray[Any]] = []
         preview, most, n_frames = None, 0, 0
         with decoded_ahead(frames) as ahead:
-            for frame in ahead:
-                found = faces.step(frame)
+            for frame, found in faces.follow(ahead):
                 rows += [make_row(type, frame.index, frame.time, face) for face in found]
                 if len(found) > most:
                     preview, most = frame.image.copy(), len(found)

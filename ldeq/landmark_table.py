@@ -86,7 +86,7 @@ def write_csv_table(path: str | Path, chunks: Iterable[NDArray[Any]], points: in
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as table:
         table.write(",".join(header) + "\n")
         for line in lines(chunks, points):
-            table.write(",".join(line) + "\n")
+            table.write(line + "\n")
 
 
 def _header(points: int) -> list[str]:
@@ -96,39 +96,36 @@ def _header(points: int) -> list[str]:
     return ["frame", "time", "face_id", "restarted", *bbox, "uncertainty", *coordinates, *spreads]
 
 
-def _lines(chunks: Iterable[NDArray[Any]], points: int) -> Iterator[list[str]]:
+def _lines(chunks: Iterable[NDArray[Any]], points: int) -> Iterator[str]:
+    # One conversion of all numbers of a line takes half the time of one each.
+    line = ",".join(["%d,%.6f,%d,%d", *["%.3f"] * 4, "%.6f", *["%.3f"] * (2 * points), *["%.6f"] * points])
     for rows in chunks:
         landmarks, uncertainty = (chosen_points(rows[name], points) for name in ("landmarks", "uncertainty"))
         for row, coordinates, spreads in zip(rows, landmarks, uncertainty, strict=True):
-            yield [
-                str(row["frame"]),
-                f"{row['time']:.6f}",
-                str(row["face_id"]),
-                str(int(row["restarted"])),
-                *(f"{value:.3f}" for value in row["bbox"].tolist()),
-                f"{spreads.mean(dtype=np.float64):.6f}",
-                *(f"{value:.3f}" for value in coordinates.ravel().tolist()),
-                *(f"{value:.6f}" for value in spreads.tolist()),
-            ]
+            yield line % (
+                row["frame"],
+                row["time"],
+                row["face_id"],
+                row["restarted"],
+                *row["bbox"].tolist(),
+                spreads.mean(dtype=np.float64),
+                *coordinates.ravel().tolist(),
+                *spreads.tolist(),
+            )
 
 
 def _openface_header() -> list[str]:
     return ["frame", "face_id", "timestamp", "confidence", "success", *(f"{a}_{i}" for a in "xy" for i in range(68))]
 
 
-def _openface_lines(chunks: Iterable[NDArray[Any]], points: int) -> Iterator[list[str]]:
+def _openface_lines(chunks: Iterable[NDArray[Any]], points: int) -> Iterator[str]:
     """As OpenFace counts: frames from 1, faces from 0."""
+    line = ",".join(["%d,%d,%.3f,%.2f,1", *["%.3f"] * (2 * points)])
     for rows in chunks:
         for row, coordinates in zip(rows, chosen_points(rows["landmarks"], points), strict=True):
             confidence = 1 - min(float(np.median(row["uncertainty"])) / _NO_CONFIDENCE, 1.0)
-            yield [
-                str(row["frame"] + 1),
-                str(row["face_id"] - 1),
-                f"{row['time']:.3f}",
-                f"{confidence:.2f}",
-                "1",
-                *(f"{value:.3f}" for value in coordinates.T.ravel().tolist()),
-            ]
+            numbers = (row["frame"] + 1, row["face_id"] - 1, row["time"], confidence)
+            yield line % (*numbers, *coordinates.T.ravel().tolist())
 
 
 def write_npz_table(

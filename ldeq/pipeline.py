@@ -3,11 +3,12 @@
 The command (:mod:`ldeq.predict`) and the function (:func:`ldeq.landmarks`) are both made of this.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from ldeq.face.ahead import ahead
 from ldeq.face.detectors import Detector, make_detector
 from ldeq.face.given import Bboxes, GivenFaces
 from ldeq.face.landmarker import Face, Landmarker
@@ -15,8 +16,12 @@ from ldeq.face.settings import TrackingSettings
 from ldeq.face.tracker import FaceTracker
 from ldeq.runtime.network import CountedLandmarker, Network
 from ldeq.solve_settings import SolveSettings
-from ldeq.video.prefetch import Prefetched
+from ldeq.video.prefetch import Lookahead, Prefetched
 from ldeq.video.sources import Camera, Frame, FrameSource
+
+#: Frames that are known before their turn, so that the detector can begin with one of them (it takes about as long as
+#: the network for three frames of a face), and how many bytes they may have.
+_FRAMES_AHEAD, _BYTES_AHEAD = 4, 2**26
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Pipeline:
         landmarker = self.network.landmarker(settings, self.on_solve)
         if bboxes is not None:
             return VideoFaces(landmarker, GivenFaces(landmarker, bboxes))
-        return VideoFaces(landmarker, FaceTracker(landmarker, self.detector(), self.tracking))
+        return VideoFaces(landmarker, FaceTracker(landmarker, ahead(self.detector()), self.tracking))
 
     def frame_by_frame(self) -> CountedLandmarker:
         """The same network without memory, for comparison."""
@@ -60,11 +65,16 @@ class VideoFaces:
         self.landmarker = landmarker
         self._finder = finder
 
-    def step(self, frame: Frame) -> list[Face]:
-        """The faces of the next frame."""
+    def step(self, frame: Frame, upcoming: Iterable[Frame] = ()) -> list[Face]:
+        """The faces of the next frame; ``upcoming`` are some that follow, if they are known, which makes it faster."""
         if isinstance(self._finder, GivenFaces):
             return self._finder.step(frame.image, frame.index)
-        return self._finder.step(frame.image)
+        return self._finder.step(frame.image, [other.image for other in upcoming])
+
+    def follow(self, frames: Lookahead[Frame]) -> Iterator[tuple[Frame, list[Face]]]:
+        """Each frame with its faces."""
+        for frame in frames:
+            yield frame, self.step(frame, frames.upcoming)
 
     @property
     def n_cuts(self) -> int | None:
@@ -84,10 +94,11 @@ def solved_again(landmarker: Landmarker, faces: list[Face]) -> list[Face]:
 
 
 @contextmanager
-def decoded_ahead(source: FrameSource) -> Iterator[Iterator[Frame]]:
+def decoded_ahead(source: FrameSource) -> Iterator[Lookahead[Frame]]:
     """The frames, decoded in the background; a camera's when they are asked for, so that none is old."""
     if isinstance(source, Camera):
-        yield iter(source)
+        yield Lookahead(iter(source), lambda frame: 0)
         return
     with ThreadPoolExecutor(1, "decode") as executor:
-        yield Prefetched(iter(source), executor, chunk=2)
+        frames = Prefetched(iter(source), executor, chunk=2)
+        yield Lookahead(frames, lambda frame: min(_FRAMES_AHEAD, _BYTES_AHEAD // frame.image.nbytes))

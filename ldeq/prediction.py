@@ -29,6 +29,7 @@ from ldeq.runtime.choice import open_network
 from ldeq.runtime.network import CountedLandmarker
 from ldeq.solve_settings import SolveSettings
 from ldeq.solver_tally import SolverTally
+from ldeq.video.prefetch import Lookahead
 from ldeq.video.sound import has_sound
 from ldeq.video.sources import Frame, FrameSource, ImageFolder, open_source
 from ldeq.video.window import Window
@@ -157,7 +158,7 @@ class Prediction:
             if window is not None:
                 stack.callback(window.close)
             frames = stack.enter_context(decoded_ahead(source))
-            first = next(frames)  # what cannot be decoded at all leaves no folder
+            frames.begin()  # what cannot be decoded at all leaves no folder
             folder = stack.enter_context(
                 output_folder(flags.output_dir if folder is None else str(folder), self.script)
             )
@@ -171,7 +172,7 @@ class Prediction:
             started = time.perf_counter()
             # A Ctrl-C from here on ends the frames, and not what makes whole files of them.
             interrupt = stack.enter_context(deferred_interrupt())
-            done = self._follow(source, chain([first], frames), faces, other, rows, drawing, window, interrupt, smooths)
+            done = self._follow(source, frames, faces, other, rows, drawing, window, interrupt, smooths)
             seconds = time.perf_counter() - started
             remarks = [] if done.stopped else source.check()
             faces.landmarker.tally.check()  # before anything is written
@@ -211,7 +212,7 @@ class Prediction:
     def _follow(
         self,
         source: FrameSource,
-        frames: Iterator[Frame],
+        frames: Lookahead[Frame],
         faces: VideoFaces,
         other: CountedLandmarker | None,
         rows: RowsOnDisk,
@@ -228,20 +229,19 @@ class Prediction:
         done = Progress()
         name, is_shown = Path(source.name).name, self.on_frame is None
         with terminal.ProgressBar(source.n_frames, "frame", name, is_shown=is_shown) as bar:
-            for frame in frames:
-                found = faces.step(frame)
+            for frame, found in faces.follow(frames):
                 compared = solved_again(other, found) if other is not None else [None] * len(found)
                 for face, memoryless in zip(found, compared, strict=True):
                     rows.add(frame.index, frame.time, face, memoryless)
+                landmarks = {face.id: face.landmarks for face in found}
+                memoryless_landmarks = {face.id: face.landmarks for face in compared if face is not None}
                 image = None
-                if not smooths or window is not None:
-                    image = drawing.draw(
-                        frame.image,
-                        {face.id: face.landmarks for face in found},
-                        {face.id: face.landmarks for face in compared if face is not None},
-                    )
-                if image is not None and not smooths:
-                    drawing.write(image, frame.time)
+                if window is not None:
+                    image = drawing.draw(frame.image, landmarks, memoryless_landmarks)
+                if not smooths and image is not None:
+                    drawing.add_drawn(image, frame.time)
+                elif not smooths:
+                    drawing.add(frame.image, frame.time, landmarks, memoryless_landmarks)
                 done.n_frames += 1
                 done.n_with_faces += bool(found)
                 done.end, done.seconds = frame.index + 1, frame.time
@@ -254,6 +254,7 @@ class Prediction:
                     done.stopped = INTERRUPTED
                 if done.stopped:
                     break
+            drawing.finish()
         return done
 
     def _draw_again(self, name: str, rows: RowsOnDisk, drawing: AnnotatedOutput, done: Progress) -> None:
@@ -275,8 +276,9 @@ class Prediction:
                 found, compared = _landmarks_by_face(here, ""), {}
                 if self.flags.side_by_side:
                     compared = _landmarks_by_face(here, FRAME_BY_FRAME)
-                drawing.write(drawing.draw(frame.image, found, compared), frame.time)
+                drawing.add(frame.image, frame.time, found, compared)
                 bar.advance()
+            drawing.finish()
 
     def _write(
         self,

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from typing import NoReturn
 
 import cv2  # noqa: F401  (imported once for all)
@@ -73,6 +74,8 @@ def run_as(order: dict, rank: int) -> NoReturn:
         run(importlib.import_module(order["script"]).main, order["arguments"])
     except SystemExit as ended:
         status = ended.code
+    except Exception as error:
+        traceback.print_exception(error)
     finally:
         sys.stdout.flush()
         os._exit(int(status or 0))

@@ -15,7 +15,7 @@ from datasets.wflw.precropped import pad_to_landmarks
 from datasets.wflw_v import Clip, UnusableVideo, WFLWVDataset
 from ldeq import InputError
 from ldeq.face.crop import crop, crop_matrix, to_frame
-from ldeq.video.prefetch import Prefetched
+from ldeq.video.prefetch import Lookahead, Prefetched
 from ldeq.video.reading import VideoReader
 from ldeq.video.writing import VideoWriter
 from utils import bundled
@@ -313,3 +313,36 @@ def test_the_producer_runs_elsewhere_and_its_error_arrives():
         with pytest.raises(InputError, match="broken"):
             next(items)
     assert threads[0] is not threading.main_thread()
+
+
+@pytest.mark.parametrize("n", [0, 1, 4])
+def test_the_next_items_are_known(n):
+    items = Lookahead(iter(range(6)), lambda item: n)
+    items.begin()
+    assert [(item, list(items.upcoming)) for item in items] == [
+        (item, list(range(item + 1, min(item + 1 + n, 6)))) for item in range(6)
+    ]
+    assert list(items) == []
+
+
+def test_fewer_large_items_are_known():
+    items = Lookahead(iter([1, 1, 1, 3, 9, 1, 1]), lambda size: 3 // size)
+    assert [(item, list(items.upcoming)) for item in items] == [
+        *[(1, [1, 1, 3]), (1, [1, 3]), (1, [3]), (3, [9]), (9, []), (1, [1]), (1, [])]
+    ]
+
+
+def test_an_error_is_raised_behind_the_items_before_it():
+    def source():
+        yield from range(3)
+        raise InputError("broken")
+
+    items = Lookahead(source(), lambda item: 4)
+    items.begin()
+    assert [next(items) for _ in range(3)] == [0, 1, 2]
+    for _ in range(2):
+        with pytest.raises(InputError, match="broken"):
+            next(items)
+    nothing = Lookahead((number for number in source() if number > 5), lambda item: 4)
+    with pytest.raises(InputError, match="broken"):
+        nothing.begin()

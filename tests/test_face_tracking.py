@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ldeq.face.ahead import DetectorAhead, ahead
 from ldeq.face.detectors import DlibDetector
 from ldeq.face.given import GivenFaces
 from ldeq.face.landmarker import CropLandmarks
@@ -274,3 +275,59 @@ def test_given_boxes_restart_only_after_a_gap():
     found = [{face.id: face.restarted for face in faces.step(image, index)} for index in range(7)]
     first, on = {1: True, 2: True}, {1: False, 2: False}
     assert found == [first, on, {1: False}, {1: False, 2: True}, on, on, {}]
+
+
+# -- looks ahead -------------------------------------------------------------------------------------------------------
+
+
+def test_a_look_ahead_changes_nothing(monkeypatch):
+    """A face from the first frame on, which is lost for a while, and another one that comes later."""
+    begun = []
+    begin = DetectorAhead.begin
+
+    def noted(self, image):
+        begun.append(next(t for t in range(n) if images[t] is image))
+        begin(self, image)
+
+    monkeypatch.setattr(DetectorAhead, "begin", noted)
+    n = 24
+    scene = Scene(lambda t: [None if 11 <= t < 14 else view(120, 130, 120), view(360, 140, 110) if t > 5 else None])
+    images = [scene.frame(t)[0] for t in range(n)]
+    histories = []
+    for detector in (DlibDetector(side=480), ahead(DlibDetector(side=480))):
+        oracle = Oracle(scene)
+        tracker = FaceTracker(oracle, detector, TrackingSettings(detect_every=5))
+        history = []
+        for oracle.t, image in enumerate(images):
+            for face in tracker.step(image, images[oracle.t + 1 : oracle.t + 5]):
+                history.append((oracle.t, face.id, face.restarted, *face.bbox, *face.landmarks.ravel()))
+        histories.append(history)
+    assert histories[0] == histories[1]
+    assert {id for _, id, *_ in histories[0]} == {1, 2}
+    assert {5, 10, 14} <= set(begun), "every five frames, and every three while one is lost"
+
+
+def test_a_look_that_nobody_asks_for_leaves_no_trace():
+    class Counting(DlibDetector):
+        n = 0
+
+        def detect(self, image):
+            self.n += 1
+            return np.full((1, 4), 100.0 * image[0, 0, 0] + self.n)
+
+    images = [np.full((8, 8, 3), shade, np.uint8) for shade in range(4)]
+    detector = ahead(Counting())
+    assert detector.detect(images[0])[0, 0] == 1
+    detector.begin(images[1])
+    detector.begin(images[1])
+    assert detector.detect(images[1])[0, 0] == 102
+    detector.begin(images[2])
+    assert detector.detect(images[3])[0, 0] == 303
+    detector.begin(images[2])
+    detector.begin(images[1])
+    assert detector.detect(images[1])[0, 0] == 104
+
+
+def test_detectors_of_others_are_asked_where_they_are():
+    oracle = Oracle(Scene(lambda t: [view(200, 130, 100)]))
+    assert ahead(oracle) is oracle

@@ -33,6 +33,7 @@ COMMANDS = {
     "benchmarks.speed": 3,
     "ldeq.runtime.export": 1,
     "benchmarks.startup": 1,
+    "benchmarks.video": 2,
     "benchmarks.layout": 2,
     "benchmarks.memory": 4,
     "benchmarks.processes": 2,

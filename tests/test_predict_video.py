@@ -24,6 +24,7 @@ from PIL import Image
 
 import predict_video
 import test_LDEQ_WFLW_V
+from benchmarks import video as video_benchmark
 from ldeq import InputError
 from ldeq import predict as prediction
 from ldeq.face.detectors import DlibDetector, YuNetDetector, fetch_yunet
@@ -723,6 +724,39 @@ def test_ctrl_c_while_finishing_loses_nothing(while_in, predict, tmp_path, monke
     assert status == 130
     assert "all 3 frames are done" in err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(set(prediction.WRITTEN) - {"image.png"})
+
+
+def test_a_disk_that_fills_up_ends_the_run(predict, tmp_path, monkeypatch):
+    """Frames are encoded in the background: what goes wrong there is said as if it had gone wrong here."""
+    calls = []
+    write = VideoWriter.write
+
+    def full(self, frame, time=None):
+        calls.append(time)
+        if len(calls) == 3:
+            with self._unwritten_on_error():
+                raise OSError(28, "No space left on device")
+        write(self, frame, time)
+
+    monkeypatch.setattr(VideoWriter, "write", full)
+    video = make_video(tmp_path / "clip.mp4", 60)
+    assert_refused(predict(video, boxes_for(tmp_path / "b.npy", 60)), "video.mp4: cannot be written", "No space left")
+    assert len(calls) == 3, "nothing is written behind a frame that is lost"
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_what_surrounds_the_network_is_measured(run_script):
+    status, out, err = run_script(video_benchmark.main, "--frames=3", "--width=240")
+    assert (status, err) == (0, "")
+    assert "240x180, 3 frames" in out
+    parts = dict(re.findall(r"│ ([a-z, A-Z]+?) +│ +([\d.]+) │\n", out))
+    assert set(parts) == {
+        *("decoding, to RGB", "shot changes", "detection", "cropping", "drawing", "tables", "encoding")
+    }
+    encoders = re.findall(r"│ (\w+), CRF (\d+) +│ +[\d.]+ │ +([\d.]+) │ +([\d.]+) │ +([\d.]+) │", out)
+    sizes = {(preset, int(crf)): float(size) for preset, crf, size, *_ in encoders}
+    assert sizes["superfast", 20] > sizes["superfast", 21] > sizes["superfast", 22] > 0
+    assert all(25 < float(psnr) < 60 and 0.7 < float(ssim) < 1 for *_, psnr, ssim in encoders)
 
 
 @pytest.mark.slow

@@ -390,8 +390,8 @@ def test_inputs_end_together_and_keep_what_they_have(inputs, weights, several, t
     sabotage = f"""
 import os, signal, time
 from ldeq.annotated_output import AnnotatedOutput
-write = AnnotatedOutput.write
-def held(self, image, at):
+add = AnnotatedOutput.add
+def held(self, image, at, *landmarks):
     if 0.07 < at < 0.09:
         name = "{tmp_path}/" + ("there", "pressed")[int(os.environ["RANK"])]
         if name.endswith("pressed"):
@@ -402,8 +402,8 @@ def held(self, image, at):
         open(name, "w").close()
         while not os.path.exists("{tmp_path}/pressed"):
             time.sleep(0.01)
-    write(self, image, at)
-AnnotatedOutput.write = held
+    add(self, image, at, *landmarks)
+AnnotatedOutput.add = held
 """
     del inputs[1]
     flags = [weights, "--device=cpu", *inputs, f"--output_dir={tmp_path / 'out'}"]

@@ -61,10 +61,14 @@ class DlibDetector:
     SHIFT, SCALE = 0.07, 1.03
 
     def __init__(self, min_score: float = 0.0, side: int = DEFAULT_SIDE) -> None:
-        self._detector = _frontal_face_detector()
+        _import_dlib()
         self._min_score = min_score
         self._side = side
         self._n_empty = 0
+
+    @property
+    def _detector(self) -> Any:
+        return _frontal_face_detector()
 
     def detect(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
         """See :class:`Detector`.
@@ -188,15 +192,18 @@ _OF_THREAD = threading.local()
 
 def _frontal_face_detector() -> Any:
     """This thread's detector of dlib."""
-    if hasattr(_OF_THREAD, "detector"):
-        return _OF_THREAD.detector
+    if not hasattr(_OF_THREAD, "detector"):
+        _OF_THREAD.detector = _from_cache(_import_dlib())
+    return _OF_THREAD.detector
+
+
+def _import_dlib() -> Any:
     try:
         import dlib
     except ImportError:
         expected = "expected pip install dlib-bin, the detector YuNet, or bounding boxes"
         raise InputError(f"dlib is not installed, {expected}") from None
-    _OF_THREAD.detector = _from_cache(dlib)
-    return _OF_THREAD.detector
+    return dlib
 
 
 def _from_cache(dlib: Any) -> Any:

@@ -33,7 +33,7 @@ class ShotDetector:
 
     def is_cut(self, image: NDArray[np.uint8]) -> bool:
         """True where this frame (H, W, 3) RGB begins another shot than the frame before; the first frame does not."""
-        small = cv2.resize(image, self.SIZE, interpolation=cv2.INTER_AREA)
+        small = _thumbnail(image, self.SIZE)
         pattern = small.astype(np.float32)
         pattern -= pattern.mean(axis=(0, 1))
         counts = cv2.calcHist([small], [0, 1, 2], None, [self.BINS] * 3, [0, 256] * 3).ravel()
@@ -48,3 +48,11 @@ class ShotDetector:
         if not self._other_image <= correlation <= self._same_image:
             return correlation < self._other_image
         return distance > self._other_colours
+
+
+def _thumbnail(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The image scaled to ``size`` (width, height). OpenCV halves quickly, and takes long for other scales of areas."""
+    while image.shape[1] >= 8 * size[0] and image.shape[0] >= 8 * size[1]:
+        half = (image.shape[1] // 2, image.shape[0] // 2)
+        image = np.asarray(cv2.resize(image, half, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)

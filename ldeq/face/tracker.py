@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ldeq.face.ahead import DetectorAhead
 from ldeq.face.bbox import overlap, tight_bbox
 from ldeq.face.crop import FaceCrop
 from ldeq.face.detectors import Detector
@@ -86,8 +87,18 @@ class FaceTracker:
         #: Shot changes so far.
         self.n_cuts = 0
 
-    def step(self, image: NDArray[np.uint8]) -> list[Face]:
-        """The faces of the video's next frame (H, W, 3) RGB, in the order of their ids."""
+    def step(self, image: NDArray[np.uint8], upcoming: Sequence[NDArray[np.uint8]] = ()) -> list[Face]:
+        """The faces of the video's next frame (H, W, 3) RGB, in the order of their ids.
+
+        Args:
+            upcoming: some of the frames that follow, if they are known: the detector may begin with one of them. They
+                change nothing of what is found.
+        """
+        faces = self._step(image)
+        self._look_ahead(upcoming)
+        return faces
+
+    def _step(self, image: NDArray[np.uint8]) -> list[Face]:
         if self._shots.is_cut(image):
             self.n_cuts += 1
             self._forget(self._tracks)
@@ -117,9 +128,21 @@ class FaceTracker:
         if self._since_detection is None:
             return True
         self._since_detection += 1
+        return self._since_detection >= self._frames_between_looks
+
+    @property
+    def _frames_between_looks(self) -> int:
         followed = bool(self._tracks) and not any(track.missing for track in self._tracks)
-        every = self._settings.detect_every if followed else self._settings.search_every
-        return self._since_detection >= every
+        return self._settings.detect_every if followed else self._settings.search_every
+
+    def _look_ahead(self, upcoming: Sequence[NDArray[np.uint8]]) -> None:
+        """Lets the detector begin with the frame of its next look, unless that is the very next frame: what is found
+        now may still call for another one.
+        """
+        if isinstance(self._detector, DetectorAhead) and self._since_detection is not None:
+            due_in = self._frames_between_looks - self._since_detection
+            if 1 < due_in <= len(upcoming):
+                self._detector.begin(upcoming[due_in - 1])
 
     def _detect(self, image: NDArray[np.uint8]) -> list[Bbox]:
         self._since_detection = 0

@@ -1,7 +1,7 @@
-"""Iterating ahead in the background, in bounded memory."""
+"""Iterating ahead, in bounded memory."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from itertools import islice
 from typing import Generic, TypeVar
@@ -42,3 +42,51 @@ class Prefetched(Generic[T]):
         if not self._ready:
             raise StopIteration
         return self._ready.popleft()
+
+
+class Lookahead(Generic[T]):
+    """The same items in the same order, of which the next few are known.
+
+    An error in the producer is raised behind the items before it.
+
+    Args:
+        n_beside: how many may be known while there are some like this one.
+    """
+
+    def __init__(self, items: Iterator[T], n_beside: Callable[[T], int]) -> None:
+        #: Those that follow the last one.
+        self.upcoming: deque[T] = deque()
+        self._items = items
+        self._n_beside = n_beside
+        self._n = 0
+        self._end: Exception | None = None
+
+    def begin(self) -> None:
+        """Gets the first items.
+
+        Raises:
+            Exception: the producer's, where there is not even one item.
+        """
+        self._fill()
+        if not self.upcoming and self._end is not None and not isinstance(self._end, StopIteration):
+            raise self._end
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        self._fill()
+        if not self.upcoming and self._end is not None:
+            raise self._end
+        return self.upcoming.popleft()
+
+    def _fill(self) -> None:
+        """Until there are one item to give and as many more as may be known."""
+        while self._end is None and len(self.upcoming) <= self._n:
+            try:
+                item = next(self._items)
+            except Exception as end:  # that of the items included
+                self._end = end
+            else:
+                self.upcoming.append(item)
+                self._n = self._n_beside(item)
