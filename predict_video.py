@@ -8,6 +8,10 @@ if __name__ == "__main__":
 
     end_at_once_until_run()
 
+    from ldeq.torchrun import end_with_torchrun
+
+    end_with_torchrun()  # before the imports that take seconds: after its end nothing says whose process this was
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 

@@ -5,11 +5,16 @@ if __name__ == "__main__":
 
     end_at_once_until_run()
 
+    from ldeq.torchrun import end_with_torchrun
+
+    end_with_torchrun()  # before the imports that take seconds: after its end nothing says whose process this was
+
 import argparse
 import dataclasses
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +22,15 @@ import numpy as np
 
 from datasets.wflw import SPLITS, WFLWDataset
 from datasets.wflw.precropped import find_wflw, splits_with_faces
-from ldeq import InputError, pretrained, run_folder, terminal
+from ldeq import InputError, pretrained, run_folder, terminal, torchrun
 from ldeq.command_line import MOST_WORKERS, ArgumentParser, add_common_flags, at_least, run
 from ldeq.fields import MOST_AT_A_TIME
 from ldeq.files import is_file_name, read_json_object, write_csv, write_json, written_whole
+from ldeq.processes import Processes, joined
 from utils import bundled
 
 if TYPE_CHECKING:  # imported by main, so that --help answers at once
-    from ldeq import LDEQ, LDEQOutput
+    from ldeq import LDEQ
     from ldeq.solver_tally import SolverTally
     from utils.engine.evaluation import Predictions
 
@@ -61,11 +67,11 @@ def make_parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluates as the command line (or ``arguments``) says."""
     flags = make_parser().parse(arguments)
-    with ExitStack() as held:
-        evaluate(flags, held)
+    with joined(flags.device) as processes, ExitStack() as held:
+        evaluate(flags, processes, held)
 
 
-def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
+def evaluate(flags: argparse.Namespace, processes: Processes, held: ExitStack) -> None:
     """Evaluates into the output folder, which nobody else has until ``held`` is closed."""
     from ldeq.device import load_model, resolve_device, slow_precision_note
     from ldeq.metrics import image_nme
@@ -76,10 +82,15 @@ def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
     from utils.visualization.images import cumulative_error_plot
 
     device = resolve_device(flags.device)
-    model, weights = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
+    model, weights = processes.main_first(
+        lambda: load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
+    )
     root = find_wflw(flags.dataset_path, *flags.split or ())
     splits = flags.split or splits_with_faces(root)
     datasets = open_splits(root, list(dict.fromkeys(splits)))
+    if not processes.is_main:
+        predict(model, datasets, flags, processes)
+        return
     folder = held.enter_context(run_folder.output_folder(flags.output_dir, SCRIPT))
 
     console = terminal.console()
@@ -97,7 +108,7 @@ def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
         print_summary(model)
 
     started = time.perf_counter()
-    predictions = predict(model, datasets, flags)
+    predictions = predict(model, datasets, flags, processes)
     seconds = time.perf_counter() - started
 
     nmes = {split: image_nme(found.predicted, found.truth) for split, found in predictions.items()}
@@ -138,40 +149,67 @@ def open_splits(root: Path, splits: list[str]) -> dict[str, WFLWDataset]:
     return datasets
 
 
-def predict(model: "LDEQ", datasets: dict[str, WFLWDataset], flags: argparse.Namespace) -> "dict[str, Predictions]":
-    """Landmarks of every split.
+@dataclass(frozen=True)
+class BatchDone:
+    """The images of a split from ``start`` on that were a batch have their landmarks."""
+
+    split: str
+    start: int
+    found: "Predictions"
+    #: How the solver did, in words, where that is asked for.
+    solve: str | None
+
+
+def predict(
+    model: "LDEQ", datasets: dict[str, WFLWDataset], flags: argparse.Namespace, processes: Processes
+) -> "dict[str, Predictions]":
+    """Landmarks of every split, in the main process; the others only do their part.
 
     Raises:
         InputError: where images cannot be read, with all of them named: a score over the rest is not comparable.
     """
     from ldeq.solver_tally import describe_solve
-    from utils.engine.evaluation import predict_images
+    from utils.engine.evaluation import Predictions, image_batches, predict_batches
 
     solver_config = dataclasses.replace(model.solver_config, stop_criterion=flags.stop_criterion)
-    found: dict[str, Predictions] = {}
-    n_images = sum(map(len, datasets.values()))
-    with terminal.ProgressBar(n_images, "image", "WFLW") as bar:
+    # Those of one process, whoever does them: what a batch's images have in common does not depend on it.
+    split_of = {
+        batch: split for split, dataset in datasets.items() for batch in image_batches(dataset, flags.batch_size)
+    }
+    sizes = {split: len(dataset) for split, dataset in datasets.items()}
+    if processes.from_main(lambda: sizes) != sizes:
+        raise InputError(f"{flags.dataset_path}: has not as many images in every process, expected the same data set")
+    parts: dict[tuple[str, int], Predictions] = {}
 
-        def on_batch(output: "LDEQOutput") -> None:
-            bar.advance(len(output.keypoints))
-            if flags.verbose_solver:
-                print(describe_solve(output.stats))
+    def handle(done: BatchDone) -> None:
+        parts[done.split, done.start] = done.found
+        bar.describe(done.split)
+        bar.advance(len(done.found.predicted))
+        if done.solve is not None:
+            print(done.solve)
 
-        for split, dataset in datasets.items():
-            bar.describe(split)
-            found[split] = predict_images(
-                model,
-                dataset,
-                solver_config=solver_config,
-                batch_size=flags.batch_size,
-                workers=flags.workers,
-                on_batch=on_batch,
-                only_check=any(before.unreadable for before in found.values()),
-            )
-    unreadable = [sentence for predictions in found.values() for sentence in predictions.unreadable]
+    with (
+        terminal.ProgressBar(sum(sizes.values()), "image", "WFLW", is_shown=processes.is_main) as bar,
+        processes.reports(handle) as report,
+    ):
+        for batch, found, output in predict_batches(
+            model,
+            processes.shared_out(list(split_of)),
+            solver_config=solver_config,
+            workers=torchrun.share(flags.workers),
+            only_check=lambda: processes.flag_is_up,
+        ):
+            if found.unreadable:
+                processes.raise_flag()
+            solve = describe_solve(output.stats) if flags.verbose_solver and output is not None else None
+            report(BatchDone(split_of[batch], batch.start, found, solve))
+    predictions = {
+        split: Predictions.joined(parts[key] for key in sorted(parts) if key[0] == split) for split in datasets
+    }
+    unreadable = [sentence for found in predictions.values() for sentence in found.unreadable]
     if unreadable:
         raise InputError("; ".join(unreadable))
-    return found
+    return predictions
 
 
 def figures_of(nmes: np.ndarray) -> dict[str, float]:

@@ -5,15 +5,20 @@ if __name__ == "__main__":
 
     end_at_once_until_run()
 
+    from ldeq.torchrun import end_with_torchrun
+
+    end_with_torchrun()  # before the imports that take seconds: after its end nothing says whose process this was
+
 import argparse
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets.wflw_v import SPLITS
-from ldeq import InputError, pretrained, run_folder, terminal
+from ldeq import InputError, pretrained, run_folder, terminal, torchrun
 from ldeq.command_line import (
     MOST_WORKERS,
     ArgumentParser,
@@ -26,6 +31,8 @@ from ldeq.command_line import (
 )
 from ldeq.config import SolverConfig
 from ldeq.fields import MOST_AT_A_TIME, first_of
+from ldeq.files import WholeFile
+from ldeq.processes import Processes, ProcessLost, joined
 from utils import bundled
 
 if TYPE_CHECKING:  # imported by main, so that --help answers at once
@@ -34,8 +41,10 @@ if TYPE_CHECKING:  # imported by main, so that --help answers at once
 
     from datasets.wflw_v import WFLWVDataset
     from ldeq.face.landmarker import CropLandmarks
+    from ldeq.runtime.choice import OpenedNetwork
     from ldeq.runtime.network import Network
     from ldeq.solve_settings import SolveSettings
+    from ldeq.solver_tally import SolverTally
     from ldeq.video.window import Window
     from utils.runs.videos import VideoRun
 
@@ -97,11 +106,11 @@ def make_parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluates as the command line (or ``arguments``) says."""
     flags = make_parser().parse(arguments)
-    with ExitStack() as held:
-        evaluate(flags, held)
+    with joined(flags.device, "--resume goes on from what is done") as processes, ExitStack() as held:
+        evaluate(flags, processes, held)
 
 
-def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
+def evaluate(flags: argparse.Namespace, processes: Processes, held: ExitStack) -> None:
     """Evaluates into the output folder, which nobody else has until ``held`` is closed."""
     from datasets.wflw_v import WFLWVDataset
     from ldeq.runtime.choice import open_network
@@ -110,6 +119,11 @@ def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
     from utils.cli.tables import solver_table
     from utils.runs.videos import SUBFOLDERS, VideoRun
 
+    if processes.size > 1 and flags.stop_criterion == "batch" and flags.WFLW_V_batch_size > 1:
+        raise InputError(
+            f"--stop_criterion batch in {processes.size} processes: landmarks would depend on which videos share a "
+            "batch, expected --stop_criterion sample, --WFLW_V_batch_size 1, or one process"
+        )
     if flags.runtime != "torch" and not flags.rwr:
         raise InputError(f"--runtime {flags.runtime} makes a number of steps that is fixed, expected --rwr with it")
     if flags.runtime != "torch" and flags.summary:
@@ -120,20 +134,28 @@ def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
         take_one_less_inference_step=flags.rwr_take_one_less_inference_step,
         stop_criterion=flags.stop_criterion,
     )
-    opened = open_network(
-        flags.landmark_model_weights,
-        runtime=flags.runtime,
-        device=flags.device,
-        precision=flags.precision,
-        settings=settings,
-        trust_pickle=flags.trust_pickle,
-    )
+
+    def open_as(choice: "tuple[str, str] | None") -> "OpenedNetwork":
+        runtime, precision = choice or (flags.runtime, flags.precision)
+        return open_network(
+            flags.landmark_model_weights,
+            runtime=runtime,
+            device=flags.device,
+            precision=precision,
+            settings=settings,
+            trust_pickle=flags.trust_pickle,
+        )
+
+    opened = processes.alike(open_as, lambda opened: opened.choice)
     network = opened.network
-    dataset = WFLWVDataset(flags.WFLW_V_dataset_path, flags.WFLW_V_split, flags.videos)
+    dataset = processes.main_first(lambda: WFLWVDataset(flags.WFLW_V_dataset_path, flags.WFLW_V_split, flags.videos))
     missing = [str(clip.video_path) for clip in dataset.clips if not clip.video_path.is_file()]
     missing += dataset.lacking.values()
     if flags.strict and missing:
         raise InputError(f"missing files (--strict): {first_of(missing, LISTED)}")
+    if not processes.is_main:
+        track(network, settings, dataset, None, flags, None, processes)
+        return
     window = Window("LDEQ") if flags.show else None
 
     description = run_folder.describe_run(SCRIPT, network, dataset.root, vars(flags))
@@ -172,10 +194,11 @@ def evaluate(flags: argparse.Namespace, held: ExitStack) -> None:
 
     started = time.perf_counter()
     try:
-        skipped, n_frames = track(network, settings, dataset, outcome, flags, window)
-    except KeyboardInterrupt:
+        skipped, n_frames = track(network, settings, dataset, outcome, flags, window, processes)
+    except (KeyboardInterrupt, ProcessLost) as ended:
         done = f"{len(outcome.rows)} of {len(dataset.clips)} videos are done"
-        raise KeyboardInterrupt(f"{done} and in {folder}, --resume goes on from there") from None
+        words = [*map(str, ended.args), f"{done} and in {folder}, --resume goes on from there"]
+        raise type(ended)("; ".join(words)) from None
     seconds = time.perf_counter() - started
     if not outcome.rows:
         reasons = first_of(list(skipped.values()), LISTED, "; ")
@@ -216,15 +239,53 @@ def identity_of(description: dict[str, Any], flags: argparse.Namespace, network:
     return {**weights, **settings}
 
 
+@dataclass(frozen=True)
+class FramesDone:
+    """A step's frames have their landmarks."""
+
+    n_frames: int
+
+
+@dataclass(frozen=True)
+class SolveDone:
+    """The solver did on a batch as it is described."""
+
+    description: str
+
+
+@dataclass(frozen=True)
+class VideoDone:
+    """A video has its landmarks, which are as of :meth:`utils.runs.videos.VideoRun.add`."""
+
+    id: str
+    nme: float
+    nmf: float
+    landmarks: "np.ndarray"
+    tally: "SolverTally"
+    drawn: WholeFile | None
+
+
+@dataclass(frozen=True)
+class VideoSkipped:
+    """A video cannot be used."""
+
+    id: str
+    reason: str
+
+
 def track(
     network: "Network",
     settings: "SolveSettings",
     dataset: "WFLWVDataset",
-    outcome: "VideoRun",
+    outcome: "VideoRun | None",
     flags: argparse.Namespace,
     window: "Window | None",
+    processes: Processes,
 ) -> tuple[dict[str, str], int]:
     """Tracks the videos that are not done yet; gives the skipped ones with their reasons, and the frames it made.
+
+    Args:
+        outcome: None in all but the main process, which has the results of all.
 
     Raises:
         InputError: with ``--strict``, at the first video that cannot be used.
@@ -234,49 +295,83 @@ def track(
     from datasets.wflw_v import UnusableVideo
     from ldeq.metrics import video_nme, video_nmf
     from utils.engine.evaluation import track_videos
+    from utils.runs.videos import annotated_video
     from utils.visualization.annotated_videos import AnnotatedVideos
 
-    landmarker = network.landmarker(settings, print if flags.verbose_solver else None)
-    waiting = [clip for clip in dataset.clips if clip.id not in outcome.rows]
-    n_done = sum(row["n_frames"] for row in outcome.rows.values())
-    skipped = dict(dataset.lacking)
+    # Long ones first, so that no process has one left when the others are done.
+    folder, digests = processes.from_main(lambda: left_to_do(outcome, dataset, longest_first=processes.size > 1))
+    if any(dataset.digests.get(id) != digest for id, digest in digests.items()):
+        raise InputError(f"{dataset.root}: is not the data set of the main process, expected the same in all of them")
+    clips = {clip.id: clip for clip in dataset.clips}
+    if flags.plot and not folder.is_dir():
+        raise InputError(f"{folder}: is not there in every process, expected a folder that all machines share (--plot)")
+    batch_size = flags.WFLW_V_batch_size
+    if processes.size > 1:
+        # Of few videos few at a time, so that there are some for all of them.
+        batch_size = min(batch_size, max(1, len(digests) // (2 * processes.size)))
+    n_done = sum(row["n_frames"] for row in outcome.rows.values()) if outcome is not None else 0
+    reasons: dict[str, str] = {}
     n_frames = 0
-    drawings = AnnotatedVideos(outcome.video_path, flags.plot, window)
+    drawings = AnnotatedVideos(lambda id: annotated_video(folder, id), flags.plot, window)
 
-    with terminal.ProgressBar(sum(dataset.lengths.values()), "frame", flags.WFLW_V_split, n_done) as bar:
+    with terminal.ProgressBar(
+        sum(dataset.lengths.values()), "frame", flags.WFLW_V_split, n_done, is_shown=processes.is_main
+    ) as bar:
 
-        def on_batch(found: "CropLandmarks") -> None:
+        def handle(done: FramesDone | SolveDone | VideoDone | VideoSkipped) -> None:
             nonlocal n_frames
-            n_frames += len(found.points)
-            bar.advance(len(found.points))
+            if isinstance(done, FramesDone):
+                n_frames += done.n_frames
+                bar.advance(done.n_frames)
+            elif isinstance(done, SolveDone):
+                print(done.description)
+            elif isinstance(done, VideoSkipped):
+                reasons[done.id] = done.reason
+            else:
+                assert outcome is not None
+                outcome.add(done.id, done.nme, done.nmf, done.landmarks, done.tally, done.drawn)
 
-        try:
-            for video in track_videos(
-                landmarker,
-                waiting,
-                lambda clip: clip.frames(keep_frames=drawings.wanted),
-                batch_size=flags.WFLW_V_batch_size,
-                workers=flags.WFLW_V_workers,
-                on_frame=lambda video, frame, landmarks: drawings.add(video.clip, frame.frame, landmarks),
-                on_batch=on_batch,
-            ):
-                clip = video.clip
-                if video.failure is None:
-                    if not outcome.rows:
-                        video.tally.check()  # what gives nothing finite leaves nothing
-                    outcome.begin()
-                drawings.end(clip, failed=video.failure is not None)
-                if video.failure is None:
-                    predicted, truth = np.stack(video.landmarks), clip.landmarks
-                    figures = video_nme(predicted, truth), video_nmf(predicted, truth)
-                    outcome.add(clip.id, *figures, predicted, video.tally)
-                elif flags.strict or not isinstance(video.failure, UnusableVideo):
-                    raise video.failure
-                else:
-                    skipped[clip.id] = str(video.failure)
-        finally:
-            drawings.close()
-    return skipped, n_frames
+        with processes.reports(handle) as report:
+
+            def on_solve(description: str) -> None:
+                report(SolveDone(description))
+
+            def on_batch(found: "CropLandmarks") -> None:
+                report(FramesDone(len(found.points)))
+
+            try:
+                for video in track_videos(
+                    network.landmarker(settings, on_solve if flags.verbose_solver else None),
+                    (clips[id] for id in processes.shared_out(list(digests), dealt=batch_size + 1)),
+                    lambda clip: clip.frames(keep_frames=drawings.wanted),
+                    batch_size=batch_size,
+                    workers=torchrun.share(flags.WFLW_V_workers),
+                    on_frame=lambda video, frame, landmarks: drawings.add(video.clip, frame.frame, landmarks),
+                    on_batch=on_batch,
+                ):
+                    clip = video.clip
+                    drawn = drawings.end(clip, failed=video.failure is not None)
+                    if video.failure is None:
+                        predicted, truth = np.stack(video.landmarks), clip.landmarks
+                        figures = video_nme(predicted, truth), video_nmf(predicted, truth)
+                        report(VideoDone(clip.id, *figures, predicted, video.tally, drawn))
+                    elif flags.strict or not isinstance(video.failure, UnusableVideo):
+                        raise video.failure
+                    else:
+                        report(VideoSkipped(clip.id, str(video.failure)))
+            finally:
+                drawings.close()
+    # In the order of the id list, whichever of them was found out first.
+    return {**dataset.lacking, **{id: reasons[id] for id in clips if id in reasons}}, n_frames
+
+
+def left_to_do(outcome: "VideoRun | None", dataset: "WFLWVDataset", longest_first: bool) -> tuple[Path, dict[str, str]]:
+    """The folder of the run, and the videos that it does not have yet, with the digests of their annotations."""
+    assert outcome is not None, "the main process has the results"
+    ids = [clip.id for clip in dataset.clips if clip.id not in outcome.rows]
+    if longest_first:
+        ids.sort(key=lambda id: -dataset.lengths[id])
+    return outcome.folder.absolute(), {id: dataset.digests[id] for id in ids}
 
 
 def save_plots(outcome: "VideoRun", dataset: "WFLWVDataset", mode: str, note: str | None, every_video: bool) -> None:

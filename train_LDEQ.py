@@ -5,7 +5,7 @@ if __name__ == "__main__":
 
     end_at_once_until_run()
 
-    from utils.engine.orphans import end_with_torchrun
+    from ldeq.torchrun import end_with_torchrun
 
     end_with_torchrun()  # before the imports that take seconds: after its end nothing says whose process this was
 

@@ -34,9 +34,9 @@ from ldeq.landmarks98 import IBUG68
 from ldeq.pipeline import Pipeline
 from ldeq.runtime.choice import open_network
 from ldeq.runtime.measurement import cpu_name
-from ldeq.runtime.steps import n_threads
 from ldeq.smoothing import RECOMMENDED, smooth, smooth_tracks
 from ldeq.solve_settings import SolveSettings
+from ldeq.torchrun import n_threads
 from ldeq.video.sources import Frame, open_source
 
 #: The script that runs in a peer's environment; the form of its frames and answers is told there.

@@ -36,9 +36,10 @@ from ldeq.runtime.choice import is_installed, open_network
 from ldeq.runtime.export import export
 from ldeq.runtime.measurement import cpu_name
 from ldeq.runtime.network import CountedLandmarker
-from ldeq.runtime.steps import n_threads, version_of
+from ldeq.runtime.steps import version_of
 from ldeq.solve_settings import SolveSettings
 from ldeq.terminal import ProgressBar, console, table
+from ldeq.torchrun import n_threads
 from ldeq.video.reading import VideoReader
 from ldeq.video.writing import VideoWriter
 from utils import bundled

@@ -26,8 +26,8 @@ from ldeq.face.settings import TrackingSettings
 from ldeq.face.shots import ShotDetector
 from ldeq.landmark_table import row_type, write_csv_table, write_npz_table
 from ldeq.runtime.measurement import cpu_name
-from ldeq.runtime.steps import n_threads
 from ldeq.terminal import console, table
+from ldeq.torchrun import n_threads
 from ldeq.video.reading import VideoReader
 from ldeq.video.writing import VideoWriter
 from utils import bundled

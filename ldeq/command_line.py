@@ -3,17 +3,21 @@
 import argparse
 import math
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ldeq import interrupts, pretrained
+from ldeq import interrupts, pretrained, torchrun
 from ldeq.config import PRECISIONS, RUNTIMES, STOP_CRITERIA
-from ldeq.errors import InputError, program_name
+from ldeq.errors import InputError, program_name, sentence_of
 from ldeq.fields import MOST_SAMPLES, field_named, in_words, kind, setting_of, shortened
 from ldeq.files import printable, refuse_address
 from ldeq.streams import lossy_output
+
+#: Seconds that the main process of several may take to say what each of them could say.
+_SECONDS_FOR_MAIN = 30.0
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -96,6 +100,8 @@ class ArgumentParser(argparse.ArgumentParser):
         return formatter.format_help()
 
     def error(self, message: str) -> NoReturn:
+        if not torchrun.is_main():
+            time.sleep(_SECONDS_FOR_MAIN)  # it says the same, and then torchrun ends this process
         message = shortened(message, 400)  # a word of any length may stand in it
         self.exit(2, f"{printable(f'{self.prog}: error: {message} (see --help)')}\n")
 
@@ -291,29 +297,25 @@ def _outcome(
     script: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None, requests: interrupts.Requests
 ) -> tuple[int, str | None]:
     """Exit status and last words of a script."""
-    full = "memory is full, expected a smaller batch to fit"
     try:
         script(arguments)
     except SystemExit as end:  # after --help, say
         return int(end.code or 0), None
-    except InputError as error:
-        return 2, f"error: {error}"
     except KeyboardInterrupt as interrupt:
-        return interrupts.STATUS, ": ".join(["interrupted", *map(str, interrupt.args)])
-    except MemoryError:
-        return 2, f"error: {full}"
+        return interrupts.STATUS, _interrupted(*interrupt.args)
     except Exception as error:
-        if requests.settle():  # which led to it
-            return interrupts.STATUS, "interrupted"
-        if isinstance(error, OSError) and (error.filename is not None or error.errno is not None):
-            return 2, f"error: {error.filename or 'a file'}: {error.strerror}, expected to read or write it"
-        # By its name, since PyTorch need not have been imported.
-        if isinstance(error, RuntimeError) and (
-            type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
-        ):
-            return 2, f"error: {full}"
-        raise
+        sentence = sentence_of(error)
+        if not isinstance(error, InputError | MemoryError) and requests.settle():  # which led to it
+            return interrupts.STATUS, _interrupted()
+        if sentence is None:
+            raise
+        return 2, f"error: {sentence}"
     return 0, None
+
+
+def _interrupted(*words: object) -> str | None:
+    """How a run says that it was asked to end; of several processes the main one says it."""
+    return ": ".join(["interrupted", *map(str, words)]) if torchrun.is_main() else None
 
 
 def _must_be_given(action: argparse.Action) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from ldeq import torchrun
 from ldeq.config import PRECISIONS
 from ldeq.errors import InputError
 from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS
@@ -38,6 +39,24 @@ def resolve_device(name: str) -> torch.device:
     except Exception:  # each backend has its own way to say that it is not there
         expected = "auto, cpu or an accelerator of this machine"
         raise InputError(f"device {name!r} is not available here, expected {expected}") from None
+    return device
+
+
+def local_device(name: str) -> torch.device:
+    """The device of this process, one of those of the run on this machine: its own GPU where ``name`` gives GPUs, which
+    becomes the current one.
+
+    Raises:
+        InputError: where there are fewer GPUs than processes.
+    """
+    device, n_local = resolve_device(name), torchrun.number_on_this_machine()
+    if device.type != "cuda" or n_local == 1:
+        return device
+    if device.index is not None or torch.cuda.device_count() < n_local:
+        found = f"{torch.cuda.device_count()} GPUs for {n_local} processes"
+        raise InputError(f"--device {name}: {found}, expected one for each (--nproc_per_node), or --device cpu")
+    device = torch.device("cuda", torchrun.local_rank())
+    torch.cuda.set_device(device)
     return device
 
 

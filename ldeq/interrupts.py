@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
+from ldeq import torchrun
 from ldeq.errors import program_name
 
 #: Exit status of a run that was asked to end.
@@ -17,6 +18,9 @@ STATUS = 130
 _REQUESTS = (signal.SIGINT, signal.SIGTERM)
 #: Seconds after which a request that a library has swallowed is repeated.
 _REPEAT = 0.5
+#: Seconds within which requests may come from one wish: where every process is told to end, torchrun tells its own once
+#: more.
+PATIENCE = 5.0
 
 _Handler = Callable[[int, FrameType | None], object]
 
@@ -39,9 +43,16 @@ class Requests:
 
     def __init__(self) -> None:
         self.pending = False
+        self._since = 0.0
 
     def on_request(self, number: int, frame: FrameType | None) -> None:
         """Handles SIGINT and SIGTERM."""
+        if self.pending and time.monotonic() - self._since < _patience():
+            return
+        self._since = time.monotonic()
+        self._raise(frame)
+
+    def _raise(self, frame: FrameType | None) -> NoReturn:
         if _is_importing(frame):
             end_at_once()
         self.pending = True
@@ -51,7 +62,7 @@ class Requests:
     def on_timer(self, number: int, frame: FrameType | None) -> None:
         """Repeats a request, unless its exception is on its way."""
         if self.pending and not _is_interrupt(sys.exception()):
-            self.on_request(number, frame)
+            self._raise(frame)
 
     def settle(self) -> bool:
         """True if there has been a request, which is not repeated any more."""
@@ -60,8 +71,12 @@ class Requests:
         return was_pending
 
     def end_at_once_from_here(self) -> None:
-        """A request while a run says its last words ends the process."""
-        _handle_requests(_on_request_end_at_once)
+        """A request while a run says its last words ends the process.
+
+        In one of torchrun it does nothing: that is how torchrun ends what is left of a run of which a process failed,
+        and this one has ended.
+        """
+        _handle_requests(_ignore_request if torchrun.was_started() else _on_request_end_at_once)
         self.settle()
 
 
@@ -84,7 +99,8 @@ def as_exceptions() -> Iterator[Requests]:
     finally:
         requests.settle()
         sys.unraisablehook = hook
-        _restore(before)
+        if not torchrun.was_started():  # see end_at_once_from_here
+            _restore(before)
 
 
 class Interrupt:
@@ -94,17 +110,18 @@ class Interrupt:
 
 
 @contextmanager
-def deferred_interrupt(patience: float = 0.0) -> Iterator[Interrupt]:
+def deferred_interrupt(patience: float | None = None) -> Iterator[Interrupt]:
     """Within the block the first Ctrl-C (or SIGTERM) only sets a flag, so that what is being written can be finished.
 
     The second one interrupts as usual.
 
     Args:
-        patience: seconds from the first within which others are the same one: where every process is told to end,
-            torchrun tells its own once more.
+        patience: seconds from the first within which others are the same one; None: none, but a few in a process of
+            torchrun, which tells its own once more where every process is told to end.
     """
     interrupt = Interrupt()
     since = 0.0
+    patience = _patience() if patience is None else patience
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         nonlocal since
@@ -124,6 +141,35 @@ def deferred_interrupt(patience: float = 0.0) -> Iterator[Interrupt]:
         yield interrupt
     finally:
         _restore(before)
+
+
+@contextmanager
+def postponed_interrupt() -> Iterator[None]:
+    """Within the block a request waits for its end, where it is as any other. An error has precedence."""
+    came: list[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = _handle_requests(lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        _restore(before)
+    if came:
+        signal.raise_signal(came[0])
+
+
+def ignore_from_here() -> None:
+    """Requests do nothing any more: this process is ending, for a reason that it has yet to say."""
+    if threading.current_thread() is threading.main_thread():
+        _handle_requests(_ignore_request)
+
+
+def _patience() -> float:
+    return PATIENCE if torchrun.was_started() else 0.0
+
+
+def _ignore_request(number: int, frame: FrameType | None) -> None:
+    pass
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
@@ -156,13 +202,17 @@ def _set_timer(seconds: float) -> None:
 
 
 def end_at_once() -> NoReturn:
-    """Ends the process without exceptions, exit handlers and other threads: those may be in any state."""
+    """Ends the process without exceptions, exit handlers and other threads: those may be in any state.
+
+    Of the processes of a run the main one says so.
+    """
     with suppress(Exception):  # where it is what was interrupted
         sys.stdout.flush()
     # A progress bar hides the cursor.
     cursor = "\x1b[?25h" if os.isatty(2) else ""
-    with suppress(OSError):
-        os.write(2, f"{cursor}{program_name()}: interrupted\n".encode(errors="backslashreplace"))
+    if torchrun.is_main():
+        with suppress(OSError):
+            os.write(2, f"{cursor}{program_name()}: interrupted\n".encode(errors="backslashreplace"))
     os._exit(STATUS)
 
 

@@ -5,11 +5,14 @@
 
 import argparse
 import glob
+import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from ldeq import smoothing, terminal
 from ldeq.command_line import (
@@ -26,6 +29,7 @@ from ldeq.command_line import (
 from ldeq.config import FPS, SolverConfig
 from ldeq.errors import InputError, program_name
 from ldeq.face.settings import TrackingSettings
+from ldeq.processes import Processes, joined
 
 if TYPE_CHECKING:  # imported by main, so that --help answers at once
     from ldeq.prediction import Finished
@@ -159,33 +163,112 @@ def main(arguments: Sequence[str] | None = None, on_finished: "Callable[[Finishe
         on_finished: called with each input that is done, once its files are there but for ``run.json``.
     """
     flags = make_parser().parse(arguments)
-    inputs = expanded([*flags.inputs, *flags.input])
-    check_flags(flags, inputs)
+    with joined(flags.device) as processes:
+        inputs = processes.from_main(lambda: checked_inputs(flags, processes.size))
+        predict(flags, inputs, processes, on_finished)
 
+
+@dataclass(frozen=True)
+class FrameDone:
+    """A frame of any input has its landmarks."""
+
+
+@dataclass(frozen=True)
+class InputDone:
+    """An input is done, or cannot be used."""
+
+    #: What there is to say about it, where it has not been said.
+    said: str
+    #: What is wrong with it, if anything is.
+    failure: str | None
+
+
+def predict(
+    flags: argparse.Namespace,
+    inputs: Sequence[str],
+    processes: Processes,
+    on_finished: "Callable[[Finished], None] | None",
+) -> None:
+    """Predicts on the inputs that this process gets, one after the other.
+
+    Raises:
+        InputError: where an only input cannot be used, or any of several, once the others are done.
+    """
     from ldeq.prediction import Prediction
     from ldeq.run_folder import output_folder
 
-    several = len(inputs) > 1
-    for name in inputs:
-        refuse_to_overwrite(flags, name)
-    prediction = Prediction(flags, SCRIPT, on_finished)
+    several, shared = len(inputs) > 1, processes.size > 1
     failures: list[str] = []
-    taken: set[str] = set()
-    with output_folder(flags.output_dir, SCRIPT) if several else nullcontext() as folder:
-        for name in inputs:
-            try:
-                prediction.process(name, None if folder is None else folder / subfolder_of(name, taken))
-            except InputError as error:
-                if not several:
-                    raise
-                # One that cannot be used takes nothing from the others.
-                failures.append(str(error))
-                complain(f"{program_name()}: error: {error}")
+    n_done = 0
+    bar: terminal.ProgressBar
+    shown: TextIO
+    report: Callable[[FrameDone | InputDone], None]
+
+    def handle(done: FrameDone | InputDone) -> None:
+        nonlocal n_done
+        if isinstance(done, FrameDone):
+            bar.advance()
+            return
+        n_done += 1
+        bar.describe(f"{n_done} of {len(inputs)} inputs")
+        print(done.said, end="", file=shown, flush=True)
+        if done.failure is not None:
+            # One that cannot be used takes nothing from the others.
+            failures.append(done.failure)
+            complain(f"{program_name()}: error: {done.failure}")
+
+    def on_frame() -> None:
+        report(FrameDone())
+
+    prediction = processes.alike(
+        lambda choice: Prediction(flags, SCRIPT, on_finished, on_frame if shared else None, choice),
+        lambda made: made.choice,
+    )
+    with ExitStack() as stack:
+        folder = None
+        if several and processes.is_main:
+            folder = stack.enter_context(output_folder(flags.output_dir, SCRIPT))
+        folder = processes.from_main(lambda: folder)
+        if folder is not None and not folder.is_dir():
+            raise InputError(f"{folder}: is not there in every process, expected a folder that all machines share")
+        taken: set[str] = set()
+        work = [(name, None if folder is None else folder / subfolder_of(name, taken)) for name in inputs]
+        bar = terminal.ProgressBar(None, "frame", f"0 of {len(inputs)} inputs", is_shown=shared and processes.is_main)
+        stack.enter_context(bar)
+        shown = sys.stdout
+        report = stack.enter_context(processes.reports(handle))
+        for name, place in processes.shared_out(work, dealt=1):
+            failure = None
+            said = StringIO()
+            # What several processes say at a time is shown input by input.
+            with redirect_stdout(said) if shared else nullcontext():
+                try:
+                    prediction.process(name, place)
+                except InputError as error:
+                    if not several:
+                        raise
+                    failure = str(error)
+            report(InputDone(said.getvalue(), failure))
+    if not processes.is_main:
+        return
     if several:
-        done = f"{len(inputs) - len(failures)} of {len(inputs)} inputs are done, each in a folder below {folder}"
-        terminal.print_lines(terminal.console(), [done])
+        counted = f"{len(inputs) - len(failures)} of {len(inputs)} inputs are done, each in a folder below {folder}"
+        terminal.print_lines(terminal.console(), [counted])
     if failures:
         raise InputError(f"{len(failures)} of {len(inputs)} inputs could not be used (named above), expected all to be")
+
+
+def checked_inputs(flags: argparse.Namespace, n_processes: int) -> list[str]:
+    """The inputs that flags name.
+
+    Raises:
+        InputError: where flags contradict each other, or results would take the place of what they are made from.
+    """
+    inputs = expanded([*flags.inputs, *flags.input])
+    check_flags(flags, inputs, n_processes)
+    for name in inputs:
+        refuse_to_overwrite(flags, name)
+    return inputs
 
 
 def expanded(words: Sequence[str]) -> list[str]:
@@ -197,7 +280,7 @@ def expanded(words: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def check_flags(flags: argparse.Namespace, inputs: Sequence[str]) -> None:
+def check_flags(flags: argparse.Namespace, inputs: Sequence[str], n_processes: int) -> None:
     """Raises InputError where flags contradict each other."""
     if not inputs:
         raise InputError("there is no input, expected a video, an image, a folder of images or a camera's number")
@@ -205,6 +288,8 @@ def check_flags(flags: argparse.Namespace, inputs: Sequence[str]) -> None:
         raise InputError("--side_by_side shows RwR beside frame by frame, expected it without --no-rwr")
     if flags.format == "openface" and flags.points != 68:
         raise InputError("--format openface has 68 landmarks, expected --points 68 with it")
+    if flags.show and n_processes > 1:
+        raise InputError(f"--show is of one process, expected it without torchrun and its {n_processes}")
     if flags.bboxes and len(inputs) > 1:
         raise InputError(f"--bboxes are of one video, expected one input and not {len(inputs)}")
 

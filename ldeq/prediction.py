@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ldeq import pretrained, terminal
+from ldeq import pretrained, terminal, torchrun
 from ldeq.annotated_output import AnnotatedOutput
 from ldeq.config import SolverConfig
 from ldeq.errors import InputError
@@ -75,12 +75,22 @@ class Prediction:
         flags: of :func:`ldeq.predict.make_parser`.
         script: the program's name, which its folders and files carry.
         on_finished: called with each input that is done, once its files are there but for ``run.json``.
+        on_frame: called after each frame, in place of progress bars.
+        choice: the runtime and the precision that another process has chosen (:attr:`OpenedNetwork.choice`).
     """
 
-    def __init__(self, flags: argparse.Namespace, script: str, on_finished: Callable[[Finished], None] | None) -> None:
+    def __init__(
+        self,
+        flags: argparse.Namespace,
+        script: str,
+        on_finished: Callable[[Finished], None] | None,
+        on_frame: Callable[[], None] | None = None,
+        choice: tuple[str, str] | None = None,
+    ) -> None:
         self.flags = flags
         self.script = script
         self.on_finished = on_finished
+        self.on_frame = on_frame
         self.console = terminal.console()
         self.settings = SolveSettings(
             rwr=flags.rwr,
@@ -90,16 +100,19 @@ class Prediction:
         )
         if flags.summary and flags.runtime not in ("auto", "torch"):
             raise InputError("--summary lists the layers of a checkpoint, expected --runtime torch with it")
+        # An exported step has no layers to list.
+        asked_for = "torch" if flags.summary and flags.runtime == "auto" else flags.runtime
+        runtime, precision = choice or (asked_for, flags.precision)
         opened = open_network(
             flags.landmark_model_weights,
-            # An exported step has no layers to list.
-            runtime="torch" if flags.summary and flags.runtime == "auto" else flags.runtime,
+            runtime=runtime,
             device=flags.device,
-            precision=flags.precision,
+            precision=precision,
             settings=self.settings,
             trust_pickle=flags.trust_pickle,
         )
         self.network = opened.network
+        self.choice = opened.choice
         self.bboxes: Bboxes | None = read_bboxes(flags.bboxes) if flags.bboxes else None
 
         def detector() -> Any:
@@ -121,7 +134,7 @@ class Prediction:
         self.own_settings = self.settings.to_converge(self.network.solver_config)
         self.note = pretrained.note_on(self.network.weights)
         self._runtime = opened.describe()
-        self._is_first = True
+        self._is_first = torchrun.is_main()  # the others' are the same
 
     def process(self, name: str, folder: Path | None) -> None:
         """Finds the landmarks of an input.
@@ -214,7 +227,8 @@ class Prediction:
             smooths: frames are drawn later, once their smoothed landmarks are known.
         """
         done = Progress()
-        with terminal.ProgressBar(source.n_frames, "frame", Path(source.name).name) as bar:
+        name, is_shown = Path(source.name).name, self.on_frame is None
+        with terminal.ProgressBar(source.n_frames, "frame", name, is_shown=is_shown) as bar:
             for frame, found in faces.follow(frames):
                 compared = solved_again(other, found) if other is not None else [None] * len(found)
                 for face, memoryless in zip(found, compared, strict=True):
@@ -232,6 +246,8 @@ class Prediction:
                 done.n_with_faces += bool(found)
                 done.end, done.seconds = frame.index + 1, frame.time
                 bar.advance()
+                if self.on_frame is not None:
+                    self.on_frame()
                 if window is not None and image is not None and not window.show(image):
                     done.stopped = "window closed"
                 if interrupt.requested:
@@ -248,7 +264,7 @@ class Prediction:
         with (
             open_source(name, self.flags.fps) as source,
             decoded_ahead(source) as frames,
-            terminal.ProgressBar(done.n_frames, "frame", "drawing") as bar,
+            terminal.ProgressBar(done.n_frames, "frame", "drawing", is_shown=self.on_frame is None) as bar,
         ):
             for frame in frames:
                 if frame.index >= done.end:

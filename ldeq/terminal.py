@@ -54,9 +54,10 @@ class ProgressBar:
         unit: what is counted, in the singular; ``B`` for bytes.
         description: what is being done.
         done: how many were done before.
+        is_shown: false for one that only counts.
     """
 
-    def __init__(self, total: int | None, unit: str, description: str, done: int = 0) -> None:
+    def __init__(self, total: int | None, unit: str, description: str, done: int = 0, *, is_shown: bool = True) -> None:
         self.n_done = done
         self._n_before = done
         self._total = total
@@ -65,8 +66,9 @@ class ProgressBar:
         self._note = ""
         self._started = time.monotonic()
         self._said = self._started
+        self._is_shown = is_shown
         self._bar: Progress | None = None
-        if _is_terminal(sys.stderr):
+        if is_shown and _is_terminal(sys.stderr):
             self._bar = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
@@ -95,7 +97,7 @@ class ProgressBar:
         self.n_done += n
         if self._bar is not None:
             self._bar.update(self._task, completed=self.n_done)
-        elif sys.stderr is not None and time.monotonic() - self._said >= SECONDS_A_LINE:
+        elif self._is_shown and sys.stderr is not None and time.monotonic() - self._said >= SECONDS_A_LINE:
             self._said = time.monotonic()
             print(self._line(), file=sys.stderr, flush=True)
 

@@ -118,13 +118,15 @@ def module_of(words: list[str]) -> tuple[str, list[str]] | None:
     if program == "ldeq-video":
         return "ldeq.predict", rest
     if program == "torchrun":
-        rest = rest[next(index for index, word in enumerate(rest) if word.endswith(".py")) :]
+        rest = rest[next(index for index, word in enumerate(rest) if word.endswith(".py") or word == "-m") :]
     elif program not in ("python", "python3"):
         return None
     if rest[0] == "-m":
         name, rest = rest[1], rest[2:]
         if name == "venv":
             return None
+        if name == "ldeq":
+            return "ldeq.predict", rest
         is_package = (REPOSITORY / name.replace(".", "/")).is_dir()
         return f"{name}.__main__" if is_package else name, rest
     assert (REPOSITORY / rest[0]).is_file(), f"{rest[0]} is no script of the repository"
@@ -189,7 +191,7 @@ def test_flags_in_the_prose_are_flags_of_a_script():
     modules = {module_of(["python", script.name])[0] for script in REPOSITORY.glob("t*_LDEQ*.py")}
     modules |= {"ldeq.predict", "datasets.crop_WFLW", "datasets.synthetic.__main__"}
     modules |= {"utils.download_WFLW_V", "utils.download_weights", "benchmarks.study_rwr", "benchmarks.layout"}
-    modules |= {"benchmarks.faults.__main__", "benchmarks.video", "ldeq.runtime.export"}
+    modules |= {"benchmarks.faults.__main__", "benchmarks.processes", "benchmarks.video", "ldeq.runtime.export"}
     parsers: list[argparse.ArgumentParser] = [parser_of(importlib.import_module(name)) for name in sorted(modules)]
     known = FOREIGN_FLAGS.union(*(parser._option_string_actions for parser in parsers))
     named = {flag for page in PAGES for code in inline_code_of(page) for flag in re.findall(r"(?<!\S)--[\w-]+", code)}

@@ -38,6 +38,7 @@ COMMANDS = {
     "benchmarks.gpu": 2,
     "benchmarks.bookkeeping": 2,
     "benchmarks.memory": 4,
+    "benchmarks.processes": 2,
     "benchmarks.faults.__main__": 4,
     "benchmarks.gradients": 4,
     "benchmarks.study_rwr": 3,

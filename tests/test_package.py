@@ -20,14 +20,15 @@ CLIP = bundled.WFLW_V / "videos" / "portrait-pan.mp4"
 
 #: From the bottom up: a module imports from its own layer and those below.
 LAYERS = (
-    ("errors", "lazy", "files", "folder_lock", "fields", "config", "fetch", "first_use", "pretrained", "terminal"),
+    ("errors", "lazy", "orphans"),
+    ("torchrun", "files", "folder_lock", "fields", "config", "fetch", "first_use", "pretrained", "terminal"),
     ("interrupts", "streams"),
     ("command_line",),
     ("landmarks98", "metrics", "smoothing", "solver_tally", "solve_settings", "transfer"),
     ("solvers",),
     ("model",),
     ("recurrence", "device", "graphs"),
-    ("face", "video", "drawing", "landmark_table", "run_folder"),
+    ("face", "video", "drawing", "landmark_table", "run_folder", "processes"),
     ("annotated_output",),
     ("runtime",),
     ("pipeline",),

@@ -20,8 +20,8 @@ from datasets.training.augmentation import augment_clip
 from datasets.wflw import WFLWDataset
 from ldeq import InputError
 from ldeq.landmarks98 import CROP_SIZE
+from ldeq.orphans import end_with_parent
 from utils.engine.evaluation import Sample
-from utils.engine.orphans import end_with_parent
 from utils.engine.settings import AugmentationConfig, DataConfig
 
 if TYPE_CHECKING:

@@ -33,6 +33,11 @@ class OpenedNetwork:
     #: What was measured to choose the runtime, by candidates; empty where there was no choice.
     figures: dict[str, Figures]
 
+    @property
+    def choice(self) -> tuple[str, str]:
+        """The runtime and the precision by which the same can be opened again."""
+        return self.network.runtime, self.network.precision
+
     def describe(self) -> str:
         """The runtime in words, with what it was chosen by."""
         if not self.figures:

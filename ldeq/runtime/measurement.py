@@ -18,8 +18,9 @@ from ldeq.files import write_json
 from ldeq.landmarks98 import CROP_SIZE
 from ldeq.pretrained import cache_folder
 from ldeq.runtime.network import Network
-from ldeq.runtime.steps import n_threads, version_of
+from ldeq.runtime.steps import version_of
 from ldeq.solve_settings import SolveSettings
+from ldeq.torchrun import n_threads
 
 #: Frames that each is measured over, after those that let it settle.
 N_FRAMES = 7

@@ -9,9 +9,10 @@ from ldeq.errors import InputError
 from ldeq.face.landmarker import Landmarker
 from ldeq.runtime.step_file import StepDescription
 from ldeq.runtime.step_landmarker import StepLandmarker
-from ldeq.runtime.steps import Step, n_threads, version_of
+from ldeq.runtime.steps import Step, version_of
 from ldeq.solve_settings import SolveSettings
 from ldeq.solver_tally import SolverTally
+from ldeq.torchrun import n_threads
 
 
 class CountedLandmarker(Landmarker, Protocol):

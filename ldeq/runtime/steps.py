@@ -1,6 +1,5 @@
 """An exported step of RwR as a function of arrays, on the runtimes that need no PyTorch."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from ldeq.errors import InputError
 from ldeq.runtime.step_file import INPUTS, OUTPUTS, open_session
+from ldeq.torchrun import n_threads
 
 #: By precision, as OpenVINO calls them.
 _OPENVINO_PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -32,15 +32,6 @@ class Step(Protocol):
     def __call__(self, images: NDArray[np.uint8], z: NDArray[np.float32]) -> StepResult:
         """One frame of B faces: crops (B, 256, 256, 3) uint8 RGB, and z (B, z_width, 64, 64) of each."""
         ...
-
-
-def n_threads() -> int:
-    """Threads of a network: ``OMP_NUM_THREADS``, or the cores that this process may use."""
-    word = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    if word.isdecimal() and int(word) > 0:
-        return int(word)
-    affinity = getattr(os, "sched_getaffinity", None)  # which not every system has
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def onnxruntime_step(path: Path, precision: str = "fp32") -> Step:

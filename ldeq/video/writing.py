@@ -111,16 +111,23 @@ class VideoWriter:
         Args:
             sound_until: seconds; the sound ends here at the latest.
         """
+        whole = self.finish(sound_until)
+        if whole is not None:
+            with self._unwritten_on_error():
+                whole.commit()
+
+    def finish(self, sound_until: float = math.inf) -> WholeFile | None:
+        """Finishes the file, whose name is left to the caller to give; None where there is no frame, and no file."""
         if self._size is None:
             self.discard()
-            return
+            return None
         with self._unwritten_on_error():
             self._container.mux(self._stream.encode(None))
             if self.sound is not None:
                 self.sound.write_until(sound_until)
                 self.sound.finish()
             self._container.close()
-            self._whole.commit()
+        return self._whole
 
     def discard(self) -> None:
         """Drops what was written."""

@@ -1,6 +1,5 @@
 """Processes that train one network, as ``torchrun`` starts them; one process alone needs nothing of it."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -11,9 +10,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ldeq import InputError
-from ldeq.device import resolve_device
-from utils.engine.orphans import end_with_torchrun
+from ldeq import InputError, torchrun
+from ldeq.device import local_device, resolve_device
 
 T = TypeVar("T")
 
@@ -100,23 +98,6 @@ class World:
         return sent[0]
 
 
-def local_device(name: str, local_rank: int, n_local: int) -> torch.device:
-    """The device of one of ``n_local`` processes on this machine: its own GPU where ``name`` gives GPUs.
-
-    Raises:
-        InputError: where there are fewer GPUs than processes.
-    """
-    device = resolve_device(name)
-    if device.type != "cuda" or n_local == 1:
-        return device
-    if device.index is not None or torch.cuda.device_count() < n_local:
-        found = f"{torch.cuda.device_count()} GPUs for {n_local} processes"
-        raise InputError(f"--device {name}: {found}, expected one for each (--nproc_per_node), or --device cpu")
-    device = torch.device("cuda", local_rank)
-    torch.cuda.set_device(device)
-    return device
-
-
 def collective_backend(device: torch.device) -> str:
     """The backend by which processes on such devices exchange tensors.
 
@@ -129,17 +110,6 @@ def collective_backend(device: torch.device) -> str:
     return backends[device.type]
 
 
-def _number_of_processes() -> int:
-    words = {name: os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK", "MASTER_PORT")}
-    wrong = [f"{name} is {word!r}" for name, word in words.items() if not word.isdecimal()]
-    if not os.environ.get("MASTER_ADDR"):
-        wrong.append("MASTER_ADDR is not set")
-    if wrong:
-        set_to = f"WORLD_SIZE = {words['WORLD_SIZE']}"
-        raise InputError(f"{set_to} but {wrong[0]}, expected an environment as torchrun makes it, or no WORLD_SIZE")
-    return int(words["WORLD_SIZE"])
-
-
 @contextmanager
 def init_distributed(device_name: str) -> Iterator[World]:
     """Within the block this process is one of those that ``torchrun`` started, or alone where it started none.
@@ -147,13 +117,11 @@ def init_distributed(device_name: str) -> Iterator[World]:
     Raises:
         InputError: where the device is not there, or the environment says that there are other processes and not which.
     """
-    if os.environ.get("WORLD_SIZE", "1") == "1":
-        yield World(0, 1, local_device(device_name, 0, 1))
+    if torchrun.number_of_processes() == 1:
+        yield World(0, 1, resolve_device(device_name))
         return
-    size = _number_of_processes()
-    end_with_torchrun()
-    n_local = int(os.environ.get("LOCAL_WORLD_SIZE", size))
-    device = local_device(device_name, int(os.environ.get("LOCAL_RANK", "0")), n_local)
+    torchrun.end_with_torchrun()
+    device = local_device(device_name)
     dist.init_process_group(collective_backend(device))
     try:
         yield World(dist.get_rank(), dist.get_world_size(), device)

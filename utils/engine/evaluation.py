@@ -4,8 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from ldeq import LDEQ, InputError, LDEQOutput, SolverConfig
 from ldeq.face.crop import FaceCrop
 from ldeq.face.landmarker import CropLandmarks, Landmarker
+from ldeq.landmarks98 import N_LANDMARKS
 from ldeq.model.normalisation import normalise
 from ldeq.recurrence import step_streams
 from ldeq.solver_tally import SolverTally
@@ -35,8 +35,23 @@ class Samples(Protocol):
 
 
 @dataclass(frozen=True)
+class ImageBatch:
+    """The images ``start`` to ``stop`` of a data set, which go through the network together."""
+
+    dataset: Samples
+    start: int
+    stop: int
+
+
+def image_batches(dataset: Samples, batch_size: int) -> list[ImageBatch]:
+    """The batches of a whole data set."""
+    n = len(dataset)
+    return [ImageBatch(dataset, start, min(start + batch_size, n)) for start in range(0, n, batch_size)]
+
+
+@dataclass(frozen=True)
 class Predictions:
-    """Landmarks of a data set's images, in its order; fractions of the image's side."""
+    """Landmarks of images, in the data set's order; fractions of the image's side."""
 
     predicted: NDArray[np.float32]  # (N, 98, 2)
     truth: NDArray[np.float32]  # (N, 98, 2)
@@ -44,6 +59,18 @@ class Predictions:
     unreadable: list[str]
     #: Of the images' solves.
     tally: SolverTally = field(default_factory=SolverTally)
+
+    @classmethod
+    def joined(cls, parts: Iterable["Predictions"]) -> "Predictions":
+        """Those of all parts, in the order given."""
+        parts = list(parts)
+        empty = np.empty((0, N_LANDMARKS, 2), dtype=np.float32)
+        return cls(
+            np.concatenate([empty, *(part.predicted for part in parts)]),
+            np.concatenate([empty, *(part.truth for part in parts)]),
+            [sentence for part in parts for sentence in part.unreadable],
+            SolverTally.total(part.tally for part in parts),
+        )
 
 
 def predict_images(
@@ -54,56 +81,74 @@ def predict_images(
     batch_size: int = 32,
     workers: int = 4,
     on_batch: Callable[[LDEQOutput], None] = lambda output: None,
-    only_check: bool = False,
 ) -> Predictions:
-    """Runs the network over a data set.
+    """Runs the network over a data set, as :func:`predict_batches` does."""
+    parts = []
+    batches = image_batches(dataset, batch_size)
+    for _, found, output in predict_batches(model, batches, solver_config=solver_config, workers=workers):
+        parts.append(found)
+        if output is not None:
+            on_batch(output)
+    return Predictions.joined(parts)
+
+
+def predict_batches(
+    model: LDEQ,
+    batches: Iterable[ImageBatch],
+    *,
+    solver_config: SolverConfig | None = None,
+    workers: int = 4,
+    only_check: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[ImageBatch, Predictions, LDEQOutput | None]]:
+    """Runs the network over batches of images, and gives what it predicts of each, and its whole output if it ran.
 
     Images are decoded by ``workers`` threads a batch ahead (0: when they are needed). Once one cannot be read the
     rest are only checked, so that a single run tells of every damaged file.
 
     Args:
-        only_check: do not run the network at all.
+        batches: taken one by one, one ahead.
+        only_check: asked before each batch: true where the network is not to run any more.
     """
     device = next(model.parameters()).device
-    predicted, truth, unreadable = [], [], []
-    tally = SolverTally()
-    with torch.inference_mode():
-        loaded = _load_ahead(dataset, workers, ahead=batch_size)
-        while items := list(islice(loaded, batch_size)):
-            unreadable += [str(item) for item in items if isinstance(item, InputError)]
-            if unreadable or only_check:
-                continue
-            images, landmarks = zip(*(item for item in items if not isinstance(item, InputError)), strict=True)
+    spoilt = False
+    for batch, items in _load_ahead(batches, workers):
+        unreadable = [str(item) for item in items if isinstance(item, InputError)]
+        spoilt = spoilt or bool(unreadable) or only_check()
+        if spoilt:
+            yield batch, replace(Predictions.joined([]), unreadable=unreadable), None
+            continue
+        images, landmarks = zip(*(item for item in items if not isinstance(item, InputError)), strict=True)
+        with torch.inference_mode():
             output = model(normalise(np.stack(images), device), solver_config=solver_config).on_host()
-            predicted.append(output.finite_keypoints())
-            truth.append(np.stack(landmarks))
-            tally.add(output.stats)
-            on_batch(output)
-    empty = np.empty((0, model.config.n_keypoints, 2), dtype=np.float32)
-    return Predictions(np.concatenate([empty, *predicted]), np.concatenate([empty, *truth]), unreadable, tally)
+            points = output.finite_keypoints()
+        tally = SolverTally()
+        tally.add(output.stats)
+        yield batch, Predictions(points, np.stack(landmarks), [], tally), output
 
 
-def _load_ahead(dataset: Samples, workers: int, ahead: int) -> Iterator[Sample | InputError]:
-    """The items in order, or what is wrong with them, at most ``ahead`` of them made before they are asked for."""
+def _load_ahead(batches: Iterable[ImageBatch], workers: int) -> Iterator[tuple[ImageBatch, list[Sample | InputError]]]:
+    """The batches with their items, or what is wrong with them; the items of the next one are being made meanwhile."""
 
-    def load(index: int) -> Sample | InputError:
+    def load(dataset: Samples, index: int) -> Sample | InputError:
         try:
             return dataset[index]
         except InputError as error:
             return error
 
-    indices = range(len(dataset))
     if workers == 0:
-        yield from map(load, indices)
+        for batch in batches:
+            yield batch, [load(batch.dataset, index) for index in range(batch.start, batch.stop)]
         return
     with ThreadPoolExecutor(workers, "load") as pool:
-        pending: deque[Future[Sample | InputError]] = deque()
-        for index in indices:
-            pending.append(pool.submit(load, index))
-            if len(pending) > ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        pending: deque[tuple[ImageBatch, list[Future[Sample | InputError]]]] = deque()
+        for batch in batches:
+            loading = [pool.submit(load, batch.dataset, index) for index in range(batch.start, batch.stop)]
+            pending.append((batch, loading))
+            if len(pending) > 1:
+                before, loaded = pending.popleft()
+                yield before, [item.result() for item in loaded]
+        for before, loaded in pending:
+            yield before, [item.result() for item in loaded]
 
 
 # -- videos ------------------------------------------------------------------------------------------------------------

@@ -12,15 +12,12 @@ from numpy.typing import NDArray
 from ldeq import terminal
 from ldeq.device import autocast
 from ldeq.errors import NotFiniteError
-from ldeq.interrupts import deferred_interrupt
+from ldeq.interrupts import PATIENCE, deferred_interrupt
 from ldeq.metrics import failure_rate_and_auc, image_nme
 from ldeq.solver_tally import SolverTally
 from utils.engine.evaluation import Samples, predict_images
 from utils.engine.training import Batch, Trainer
 from utils.runs.training import TrainingRun
-
-#: Seconds within which signals to end come from one wish.
-PATIENCE = 5.0
 
 
 def fit(

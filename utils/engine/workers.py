@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Generic, Self, TypeVar, cast
 
-from utils.engine.orphans import end_with_parent
+from ldeq.orphans import end_with_parent
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

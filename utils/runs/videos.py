@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldeq import InputError
-from ldeq.files import append_text, csv_text, is_file_name, read_array, read_json_object, write_json, written_whole
+from ldeq.files import (
+    WholeFile,
+    append_text,
+    csv_text,
+    is_file_name,
+    read_array,
+    read_json_object,
+    write_json,
+    written_whole,
+)
 from ldeq.landmarks98 import N_LANDMARKS
 from ldeq.solver_tally import SolverTally
 
@@ -107,15 +116,35 @@ class VideoRun:
         write_json(self._marker, content)
         self._begun = True
 
-    def add(self, id: str, nme: float, nmf: float, landmarks: NDArray[np.float64], tally: SolverTally) -> None:
+    def add(
+        self,
+        id: str,
+        nme: float,
+        nmf: float,
+        landmarks: NDArray[np.float64],
+        tally: SolverTally,
+        drawn: WholeFile | None = None,
+    ) -> None:
         """Puts a finished video on disk.
 
         Args:
             nme: in percent.
             landmarks: the predicted ones, (frames, 98, 2) in frame pixels.
             tally: the counts of the video's solves.
+            drawn: its MP4 (:func:`annotated_video`), which has yet to get its name.
+
+        Raises:
+            NotFiniteError: where it is the first one, and no solve of it stayed finite: that leaves nothing.
         """
-        self.begin()
+        try:
+            if not self.rows:
+                tally.check()
+            self.begin()
+            if drawn is not None:
+                drawn.commit()
+        finally:
+            if drawn is not None:
+                drawn.discard()
         with written_whole(self.predictions_path(id)) as temporary:
             np.save(temporary, landmarks.astype(np.float64))
         header = [] if self.rows else [_COLUMNS]
@@ -129,7 +158,7 @@ class VideoRun:
 
     def video_path(self, id: str) -> Path:
         """The file of the annotated video."""
-        return self.folder / "videos" / f"{id}.mp4"
+        return annotated_video(self.folder, id)
 
     def mean(self, figure: str) -> float:
         """The plain mean of a figure (``NME``, ``NMF``) over videos."""
@@ -225,6 +254,11 @@ class VideoRun:
         except InputError:
             return False
         return landmarks.shape == (n_frames, N_LANDMARKS, 2) and bool(np.isfinite(landmarks).all())
+
+
+def annotated_video(folder: Path, id: str) -> Path:
+    """The file of the annotated video of an id, in the folder of its run."""
+    return folder / "videos" / f"{id}.mp4"
 
 
 def _tally_of(cells: Mapping[str, str]) -> SolverTally | None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldeq.drawing import annotate
+from ldeq.files import WholeFile
 from ldeq.metrics import frame_nme
 from ldeq.video.window import Window
 from ldeq.video.writing import VideoWriter
@@ -37,7 +38,7 @@ class AnnotatedVideos:
     """Draws every frame as it is done.
 
     Args:
-        path_of: where the MP4 of a video goes, by its id; each appears when its video is done.
+        path_of: where the MP4 of a video goes, by its id.
         write: whether MP4s are written.
         window: where one of the videos in the batch is shown, if anywhere.
     """
@@ -77,16 +78,21 @@ class AnnotatedVideos:
             if clip.id == self._shown and not self._window.show(image):
                 raise KeyboardInterrupt
 
-    def end(self, clip: AnnotatedClip, failed: bool) -> None:
-        """The video is done; one that failed leaves no MP4."""
-        drawn = self._drawn.pop(clip.id, None)
-        if drawn is not None and drawn.writer is not None:
-            if failed:
-                drawn.writer.discard()
-            else:
-                drawn.writer.close()
+    def end(self, clip: AnnotatedClip, failed: bool) -> WholeFile | None:
+        """The video is done; one that failed leaves no MP4.
+
+        Returns:
+            The MP4, if there is one, whose name is left to the caller to give.
+        """
         if clip.id == self._shown:
             self._shown = None
+        drawn = self._drawn.pop(clip.id, None)
+        if drawn is None or drawn.writer is None:
+            return None
+        if failed:
+            drawn.writer.discard()
+            return None
+        return drawn.writer.finish()
 
     def close(self) -> None:
         """Drops what is unfinished, and closes the window."""

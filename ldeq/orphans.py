@@ -28,12 +28,6 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def end_with_torchrun() -> None:
-    """:func:`end_with_parent` where that is torchrun, which nobody else is there to tell of its end."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        end_with_parent()
-
-
 def _end_after_parent(parent_id: int) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
