@@ -321,7 +321,7 @@ def study(flags: argparse.Namespace, held: ExitStack) -> None:
         for name, tracker in rwr_trackers(model, flags.iterations).items():
             usable = [clip for clip in clips if clip.id not in failures]
             where, title = folder / "landmarks" / name, f"{split}, {name}"
-            landmarker = TorchLandmarker(tracker, flags.precision)
+            landmarker = TorchLandmarker(tracker)
             found[name], more = landmarks_of(landmarker, usable, where, title, flags.batch_size, flags.workers)
             failures |= more
         if len(failures) == len(clips):
