@@ -31,11 +31,12 @@ from ldeq.errors import InputError
 from ldeq.face.crop import FaceCrop
 from ldeq.landmarks98 import CROP_SIZE
 from ldeq.model.step import RecurrentStep
+from ldeq.onnx_session import n_threads
 from ldeq.runtime.choice import is_installed, open_network
 from ldeq.runtime.export import export
 from ldeq.runtime.measurement import cpu_name
 from ldeq.runtime.network import CountedLandmarker
-from ldeq.runtime.steps import n_threads, version_of
+from ldeq.runtime.steps import version_of
 from ldeq.solve_settings import SolveSettings
 from ldeq.terminal import ProgressBar, console, table
 from ldeq.video.reading import VideoReader

@@ -20,8 +20,19 @@ CLIP = bundled.WFLW_V / "videos" / "portrait-pan.mp4"
 
 #: From the bottom up: a module imports from its own layer and those below.
 LAYERS = (
-    ("errors", "lazy", "files", "folder_lock", "fields", "config", "fetch", "first_use", "pretrained", "terminal"),
-    ("interrupts", "streams"),
+    (
+        "errors",
+        "lazy",
+        "files",
+        "folder_lock",
+        "fields",
+        "config",
+        "fetch",
+        "first_use",
+        "pretrained",
+        "terminal",
+    ),
+    ("interrupts", "streams", "onnx_session"),
     ("command_line",),
     ("landmarks98", "metrics", "smoothing", "solver_tally", "solve_settings"),
     ("solvers",),

@@ -394,7 +394,7 @@ def test_auto_takes_what_is_installed(monkeypatch):
 
 
 def test_threads_are_those_of_the_environment(monkeypatch):
-    from ldeq.runtime.steps import n_threads
+    from ldeq.onnx_session import n_threads
 
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert n_threads() == 3

@@ -16,9 +16,10 @@ from ldeq.errors import InputError
 from ldeq.face.crop import FaceCrop
 from ldeq.files import write_json
 from ldeq.landmarks98 import CROP_SIZE
+from ldeq.onnx_session import n_threads
 from ldeq.pretrained import cache_folder
 from ldeq.runtime.network import Network
-from ldeq.runtime.steps import n_threads, version_of
+from ldeq.runtime.steps import version_of
 from ldeq.solve_settings import SolveSettings
 
 #: Frames that each is measured over, after those that let it settle.

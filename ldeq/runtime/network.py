@@ -7,9 +7,10 @@ from typing import Protocol
 from ldeq.config import ModelConfig, SolverConfig
 from ldeq.errors import InputError
 from ldeq.face.landmarker import Landmarker
+from ldeq.onnx_session import n_threads
 from ldeq.runtime.step_file import StepDescription
 from ldeq.runtime.step_landmarker import StepLandmarker
-from ldeq.runtime.steps import Step, n_threads, version_of
+from ldeq.runtime.steps import Step, version_of
 from ldeq.solve_settings import SolveSettings
 from ldeq.solver_tally import SolverTally
 

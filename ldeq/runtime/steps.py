@@ -1,6 +1,5 @@
 """An exported step of RwR as a function of arrays, on the runtimes that need no PyTorch."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -9,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldeq.errors import InputError
-from ldeq.runtime.step_file import INPUTS, OUTPUTS, open_session
+from ldeq.onnx_session import n_threads, open_session
+from ldeq.runtime.step_file import INPUTS, OUTPUTS
 
 #: By precision, as OpenVINO calls them.
 _OPENVINO_PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -34,15 +34,6 @@ class Step(Protocol):
         ...
 
 
-def n_threads() -> int:
-    """Threads of a network: ``OMP_NUM_THREADS``, or the cores that this process may use."""
-    word = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    if word.isdecimal() and int(word) > 0:
-        return int(word)
-    affinity = getattr(os, "sched_getaffinity", None)  # which not every system has
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-
-
 def onnxruntime_step(path: Path, precision: str = "fp32") -> Step:
     """Raises InputError where the precision is another one than float32, or as :func:`open_session`."""
     if precision != "fp32":
@@ -50,7 +41,7 @@ def onnxruntime_step(path: Path, precision: str = "fp32") -> Step:
             f"precision {precision}: ONNX Runtime computes with float32 on a CPU, expected fp32, or the runtime "
             "openvino or torch"
         )
-    session = open_session(path, n_threads=n_threads())
+    session = open_session(path)
 
     def step(images: NDArray[np.uint8], z: NDArray[np.float32]) -> StepResult:
         return StepResult(*session.run(list(OUTPUTS), dict(zip(INPUTS, (images, z), strict=True))))
