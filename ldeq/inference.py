@@ -133,7 +133,7 @@ def landmarks(
         smoothing: one of :data:`ldeq.smoothing.FILTERS`, applied to the finished tracks; true for the recommended one.
         bboxes: bounding boxes in place of detection and tracking: (frames, 4) or (frames, faces, 4), x1 y1 x2 y2, NaN
             where a face is not there; or the path of a file of them.
-        detector: ``auto``, ``dlib``, ``yunet``, or any :class:`ldeq.face.detectors.Detector`.
+        detector: ``auto``, ``centerface``, ``dlib``, ``yunet``, or any :class:`ldeq.face.detectors.Detector`.
         yunet_model: YuNet's ONNX file, or ``fetch``, which downloads it once.
         max_faces: most faces at a time.
         detect_every: frames between two looks for new faces.

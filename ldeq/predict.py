@@ -28,7 +28,7 @@ from ldeq.command_line import (
 )
 from ldeq.config import FPS, SolverConfig
 from ldeq.errors import InputError, program_name
-from ldeq.face.settings import TrackingSettings
+from ldeq.face.settings import DETECTORS, TrackingSettings
 from ldeq.processes import Processes, joined
 
 if TYPE_CHECKING:  # imported by main, so that --help answers at once
@@ -106,9 +106,10 @@ def make_parser() -> ArgumentParser:
     faces = parser.group("faces")
     faces.add_argument(
         "--detector",
-        choices=("auto", "dlib", "yunet"),
+        choices=DETECTORS,
         default="auto",
-        help="dlib's frontal detector or OpenCV's YuNet; auto: YuNet where --yunet_model is given",
+        help="CenterFace, dlib's frontal detector or OpenCV's YuNet; auto: YuNet where --yunet_model is given, "
+        "else CenterFace",
     )
     faces.add_argument(
         "--yunet_model", metavar="FILE|fetch", help="YuNet's ONNX file; fetch downloads it once, into the user's cache"
@@ -117,7 +118,7 @@ def make_parser() -> ArgumentParser:
         "--detector_score",
         type=number_within(-1e6, 1e6),
         metavar="SCORE",
-        help="faces below it are left out (dlib 0, YuNet 0.7)",
+        help="faces below it are left out (CenterFace 0.4, dlib 0, YuNet 0.7)",
     )
     faces.add_argument(
         "--detector_side",

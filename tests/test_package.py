@@ -22,7 +22,7 @@ CLIP = bundled.WFLW_V / "videos" / "portrait-pan.mp4"
 LAYERS = (
     ("errors", "lazy", "orphans"),
     ("torchrun", "files", "folder_lock", "fields", "config", "fetch", "first_use", "pretrained", "terminal"),
-    ("interrupts", "streams"),
+    ("interrupts", "streams", "onnx_session"),
     ("command_line",),
     ("landmarks98", "metrics", "smoothing", "solver_tally", "solve_settings", "transfer"),
     ("solvers",),

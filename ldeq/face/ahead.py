@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ldeq.face.detectors import Detector, DlibDetector, YuNetDetector
+from ldeq.face.detectors import CenterFaceDetector, Detector, DlibDetector, YuNetDetector
 
 
 @dataclass(frozen=True)
@@ -53,4 +53,6 @@ class DetectorAhead:
 
 def ahead(detector: Detector) -> Detector:
     """A detector of this package as :class:`DetectorAhead`; others are asked frame by frame, in the caller's thread."""
-    return DetectorAhead(detector) if isinstance(detector, (DlibDetector, YuNetDetector)) else detector
+    return (
+        DetectorAhead(detector) if isinstance(detector, (CenterFaceDetector, DlibDetector, YuNetDetector)) else detector
+    )

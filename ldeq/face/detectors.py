@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldeq.errors import InputError
+from ldeq.face.settings import DETECTORS
 from ldeq.fetch import check_address
 from ldeq.files import sha256_of, sha256_of_bytes, written_whole
+from ldeq.onnx_session import open_session
 from ldeq.pretrained import cache_folder
 
 #: Images are scaled to this longer side before detection.
 DEFAULT_SIDE = 960
-#: Names of detectors.
-DETECTORS = ("auto", "dlib", "yunet")
 
 #: OpenCV's zoo (github.com/opencv/opencv_zoo, MIT licence).
 YUNET_URL = (
@@ -134,13 +134,69 @@ class YuNetDetector:
         return np.stack([left, top + self.FOREHEAD * height, left + width, top + height], axis=1)
 
 
+#: CenterFace's outputs that a box is read from: how sure it is of a face's middle, the logarithm of the box's height
+#: and width in cells, and the middle's place in its cell (y, x). The fifth, five landmarks, is not used.
+CENTERFACE_OUTPUTS = ("537", "538", "539")
+
+
+def centerface_model() -> Path:
+    """CenterFace's ONNX file, which comes with the package (``assets/make_centerface.py``)."""
+    return Path(__file__).resolve().parent.parent / "weights" / "centerface.onnx"
+
+
+class CenterFaceDetector:
+    """CenterFace (Xu et al. 2019), a convolutional network that comes with the package: finds faces that are turned,
+    partly hidden and small, from about 12 pixels of the scaled image on.
+
+    Of 175 photographs of faces of 256 pixels it finds 174 in their own size, 150 in two fifths of it, and dlib's
+    detector 145; in the 55 frames of the bundled clips that were looked at it finds every face and nothing else.
+
+    Args:
+        min_score: faces below it (in [0, 1]) are left out.
+        side: larger images are scaled to this longer side; smaller ones stay as they are.
+    """
+
+    #: From its boxes to the landmarks': the part of the height that is cut off above, where its boxes have the
+    #: forehead. The mean over the bundled clips, where it scatters by 0.03; the other edges are the same, and scatter
+    #: by 0.03 to 0.04.
+    FOREHEAD = 0.23
+    #: Image pixels a cell of its outputs; images are scaled to multiples of the largest stride within the network.
+    _CELL, _STRIDE = 4, 32
+    #: Of two boxes that overlap by more (intersection over union) the surer one is a face.
+    _MOST_OVERLAP = 0.3
+
+    def __init__(self, min_score: float = 0.4, side: int = DEFAULT_SIDE) -> None:
+        self._network = open_session(centerface_model())
+        self._min_score = min_score
+        self._side = side
+
+    def detect(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """See :class:`Detector`."""
+        scaled, _ = _scaled(image, min(self._side, max(image.shape[:2])))
+        width, height = (self._STRIDE * max(1, round(n / self._STRIDE)) for n in (scaled.shape[1], scaled.shape[0]))
+        scaled = np.asarray(cv2.resize(scaled, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+        levels = np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], dtype=np.float32)
+        (sure,), sizes, offsets = (part[0] for part in self._network.run(list(CENTERFACE_OUTPUTS), {"input.1": levels}))
+        rows, columns = np.nonzero(sure > self._min_score)
+        extent = self._CELL * np.exp(sizes[::-1, rows, columns].astype(np.float64)).T
+        middle = self._CELL * (np.stack([columns, rows], axis=1) + 0.5 + offsets[::-1, rows, columns].T)
+        corners = middle - extent / 2
+        boxes = np.concatenate([corners, extent], axis=1)
+        kept = cv2.dnn.NMSBoxes(boxes.tolist(), sure[rows, columns].tolist(), self._min_score, self._MOST_OVERLAP)
+        left, top, width_of, height_of = boxes[np.asarray(kept, dtype=int).ravel()].T
+        top, height_of = top + self.FOREHEAD * height_of, (1 - self.FOREHEAD) * height_of
+        found = np.stack([left, top, left + width_of, top + height_of], axis=1)
+        in_frame: NDArray[np.float64] = found * (np.array(image.shape[1::-1] * 2) / (width, height, width, height))
+        return in_frame
+
+
 def make_detector(
     name: str = "auto", yunet_model: str | Path | None = None, min_score: float | None = None, side: int = DEFAULT_SIDE
 ) -> Detector:
     """A detector by its name.
 
     Args:
-        name: ``dlib``, ``yunet``, or ``auto``: YuNet where its model is given, else dlib.
+        name: ``centerface``, ``dlib``, ``yunet``, or ``auto``: YuNet where its model is given, else CenterFace.
         yunet_model: YuNet's ONNX file, or ``fetch``, which downloads it once.
         min_score: faces below it are left out; the detector's own if None.
         side: images are scaled to this longer side.
@@ -151,7 +207,9 @@ def make_detector(
     if name not in DETECTORS:
         raise InputError(f"detector = {name!r}, expected one of {', '.join(DETECTORS)}")
     score = {} if min_score is None else {"min_score": min_score}
-    if name == "dlib" or (name == "auto" and not yunet_model):
+    if name == "centerface" or (name == "auto" and not yunet_model):
+        return CenterFaceDetector(side=side, **score)
+    if name == "dlib":
         return DlibDetector(side=side, **score)
     model = fetch_yunet() if yunet_model in (None, "fetch") else yunet_model
     assert model is not None

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from ldeq.fields import coerce_fields, setting
 
+#: Names of detectors (:func:`ldeq.face.detectors.make_detector`).
+DETECTORS = ("auto", "centerface", "dlib", "yunet")
+
 
 @dataclass(frozen=True)
 class TrackingSettings:

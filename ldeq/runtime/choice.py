@@ -13,10 +13,11 @@ from ldeq.config import PRECISIONS, RUNTIMES
 from ldeq.errors import InputError
 from ldeq.files import refuse_address
 from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS
+from ldeq.onnx_session import SUFFIX
 from ldeq.runtime.exported import exported_step, kept_step
 from ldeq.runtime.measurement import Candidate, Figures, fastest
 from ldeq.runtime.network import Network, StepNetwork
-from ldeq.runtime.step_file import SUFFIX, read_description
+from ldeq.runtime.step_file import read_description
 from ldeq.runtime.steps import STEP_RUNTIMES
 from ldeq.solve_settings import SolveSettings
 

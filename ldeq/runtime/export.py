@@ -20,7 +20,8 @@ from ldeq.command_line import ArgumentParser, add_boolean, number_of, run
 from ldeq.config import SolverConfig
 from ldeq.errors import InputError
 from ldeq.files import sha256_of, written_whole
-from ldeq.runtime.step_file import INPUTS, OUTPUTS, SUFFIX, StepDescription, read_description
+from ldeq.onnx_session import SUFFIX
+from ldeq.runtime.step_file import INPUTS, OUTPUTS, StepDescription, read_description
 
 if TYPE_CHECKING:  # imported by what exports, so that --help answers at once
     import numpy as np

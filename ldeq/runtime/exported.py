@@ -7,7 +7,8 @@ from pathlib import Path
 from ldeq import pretrained
 from ldeq.errors import InputError
 from ldeq.files import sha256_of
-from ldeq.runtime.step_file import SUFFIX, read_description
+from ldeq.onnx_session import SUFFIX
+from ldeq.runtime.step_file import read_description
 from ldeq.solve_settings import SolveSettings
 
 #: Part of the names of files in the cache folder; a new one for each change of what is in the graph.

@@ -5,17 +5,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import ldeq
 from ldeq.config import ModelConfig, SolverConfig
 from ldeq.errors import InputError
 from ldeq.files import refuse_address
 from ldeq.landmarks98 import CROP_SCALE, CROP_SIZE, N_LANDMARKS
+from ldeq.onnx_session import open_session
 from ldeq.solve_settings import SolveSettings
 
-#: The suffix of exported files.
-SUFFIX = ".onnx"
 #: Names of the graph's inputs and outputs.
 INPUTS = ("image", "z")
 OUTPUTS = ("landmarks", "uncertainty", "z_next")
@@ -132,29 +131,3 @@ def read_description(path: str | Path) -> StepDescription:
         return StepDescription.from_metadata(session.get_modelmeta().custom_metadata_map)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-
-
-def open_session(path: Path, *, optimised: bool = True, n_threads: int = 1) -> Any:
-    """An ONNX Runtime session of a file on the CPU.
-
-    Raises:
-        InputError: where the file is missing or no ONNX file, or ONNX Runtime is not installed.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file, expected an exported step ({SUFFIX})")
-    try:
-        import onnxruntime
-    except ImportError:
-        raise InputError("ONNX Runtime is not installed, expected pip install onnxruntime") from None
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # its warnings are of its own optimisations
-    options.intra_op_num_threads = n_threads
-    options.inter_op_num_threads = 1
-    if not optimised:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises classes of its own for each kind of fault
-        reason = " ".join(str(error).split()).rpartition(": ")[2]
-        raise InputError(f"{path}: cannot be read ({reason[:200]}), expected an exported step ({SUFFIX})") from None

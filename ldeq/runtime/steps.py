@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldeq.errors import InputError
-from ldeq.runtime.step_file import INPUTS, OUTPUTS, open_session
+from ldeq.onnx_session import open_session
+from ldeq.runtime.step_file import INPUTS, OUTPUTS
 from ldeq.torchrun import n_threads
 
 #: By precision, as OpenVINO calls them.
@@ -41,7 +42,7 @@ def onnxruntime_step(path: Path, precision: str = "fp32") -> Step:
             f"precision {precision}: ONNX Runtime computes with float32 on a CPU, expected fp32, or the runtime "
             "openvino or torch"
         )
-    session = open_session(path, n_threads=n_threads())
+    session = open_session(path)
 
     def step(images: NDArray[np.uint8], z: NDArray[np.float32]) -> StepResult:
         return StepResult(*session.run(list(OUTPUTS), dict(zip(INPUTS, (images, z), strict=True))))

@@ -1,0 +1,41 @@
+"""Networks in ONNX files, by ONNX Runtime on the CPU."""
+
+from pathlib import Path
+from typing import Any
+
+from ldeq.errors import InputError
+from ldeq.torchrun import n_threads
+
+#: The suffix of ONNX files.
+SUFFIX = ".onnx"
+
+
+def open_session(path: Path, *, optimised: bool = True) -> Any:
+    """An ONNX Runtime session of a file on the CPU.
+
+    Args:
+        optimised: to be run, and not only looked at.
+
+    Raises:
+        InputError: where the file is missing or no ONNX file, or ONNX Runtime is not installed.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected an ONNX file ({SUFFIX})")
+    try:
+        import onnxruntime
+    except ImportError:
+        raise InputError("ONNX Runtime is not installed, expected pip install onnxruntime") from None
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # its warnings are of its own optimisations
+    options.intra_op_num_threads = n_threads() if optimised else 1
+    options.inter_op_num_threads = 1
+    # Threads that wait busily take the time of those that decode, detect and encode.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises classes of its own for each kind of fault
+        reason = " ".join(str(error).split()).rpartition(": ")[2]
+        raise InputError(f"{path}: cannot be read ({reason[:200]}), expected an ONNX file ({SUFFIX})") from None
