@@ -1,16 +1,18 @@
 """Following faces: identities, and when a face is looked for, lost and found again."""
 
+import cv2
 import numpy as np
 import pytest
 
 from ldeq.face.ahead import DetectorAhead, ahead
-from ldeq.face.detectors import DlibDetector
+from ldeq.face.detectors import CenterFaceDetector, DlibDetector
 from ldeq.face.given import GivenFaces
 from ldeq.face.landmarker import CropLandmarks
 from ldeq.face.settings import TrackingSettings
 from ldeq.face.shots import ShotDetector
 from ldeq.face.tracker import FaceTracker
 from tests.scenes import Oracle, Scene, background, size_of, view
+from utils import bundled
 
 
 def follow(scene, n_frames, settings=None, oracle=None, detector=None, **options):
@@ -331,3 +333,35 @@ def test_a_look_that_nobody_asks_for_leaves_no_trace():
 def test_detectors_of_others_are_asked_where_they_are():
     oracle = Oracle(Scene(lambda t: [view(200, 130, 100)]))
     assert ahead(oracle) is oracle
+
+
+# -- CenterFace --------------------------------------------------------------------------------------------------------
+
+
+def test_centerface_finds_the_face_of_the_portrait_and_no_badges():
+    portrait = cv2.cvtColor(cv2.imread(str(bundled.ASSETS / "portrait" / "astronaut.png")), cv2.COLOR_BGR2RGB)
+    truth = np.array([176, 80, 272, 181])  # about the tight box of the landmarks
+    for image, scale in ((portrait, 1), (cv2.resize(portrait, None, fx=4, fy=4), 4), (portrait[:300], 1)):
+        (box,) = CenterFaceDetector().detect(np.asarray(image, dtype=np.uint8))
+        assert np.abs(box / scale - truth).max() < 12
+
+
+def test_centerface_finds_small_faces_and_no_others():
+    """In a frame of full HD, at once and at half its size; in views of any form, and where there is nothing."""
+    portrait = cv2.cvtColor(cv2.imread(str(bundled.ASSETS / "portrait" / "astronaut.png")), cv2.COLOR_BGR2RGB)
+    head = portrait[20:230, 110:330]
+    frame = np.asarray(background(size=(1920, 1080)), dtype=np.uint8)
+    assert CenterFaceDetector().detect(frame).shape == (0, 4)
+    places = [(100, 200, 0.6), (600, 700, 0.7), (1100, 90, 0.9), (1500, 600, 0.8), (1780, 850, 0.65)]
+    for x, y, scale in places:
+        small = cv2.resize(head, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        part = frame[y : y + len(small), x : x + small.shape[1]]
+        part[...] = small[: part.shape[0], : part.shape[1]]
+    for detector in (CenterFaceDetector(), CenterFaceDetector(side=1920)):
+        found = detector.detect(frame)
+        assert len(found) == len(places)
+        for x, y, scale in places:
+            middle = np.array([x + 114 * scale, y + 110 * scale])
+            assert ((found[:, :2] < middle) & (found[:, 2:] > middle)).all(axis=1).sum() == 1
+    for shape in ((1, 1), (3, 2000), (33, 31), (720, 4)):
+        assert CenterFaceDetector().detect(np.zeros((*shape, 3), np.uint8)).shape == (0, 4)

@@ -27,7 +27,7 @@ import test_LDEQ_WFLW_V
 from benchmarks import video as video_benchmark
 from ldeq import InputError
 from ldeq import predict as prediction
-from ldeq.face.detectors import DlibDetector, YuNetDetector, fetch_yunet
+from ldeq.face.detectors import CenterFaceDetector, DlibDetector, YuNetDetector, fetch_yunet
 from ldeq.landmarks98 import IBUG68
 from ldeq.metrics import frame_jitter
 from ldeq.smoothing import smooth
@@ -130,12 +130,12 @@ def test_a_portrait(predict, tmp_path, monkeypatch):
     oracle = Oracle(scene)
     oracle.t, oracle.tally = -1, SolverTally()
 
-    class Watched(DlibDetector):
+    class Watched(CenterFaceDetector):
         def detect(self, image):
             oracle.t += 1
             return super().detect(image)
 
-    monkeypatch.setattr("ldeq.face.detectors.DlibDetector", Watched)
+    monkeypatch.setattr("ldeq.face.detectors.CenterFaceDetector", Watched)
     monkeypatch.setattr("ldeq.runtime.network.StepNetwork.landmarker", lambda *arguments, **options: oracle)
     status, out, err = predict(tmp_path / "clip.mp4", "--detect_every=1", "--side_by_side")
     assert (status, err) == (0, "")
@@ -581,9 +581,10 @@ def test_smoothing_finished_tracks(more, predict, tmp_path):
 # -- detectors ---------------------------------------------------------------------------------------------------------
 
 
-def test_dlib_gives_the_boxes_of_landmarks():
+@pytest.mark.parametrize("detector", [CenterFaceDetector, DlibDetector])
+def test_detectors_give_the_boxes_of_landmarks(detector):
     with VideoReader(PAN) as video:
-        (box,) = DlibDetector().detect(next(iter(video)))
+        (box,) = detector().detect(next(iter(video)))
     points = np.load(bundled.WFLW_V / "landmarks" / "portrait-pan.npy")[0]
     assert np.abs(box - [*points.min(axis=0), *points.max(axis=0)]).max() < 0.12 * np.ptp(points, axis=0).max()
 
@@ -607,15 +608,17 @@ def test_dlibs_detector_is_the_same_from_the_cache(tmp_path, monkeypatch):
     assert len(DlibDetector().detect(image)) == 1
 
 
-def test_dlib_finds_a_face_that_the_image_cuts_off():
+# CenterFace cuts off the forehead, which is not there.
+@pytest.mark.parametrize(("kind", "tolerance"), [(CenterFaceDetector, 0.4), (DlibDetector, 0.2)])
+def test_detectors_find_a_face_that_the_image_cuts_off(kind, tolerance):
     with VideoReader(PAN) as video:
         image = next(iter(video))
     points = np.load(bundled.WFLW_V / "landmarks" / "portrait-pan.npy")[0]
     (left, top), (right, bottom) = points.min(axis=0).astype(int), points.max(axis=0).astype(int)
-    detector = DlibDetector()
+    detector = kind()
     cut = (bottom - top) // 5
     (box,) = detector.detect(np.ascontiguousarray(image[top + cut : bottom, left:right]))
-    assert np.abs(box - [0, -cut, right - left, bottom - top - cut]).max() < 0.2 * (bottom - top)
+    assert np.abs(box - [0, -cut, right - left, bottom - top - cut]).max() < tolerance * (bottom - top)
     empty = np.full((90, 160, 3), 90, np.uint8)
     assert [detector.detect(empty).shape for _ in range(3)] == [(0, 4)] * 3
 
