@@ -1,10 +1,8 @@
 """What the benchmarks share."""
 
 import os
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -30,17 +28,6 @@ def synchronise(device: torch.device) -> None:
     """Waits until an accelerator has done what was asked of it."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
-
-
-def peak_memory() -> int:
-    """Bytes of memory that this process has had at most."""
-    status = Path("/proc/self/status")  # Linux
-    if status.is_file():
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(lines["VmHWM"].split()[0]) * 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def describe_machine(device: torch.device) -> str:
