@@ -186,11 +186,7 @@ def evaluate(flags: argparse.Namespace, processes: Processes, held: ExitStack) -
     ]
     terminal.print_lines(console, head)
     if flags.summary:
-        from ldeq.model.summary import print_summary
-        from ldeq.runtime.pytorch import TorchNetwork
-
-        assert isinstance(network, TorchNetwork)
-        print_summary(network.model)
+        network.print_summary()
 
     started = time.perf_counter()
     try:

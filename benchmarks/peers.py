@@ -16,11 +16,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,7 +192,7 @@ def usable(peers: list[Peer], lines: list[str]) -> tuple[list[Peer], list[str]]:
     there = []
     for peer in peers:
         try:
-            with Worker(peer) as worker:
+            with closing(Worker(peer)) as worker:
                 if worker.missing is None:
                     there.append(peer)
                     lines.append(f"{peer.name}: {worker.version}")
@@ -278,14 +277,6 @@ class Worker:
             with suppress(OSError):  # what was still to be written, to a process that has ended
                 file.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 # -- what is measured --------------------------------------------------------------------------------------------------
 
@@ -310,7 +301,7 @@ def found_by_peer(peer: Peer, clip: str) -> Found:
         PeerFailed: where it ends before the clip does.
     """
     rows, seconds, n_frames = [], 0.0, 0
-    with open_source(clip) as source, Worker(peer) as worker:
+    with open_source(clip) as source, closing(Worker(peer)) as worker:
         for frame in source:
             took, points = worker.find(frame.image)
             seconds += took * bool(n_frames)

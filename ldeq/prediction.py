@@ -202,11 +202,7 @@ class Prediction:
         ]
         terminal.print_lines(self.console, head if self._is_first else [head[1]])
         if self._is_first and self.flags.summary:
-            from ldeq.model.summary import print_summary
-            from ldeq.runtime.pytorch import TorchNetwork
-
-            assert isinstance(self.network, TorchNetwork)
-            print_summary(self.network.model)
+            self.network.print_summary()
         self._is_first = False
 
     def _follow(

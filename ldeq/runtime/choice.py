@@ -3,8 +3,9 @@
 import math
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -117,12 +118,10 @@ class _Request:
         may_use_torch = not self.is_step and is_installed("torch")
         if may_use_torch and self._has_accelerator():
             return self._on_torch()
-        step = Path(self.weights) if self.is_step else kept_step(self.checkpoint(), self.settings)
+        step = Path(self.weights) if self.is_step else kept_step(self.checkpoint, self.settings)
         candidates: list[Candidate] = []
         if step is not None and self.device in ("auto", "cpu"):
-            candidates += self._on_step_runtime("onnxruntime", step)
-            if is_installed("openvino"):
-                candidates += self._on_step_runtime("openvino", step)
+            candidates += self._on_step_runtimes(filter(is_installed, STEP_RUNTIMES), step)
         # Of the bundled network in float32 PyTorch is slower on every processor that it was measured on, and takes
         # seconds to be imported.
         if may_use_torch and not (self.is_bundled and candidates and "fp32" in self.precisions):
@@ -148,13 +147,14 @@ class _Request:
             raise InputError(f"{runtime} is not installed, expected pip install {runtime}")
         step = Path(self.weights)
         if not self.is_step:
-            step = exported_step(self.checkpoint(), self.settings, self.trust_pickle)
-        found = self._on_step_runtime(runtime, step)
+            step = exported_step(self.checkpoint, self.settings, self.trust_pickle)
+        found = self._on_step_runtimes([runtime], step)
         if not found:
             expected = "expected fp32, or the runtime openvino or torch"
             raise InputError(f"precision {self.precision}: ONNX Runtime computes with float32 on a CPU, {expected}")
         return found
 
+    @cached_property
     def checkpoint(self) -> Path:
         """The checkpoint's path; one that is published is fetched if need be, which needs PyTorch to check it."""
 
@@ -171,7 +171,7 @@ class _Request:
         """What tells the weights from others."""
         from ldeq.files import sha256_of
 
-        return sha256_of(self.weights if self.is_step else self.checkpoint())
+        return sha256_of(self.weights if self.is_step else self.checkpoint)
 
     def _has_accelerator(self) -> bool:
         """Whether PyTorch runs on something else than the CPU; asked only where there may be one, as it takes long."""
@@ -193,16 +193,20 @@ class _Request:
 
         return [Candidate("torch", precision, partial(make, precision)) for precision in self.precisions]
 
-    def _on_step_runtime(self, runtime: str, path: Path) -> list[Candidate]:
+    def _on_step_runtimes(self, runtimes: Iterable[str], path: Path) -> list[Candidate]:
         description = read_description(path)
         found = (description.model.n_keypoints, description.model.im_size)
         if found != (N_LANDMARKS, CROP_SIZE):
             was = f"{found[0]} keypoints on crops of {found[1]} pixels"
             raise InputError(f"{path}: is a network for {was}, expected {N_LANDMARKS} on {CROP_SIZE}")
-        weights = path if self.is_step else self.checkpoint()
+        weights = path if self.is_step else self.checkpoint
 
-        def make(precision: str) -> Network:
+        def make(runtime: str, precision: str) -> Network:
             return StepNetwork(STEP_RUNTIMES[runtime](path, precision), description, weights, runtime, precision)
 
-        offered = [p for p in self.precisions if p == "fp32" or runtime == "openvino"]
-        return [Candidate(runtime, precision, partial(make, precision)) for precision in offered]
+        return [
+            Candidate(runtime, precision, partial(make, runtime, precision))
+            for runtime in runtimes
+            for precision in self.precisions
+            if precision == "fp32" or runtime == "openvino"
+        ]

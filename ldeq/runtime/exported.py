@@ -1,6 +1,7 @@
 """Exported steps of checkpoints: the bundled one's, and those that are made when they are first asked for."""
 
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,8 +18,7 @@ _FORMAT = 1
 
 def kept_step(checkpoint: Path, settings: SolveSettings) -> Path | None:
     """The exported step of a checkpoint that solves as the settings say, where there is one already."""
-    is_bundled = checkpoint.resolve() == pretrained.path_of(pretrained.BUNDLED)
-    for path in [pretrained.bundled_step()] * is_bundled + [_cached(checkpoint, settings)]:
+    for path in _places(checkpoint, settings):
         # One in the cache that is damaged, or of another version, is as good as none.
         with suppress(InputError):
             if path.is_file() and read_description(path).lacks(settings) is None:
@@ -49,6 +49,13 @@ def exported_step(checkpoint: Path, settings: SolveSettings, trust_pickle: bool 
         trust_pickle=trust_pickle,
     )
     return path
+
+
+def _places(checkpoint: Path, settings: SolveSettings) -> Iterator[Path]:
+    """Where the step may be. The cache's names need the whole checkpoint to be read, so they come last."""
+    if checkpoint.resolve() == pretrained.path_of(pretrained.BUNDLED):
+        yield pretrained.bundled_step()
+    yield _cached(checkpoint, settings)
 
 
 def _cached(checkpoint: Path, settings: SolveSettings) -> Path:

@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from ldeq.errors import InputError
 from ldeq.face.crop import FaceCrop
@@ -21,6 +20,7 @@ from ldeq.runtime.network import Network
 from ldeq.runtime.steps import version_of
 from ldeq.solve_settings import SolveSettings
 from ldeq.torchrun import n_threads
+from ldeq.video.media import read_image
 
 #: Frames that each is measured over, after those that let it settle.
 N_FRAMES = 7
@@ -93,7 +93,8 @@ def measure(candidates: list[Candidate], settings: SolveSettings) -> dict[str, F
     Raises:
         InputError: where none works.
     """
-    image = np.asarray(Image.open(_FACE).convert("RGB"))
+    image = read_image(_FACE)
+    assert image is not None
     crop = FaceCrop(image, np.eye(2, 3))
     landmarkers, failures = {}, []
     for candidate in candidates:
@@ -136,26 +137,25 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _remembered(key: str) -> dict[str, Figures]:
-    """The figures of this key; none where the record is not there or is not one, which is no reason to end a run."""
-    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+def _record() -> dict[str, Any]:
+    """What was measured before, by key; nothing where the record is not there or is not one, which ends no run."""
+    with suppress(OSError, ValueError, RecursionError):
         content = json.loads((cache_folder() / RECORD).read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else {}
+    return {}
+
+
+def _remembered(key: str) -> dict[str, Figures]:
+    """The figures of this key; none where there are none, or what is there is none."""
+    with suppress(ValueError, TypeError, KeyError, AttributeError):
         return {
             name: Figures(*(math.inf if value is None else float(value) for value in values))
-            for name, values in content[key].items()
+            for name, values in _record()[key].items()
         }
     return {}
 
 
 def _remember(key: str, figures: Mapping[str, Figures]) -> None:
-    path = cache_folder() / RECORD
-    content: dict[str, object] = {}
-    with suppress(OSError, ValueError, RecursionError):
-        content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        content = {}
+    values = {name: [value if value < math.inf else None for value in found] for name, found in figures.items()}
     with suppress(InputError, OSError):  # a cache that cannot be written to costs a measurement, and no more
-        write_json(
-            path,
-            {**content, key: {name: [v if v < math.inf else None for v in found] for name, found in figures.items()}},
-        )
+        write_json(cache_folder() / RECORD, {**_record(), key: values})

@@ -49,6 +49,14 @@ class Network(Protocol):
         """
         ...
 
+    def print_summary(self) -> None:
+        """Prints the network's layers, parameters and operations.
+
+        Raises:
+            InputError: where they are not known.
+        """
+        ...
+
 
 class StepNetwork:
     """An exported step on a runtime that needs no PyTorch.
@@ -76,3 +84,7 @@ class StepNetwork:
         if lack is not None:
             raise InputError(f"{self.weights}: {lack}, expected settings that fit it, or the runtime torch")
         return StepLandmarker(self._step, self._described, settings, on_solve)
+
+    def print_summary(self) -> None:
+        """See :class:`Network`."""
+        raise InputError(f"{self.weights}: runs as an exported step, expected the runtime torch for a summary")

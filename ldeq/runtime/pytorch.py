@@ -11,6 +11,7 @@ from ldeq.face.crop import FaceCrop
 from ldeq.face.landmarker import CropLandmarks
 from ldeq.model.network import LDEQ
 from ldeq.model.normalisation import normalise
+from ldeq.model.summary import print_summary
 from ldeq.recurrence import RecurrentLDEQ
 from ldeq.runtime.steps import version_of
 from ldeq.solve_settings import SolveSettings
@@ -79,3 +80,7 @@ class TorchNetwork:
     def landmarker(self, settings: SolveSettings, on_solve: Callable[[str], None] | None = None) -> TorchLandmarker:
         """See :class:`ldeq.runtime.network.Network`."""
         return TorchLandmarker(RecurrentLDEQ(self.model, **asdict(settings)), on_solve)
+
+    def print_summary(self) -> None:
+        """See :class:`ldeq.runtime.network.Network`."""
+        print_summary(self.model)
