@@ -14,6 +14,14 @@ _EYES = 8.9
 
 
 @dataclass(frozen=True)
+class BrowEdges:
+    """The edges of a brow on a head, each from the brow's outer end to its inner one."""
+
+    upper: SurfacePoints
+    lower: SurfacePoints
+
+
+@dataclass(frozen=True)
 class Brow:
     """A brow of the template's front view. Lengths are fractions of the distance of the outer eye corners."""
 
@@ -35,22 +43,23 @@ class Brow:
     def random_pair(rng: np.random.Generator, gender: float) -> "tuple[Brow, Brow]":
         """The left and the right brow of a person, nearly symmetric."""
         inner, outer = rng.normal(0.155, 0.018), rng.normal(0.60, 0.022)
-        level, arch = rng.normal(-0.155, 0.016), max(0.0, rng.normal(0.045, 0.022))
+        level, arch = rng.normal(-0.137, 0.018), max(0.0, rng.normal(0.056, 0.024))
         peak, droop = rng.uniform(0.5, 0.75), rng.normal(0.025, 0.02)
-        thickness = float(np.clip(rng.normal(0.055 + 0.012 * gender, 0.014), 0.022, 0.1))
-        density = rng.uniform(0.25, 1.0)
+        thickness = float(np.clip(rng.normal(0.072 + 0.012 * gender, 0.017), 0.03, 0.13))
+        density = float(rng.beta(2.2, 1.0))
         left, right = (
             Brow(side, inner, outer, level + rng.normal(0, 0.004), arch, peak, droop, thickness, density)
             for side in (1, -1)
         )
         return left, right
 
-    def outline(self, head: Head) -> SurfacePoints:
-        """Its nine landmarks: along the upper edge from the inner to the outer end, and back along the lower."""
-        forth, back = np.array([0.0, 0.33, 0.62, 0.84, 1.0]), np.array([0.82, 0.60, 0.33, 0.02])
-        across = np.concatenate([np.zeros(4), [0.5], np.ones(4)])
-        x, y = self._place(np.concatenate([forth, back]), across)
-        return head.at_front(x, y)
+    def edges(self, head: Head) -> BrowEdges:
+        """Its edges, which its landmarks lie on and which meet at its outer end."""
+        along = np.linspace(1, 0, 17)
+        across = np.full_like(along, 0.5)
+        upper, lower = across.copy(), across.copy()
+        upper[1:], lower[1:] = 0, 1
+        return BrowEdges(*(head.at_front(*self._place(along, edge)) for edge in (upper, lower)))
 
     def opacity(self, rng: np.random.Generator, height: int, width: int) -> Floats:
         """Opacity in [0, 1] of its hair in the skin's texture, (height, width)."""
@@ -58,9 +67,9 @@ class Brow:
         upper, lower = (np.stack(plane_to_texels(*self._place(t, edge)), 1) for edge in (0 * t, 1 + 0 * t))
         outline = (np.concatenate([upper, lower[::-1]]) * 16).round().astype(np.int32)
         mask = np.zeros((height, width), np.uint8)
-        cv2.fillPoly(mask, [outline], int(255 * self.density * rng.uniform(0.2, 0.9)), cv2.LINE_AA, 4)
+        cv2.fillPoly(mask, [outline], int(255 * self.density * rng.uniform(0.35, 1.0)), cv2.LINE_AA, 4)
         mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.6, 2.2)), dtype=np.uint8)
-        n = int(rng.integers(30, 110) * (0.4 + self.density))
+        n = int(rng.integers(40, 150) * (0.4 + self.density))
         at = rng.random(n)
         x, y = self._place(at, rng.random(n))
         length = rng.uniform(0.25, 0.7, n)
@@ -77,7 +86,7 @@ class Brow:
         """x and y in centimetres of points in the brow: along from its inner end, across from its upper edge."""
         bend = np.sin(np.pi * np.clip(along, 0, 1) ** (np.log(0.5) / np.log(self.peak)))
         middle = self.level - self.arch * bend + self.droop * along
-        taper = (1 - 0.85 * np.clip((along - 0.55) / 0.45, 0, 1) ** 1.3) * (0.75 + 0.25 * np.clip(along / 0.2, 0, 1))
+        taper = (1 - 0.9 * np.clip((along - 0.6) / 0.4, 0, 1) ** 2) * (0.8 + 0.2 * np.clip(along / 0.25, 0, 1))
         x = self.side * (self.inner + (self.outer - self.inner) * along) * _EYES
         y = (middle + (across - 0.5) * self.thickness * taper) * _EYES
         return x, y

@@ -1,16 +1,31 @@
 """The 98 WFLW landmarks of a synthetic head, as a camera sees them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.synthetic.people.brows import BrowEdges
 from datasets.synthetic.people.head import Head, Sphere, SurfacePoints
 from datasets.synthetic.renderer.arrays import Floats
 from datasets.synthetic.renderer.camera import Projection
 
-# The nose: 51 to 54 down its bridge as positions in the front view, and 57, 58, 59 below it, from the middle to the
-# left, as vertices.
-_NOSE_BRIDGE = ((0.0, -0.2), (0.0, 1.2), (0.0, 2.45), (0.0, 3.5))
+# The nose: its bridge from the eyes to its tip, as heights in the front view, and its base from the middle to the left
+# wing, as vertices. Annotators stop before the wing's outermost point, at this share of the way.
+_NOSE_BRIDGE = (-0.2, 3.5)
 _NOSE_BASE = (317, 2424, 2469)
+_NOSE_BASE_END = 0.86
+
+# Where WFLW's annotators put points along a curve in the image, as shares of its length: the medians of near-frontal
+# faces of WFLW, both sides of the face together.
+_BROW_UPPER_EDGE = (0.0, 0.285, 0.525, 0.765, 1.0)
+_BROW_LOWER_EDGE = (0.25, 0.495, 0.75, 1.0)
+_UPPER_LID = (0.0, 0.225, 0.455, 0.725, 1.0)
+_LOWER_LID = (0.25, 0.5, 0.75)
+# From the middle of the upper lip to its corner: the peak of the Cupid's bow, and half-way from there.
+_UPPER_LIP = (0.0, 0.19, 0.585, 1.0)
+_LOWER_LIP = (0.0, 1 / 3, 2 / 3, 1.0)
+_INNER_LIPS = (0.0, 0.5, 1.0)
 
 
 class LandmarkModel:
@@ -29,13 +44,13 @@ class LandmarkModel:
     #: The edge of the face on the template's left side, from the front of the ear down and along the lower jaw to the
     #: chin: azimuth in degrees, height in centimetres.
     _EDGE = (
-        (80, 0.1), (81, 1), (82, 2), (82, 3), (80, 4.2), (77, 5.0), (70, 6.5), (60, 7.8), (50, 8.7), (40, 9.3),
+        (83, -0.4), (83, 0.7), (83, 2), (82, 3), (80, 4.2), (77, 5.0), (70, 6.5), (60, 7.8), (50, 8.7), (40, 9.3),
         (30, 9.8), (20, 10.1), (10, 10.3), (0, 10.4),
     )  # fmt: skip
 
     def __init__(self, head: Head) -> None:
         self._head = head
-        edge = _divide(np.array(self._EDGE) * (0.15, 1), self._RAYS - 1) / (0.15, 1)
+        edge = _at_shares(np.array(self._EDGE) * (0.15, 1), np.linspace(0, 1, self._RAYS)) / (0.15, 1)
         fractions = np.linspace(0.12, 1, 48)[:, None]
         self._left, self._right, self._angles = [], [], []
         for end in edge:
@@ -46,7 +61,8 @@ class LandmarkModel:
             self._right.append(head.around(-azimuth, y))
             x, y, _ = self._left[-1].on(head.template)[-1]
             self._angles.append(float(np.arctan2(y - start[1], x)))
-        self._bridge = head.at_front(*np.array(_NOSE_BRIDGE).T)
+        height = np.linspace(*_NOSE_BRIDGE, 13)
+        self._bridge = head.at_front(np.zeros_like(height), height)
         base = np.array([[vertex] * 3 for vertex in _NOSE_BASE], dtype=np.int32)
         third = np.full((3, 3), 1 / 3, dtype=np.float32)
         self._base = SurfacePoints(base, third), SurfacePoints(head.mirror[base].astype(np.int32), third)
@@ -55,7 +71,7 @@ class LandmarkModel:
         self,
         vertices: Floats,
         project: Projection,
-        brows: tuple[SurfacePoints, SurfacePoints],
+        brows: tuple[BrowEdges, BrowEdges],
         pupils: Floats,
         roll: float,
     ) -> NDArray[np.float64]:
@@ -64,7 +80,7 @@ class LandmarkModel:
         Args:
             vertices: (V, 3), as the camera sees them.
             project: points (n, 3) → pixels (n, 2).
-            brows: outlines of the left and the right brow, nine points each, in WFLW's order of the left one.
+            brows: of the left and the right brow.
             pupils: (2, 3), right and left.
             roll: the head's turn in the image, radians.
 
@@ -73,24 +89,37 @@ class LandmarkModel:
         """
         points = np.empty((98, 2))
         points[0:33] = self._outline(vertices, project, roll)
-        left_brow, right_brow = (project(brow.on(vertices)) for brow in brows)
-        # 42..50 go along the upper edge of the left brow outwards and back; 33..41 start at the outer end.
-        points[42:51] = left_brow
-        points[33:42] = right_brow[[4, 3, 2, 1, 0, 8, 7, 6, 5]]
-        points[51:55] = project(self._bridge.on(vertices))
-        left, right = (project(base.on(vertices)) for base in self._base)
+
+        def seen(curve: SurfacePoints, shares: Sequence[float]) -> NDArray[np.float64]:
+            # In the image, as that is where annotators divide them.
+            return _at_shares(project(curve.on(vertices)), shares)
+
+        left_brow, right_brow = brows
+        # 33 to 37 go along the upper edge of the right brow inwards and 38 to 41 back; 42 to 46 along that of the
+        # left one outwards and 47 to 50 back.
+        points[33:38] = seen(right_brow.upper, _BROW_UPPER_EDGE)
+        points[38:42] = seen(right_brow.lower, _BROW_LOWER_EDGE)[::-1]
+        points[42:47] = seen(left_brow.upper, _BROW_UPPER_EDGE)[::-1]
+        points[47:51] = seen(left_brow.lower, _BROW_LOWER_EDGE)
+        points[51:55] = seen(self._bridge, np.linspace(0, 1, 4).tolist())
+        left, right = (seen(base, (0.0, _NOSE_BASE_END / 2, _NOSE_BASE_END)) for base in self._base)
         points[55:60] = [right[2], right[1], left[0], left[1], left[2]]
-        (upper, right_upper), (lower, right_lower) = self._head.upper_lids, self._head.lower_lids
-        above = _divide(upper.on(vertices), 4)
-        below = _divide(lower.on(vertices), 4)
-        points[68:73] = project(above)
-        points[73:76] = project(below[[3, 2, 1]])
-        above = _divide(right_upper.on(vertices), 4)
-        below = _divide(right_lower.on(vertices), 4)
-        points[60:65] = project(above[::-1])
-        points[65:68] = project(below[[1, 2, 3]])
-        points[76:88] = _around_mouth(vertices, project, self._head.upper_lips, self._head.lower_lips, outer=True)
-        points[88:96] = _around_mouth(vertices, project, self._head.upper_mouths, self._head.lower_mouths, outer=False)
+        # The head's curves along the lids begin at the inner corners, shares at the outer ones.
+        (left_upper, right_upper), (left_lower, right_lower) = self._head.upper_lids, self._head.lower_lids
+        points[60:65] = seen(right_upper[::-1], _UPPER_LID)
+        points[65:68] = seen(right_lower[::-1], _LOWER_LID)[::-1]
+        points[68:73] = seen(left_upper[::-1], _UPPER_LID)[::-1]
+        points[73:76] = seen(left_lower[::-1], _LOWER_LID)
+        for first, upper, lower, above, below in (
+            (76, self._head.upper_lips, self._head.lower_lips, _UPPER_LIP, _LOWER_LIP),
+            (88, self._head.upper_mouths, self._head.lower_mouths, _INNER_LIPS, _INNER_LIPS),
+        ):
+            # From the right corner along the upper edge to the left one, and back along the lower edge.
+            left, right = (seen(half, above) for half in upper)
+            top = np.concatenate([right[::-1], left[1:]])
+            left, right = (seen(half, below) for half in lower)
+            bottom = np.concatenate([left[::-1], right[1:]])[1:-1]
+            points[first : first + len(top) + len(bottom)] = np.concatenate([top, bottom])
         points[96:98] = project(pupils)
         return points
 
@@ -102,7 +131,7 @@ class LandmarkModel:
                 turned = (np.pi - angle if mirrored else angle) + roll
                 pixels = project(ray.on(vertices))
                 curve.append(pixels[int(np.argmax(pixels @ np.array([np.cos(turned), np.sin(turned)])))])
-            halves.append(_divide(_smooth(np.array(curve)), 16))
+            halves.append(_at_shares(_smooth(np.array(curve)), np.linspace(0, 1, 17)))
         right, left = halves
         return np.concatenate([right, left[-2::-1]])
 
@@ -113,33 +142,10 @@ def pupil(eye: Sphere, gaze: Floats) -> Floats:
     return centre
 
 
-def _around_mouth(
-    vertices: Floats,
-    project: Projection,
-    upper: tuple[SurfacePoints, SurfacePoints],
-    lower: tuple[SurfacePoints, SurfacePoints],
-    outer: bool,
-) -> NDArray[np.float64]:
-    """12 outer or 8 inner points, from the right corner along the upper edge to the left, and back along the lower."""
-    parts = 3 if outer else 2
-    above, below = (
-        [_divide(half.on(vertices), parts) for half in upper],
-        [_divide(half.on(vertices), parts) for half in lower],
-    )
-    if outer:
-        # The middle points of WFLW's upper lip sit at the peaks of the Cupid's bow and half-way to the corners.
-        above = [_divide(half.on(vertices), 10)[[0, 3, 7, 10]] for half in upper]
-    left, right = above
-    top = np.concatenate([right[::-1], left[1:]])
-    left, right = below
-    bottom = np.concatenate([left[::-1], right[1:]])[1:-1]
-    return project(np.concatenate([top, bottom]))
-
-
-def _divide(curve: NDArray[np.floating], parts: int) -> NDArray[np.floating]:
-    """parts + 1 points at equal distances along a polyline (n, d), its ends included."""
+def _at_shares(curve: NDArray[np.floating], shares: Sequence[float] | NDArray[np.floating]) -> NDArray[np.float64]:
+    """Points (s, d) at shares of the length, in [0, 1], of a polyline (n, d)."""
     lengths = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])
-    at = np.linspace(0, lengths[-1], parts + 1)
+    at = np.asarray(shares) * lengths[-1]
     return np.stack([np.interp(at, lengths, curve[:, axis]) for axis in range(curve.shape[1])], 1)
 
 

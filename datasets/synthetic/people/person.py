@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic.people.brows import Brow
+from datasets.synthetic.people.brows import Brow, BrowEdges
 from datasets.synthetic.people.glasses import random_glasses
-from datasets.synthetic.people.head import Head, Sphere, SurfacePoints
+from datasets.synthetic.people.head import Head, Sphere
 from datasets.synthetic.people.headwear import random_headwear
 from datasets.synthetic.people.parts import Eye, Part, random_teeth, random_torso
 from datasets.synthetic.people.skin import random_skin
@@ -27,6 +27,12 @@ _HAIR = (
 )  # fmt: skip
 _GREY_HAIR = ((120, 118, 116), (170, 168, 165), (225, 223, 220))
 _RED_HAIR = ((110, 46, 24), (150, 66, 32), (186, 96, 50))
+#: How the heads differ on average from Anny's, so that the medians of near-frontal faces are those of WFLW's: a longer
+#: chin, a higher mouth with a thinner upper lip, a shorter nose.
+_USUAL_CHANGES = {
+    "chin-height-incr": 0.15, "mouth-trans-up": 0.65, "mouth-upperlip-height-incr": -0.75, "mouth-angles-up": 0.25,
+    "nose-scale-vert-incr": -0.25, "nose-point-up": -0.1,
+}  # fmt: skip
 _IRIS = ((38, 24, 16), (62, 40, 24), (96, 66, 36), (110, 100, 60), (84, 110, 90), (92, 120, 150), (130, 150, 170))
 
 
@@ -45,8 +51,8 @@ class Person:
     specular: Floats
     #: (H, W, 4), linear RGB and opacity, on the template's front view.
     texture: Floats
-    #: Outlines of the left and the right brow: nine points each, in WFLW's order of the left one.
-    brows: tuple[SurfacePoints, SurfacePoints]
+    #: Of the left and the right brow.
+    brows: tuple[BrowEdges, BrowEdges]
     #: Hair, hat and scarf, which move with the head.
     worn: tuple[Part, ...]
     #: Neck and shoulders.
@@ -121,7 +127,7 @@ def draw_person(head: Head, phenotype: Phenotype, rng: np.random.Generator) -> P
         colours=colours,
         specular=specular,
         texture=texture,
-        brows=(brows[0].outline(head), brows[1].outline(head)),
+        brows=(brows[0].edges(head), brows[1].edges(head)),
         worn=worn,
         torso=random_torso(rng, neutral, to_linear(skin)),
         upper_teeth=teeth[0],
@@ -148,8 +154,10 @@ def _random_changes(head: Head, rng: np.random.Generator) -> dict[str, float]:
             scale *= 0.6
         elif name.endswith(("trans-out", "septumangle-incr")) and not name.startswith("l-"):
             scale *= 0.35  # These are not symmetric.
-        if rng.random() < 0.6:
-            changes[name] = float(np.clip(rng.normal(0, scale), -1, 1))
+        value = rng.normal(0, scale) if rng.random() < 0.6 else 0.0
+        value += _USUAL_CHANGES.get(name, 0.0)
+        if value:
+            changes[name] = float(np.clip(value, -1, 1))
     return changes
 
 
