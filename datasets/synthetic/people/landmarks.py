@@ -39,8 +39,9 @@ class LandmarkModel:
     _RAYS = 25
     #: The middle of the face: azimuth and height.
     _CENTRE = (0.0, 3.6)
-    #: How far rays that end below the middle start below it, as a share of the difference.
-    _DROP = 0.55
+    #: How far rays that end above and below the middle start above and below it, as shares of the difference. On the
+    #: far side of a turned head the outline ends where the uppermost ray meets it: at the height of the far eye.
+    _RISE, _DROP = 0.9, 0.55
     #: The edge of the face on the template's left side, from the front of the ear down and along the lower jaw to the
     #: chin: azimuth in degrees, height in centimetres.
     _EDGE = (
@@ -55,7 +56,8 @@ class LandmarkModel:
         self._left, self._right, self._angles = [], [], []
         for end in edge:
             # Rays to the jaw start below the nose, so that on a head that turns away they meet the chin's outline.
-            start = np.array([self._CENTRE[0], self._CENTRE[1] + self._DROP * max(0.0, end[1] - self._CENTRE[1])])
+            below = end[1] - self._CENTRE[1]
+            start = np.array([self._CENTRE[0], self._CENTRE[1] + below * (self._DROP if below > 0 else self._RISE)])
             azimuth, y = ((1 - fractions) * start + fractions * end).T
             self._left.append(head.around(azimuth, y))
             self._right.append(head.around(-azimuth, y))
