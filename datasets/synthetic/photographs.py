@@ -134,7 +134,7 @@ class Photographer:
         change, jitter, mirrored = np.eye(2), self.crop_jitter, False
         if self.augment:
             change, mirrored = _random_change(rng)
-            jitter *= 2 if rng.random() < 0.15 else 1
+            jitter *= 1.5 if rng.random() < 0.15 else 1
         # A detector's box is upright in the image that it sees.
         points = rendering.landmarks @ change.T
         low, high = np.split(tight_bbox(points), 2)
