@@ -38,6 +38,7 @@ COMMANDS = {
     "benchmarks.layout": 2,
     "benchmarks.gpu": 2,
     "benchmarks.bookkeeping": 2,
+    "benchmarks.faces": 3,
     "benchmarks.memory": 4,
     "benchmarks.processes": 2,
     "benchmarks.faults.__main__": 4,

@@ -6,9 +6,10 @@ if __name__ == "__main__":
     end_at_once_until_run()
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from ldeq import InputError, terminal
 from ldeq.command_line import MOST_WORKERS, ArgumentParser, at_least, number_within, run
@@ -80,7 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         check_renderings,
         check_videos,
         rendering_settings,
-        write_renderings,
     )
 
     root = Path(flags.output_dir)
@@ -97,16 +97,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if any(counts):
                 place.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(held(place))  # from the first split to the last
-        if flags.renderings:
-            written = write_renderings(root, settings, flags.renderings, workers=flags.workers)
-            _follow(written, flags.renderings, "face", f"{root / 'renderings'}")
-        _write(flags, images, videos)
+        _write(flags, settings)
 
 
-def _write(flags: argparse.Namespace, images: Path, videos: Path) -> None:
-    from datasets.synthetic.writing import write_images, write_videos
+def _write(flags: argparse.Namespace, settings: Mapping[str, Any]) -> None:
+    from datasets.synthetic.writing import write_images, write_renderings, write_videos
 
-    seed, workers = flags.seed, flags.workers
+    root, seed, workers = Path(flags.output_dir), flags.seed, flags.workers
+    images, videos = root / "WFLW", root / "WFLW_V"
+    if flags.renderings:
+        written = write_renderings(root, settings, flags.renderings, workers=workers)
+        _follow(written, flags.renderings, "face", f"{root / 'renderings'}")
     if flags.train:
         train = write_images(
             images,
