@@ -280,7 +280,7 @@ def _write_renderings(folder: Path, root: Path, settings: Mapping[str, Any], cou
     chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
     missing = [chunk for chunk in chunks if not _is_drawn(folder, chunk)]
     arguments = {name: settings[name] for name in ("seed", "images_per_person", "turned")}
-    if missing and landmarks_path(folder, 0).is_file():
+    if missing and landmarks_path(folder, 0).is_file() and image_path(folder, 0).is_file():
         _check_generator(root, arguments)
     if not settings_path(root).is_file():
         write_json(settings_path(root), settings)
