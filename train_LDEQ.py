@@ -88,17 +88,19 @@ def train(flags: argparse.Namespace, world: "World", held: ExitStack) -> None:
     if config.batch_size % (world.size * config.accumulate):
         parts = f"{world.size} processes times {config.accumulate} parts (--accumulate)"
         raise InputError(f"batch_size = {config.batch_size}, expected a multiple of {parts}")
-    path = settings.data.dataset_path
-    if flags.resume and path and not Path(path).exists():
-        raise InputError(
-            f"{path}: no such folder, expected the data set of the run to resume (where it is now: --dataset_path)"
-        )
+    for name in ("dataset_path", "renderings"):
+        path = getattr(settings.data, name)
+        if flags.resume and path and not Path(path).exists():
+            raise InputError(
+                f"{path}: no such folder, expected the data set of the run to resume (where it is now: --{name})"
+            )
+    settings = with_fixed_count(settings, world)
     training_set = TrainingSet(settings.data, settings.augmentation, config.seed, settings.model.im_size)
     trainer = make_trainer(settings, init, world)
 
     def open_run() -> TrainingRun:
         folder = held.enter_context(run_folder.output_folder(flags.output_dir, SCRIPT))
-        return TrainingRun(folder, dataclasses.asdict(settings), training_set.digest, resume=flags.resume)
+        return TrainingRun(folder, dataclasses.asdict(settings), training_set.digests, resume=flags.resume)
 
     training_run = world.from_main(open_run, share=False)
     if flags.resume:
@@ -164,6 +166,20 @@ def settings_from_flags(flags: argparse.Namespace, init: "LDEQ | None", world: "
         base = {"model": dataclasses.asdict(init.config), "solver": dataclasses.asdict(init.solver_config)}
     groups = {field.name: field.type for field in dataclasses.fields(Settings)}
     return Settings(**{name: config_from_flags(cls, flags, base.get(name)) for name, cls in groups.items()})  # type: ignore[arg-type]
+
+
+def with_fixed_count(settings: Settings, world: "World") -> Settings:
+    """Settings that say how many renderings there are to train on, which may become more while the run lasts."""
+    data = settings.data
+    if not data.renderings or data.n_renderings:
+        return settings
+
+    def count() -> int:
+        from datasets.training.faces import open_renderings
+
+        return len(open_renderings(data))
+
+    return dataclasses.replace(settings, data=dataclasses.replace(data, n_renderings=world.from_main(count)))
 
 
 def describe(flags: argparse.Namespace, world: "World") -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -74,9 +74,12 @@ def move_points(points: NDArray[np.floating], motions: list[Motion]) -> Points:
     return start + sum((motion.displacement(start) for motion in motions), np.zeros_like(start))
 
 
-def move_image(image: NDArray[PixelT], motions: list[Motion]) -> NDArray[PixelT]:
-    """A square image (S, S, 3) displaced by all of the motions; beyond its borders it is mirrored."""
-    side = len(image)
+def displacement_field(side: int, motions: list[Motion]) -> NDArray[np.float32]:
+    """Where each pixel of an image of this side that was displaced by the motions has come from.
+
+    Returns:
+        (side, side, 2), column and row; the centre of the first pixel is at 0.
+    """
     ticks = (np.arange(_GRID) + 0.5) / _GRID
     grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
     # What arrives at a point has left from where the displacement leads to it: a fixed point.
@@ -84,8 +87,14 @@ def move_image(image: NDArray[PixelT], motions: list[Motion]) -> NDArray[PixelT]
     for _ in range(5):
         back = grid - (move_points(back, motions) - back)
     coarse = (back - grid).reshape(_GRID, _GRID, 2).astype(np.float32) * side
-    field: NDArray[Any] = np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC))
+    field = np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
     field += np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).astype(np.float32)
+    return field
+
+
+def move_image(image: NDArray[PixelT], motions: list[Motion]) -> NDArray[PixelT]:
+    """A square image (S, S, 3) displaced by all of the motions; beyond its borders it is mirrored."""
+    field = displacement_field(len(image), motions)
     moved = cv2.remap(image, field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)  # type: ignore[call-overload]
     return np.asarray(moved, dtype=image.dtype)
 

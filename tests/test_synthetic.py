@@ -262,10 +262,12 @@ def test_videos_are_smooth_and_repeat():
 
 def test_imports_run_one_way():
     rooms = {
-        "renderer": ("people", "images", "videos", "writing"),
-        "people": ("images", "videos", "writing"),
-        "images.py": ("videos", "writing"),
-        "videos.py": ("images", "writing"),
+        "renderer": ("people", "photographs", "images", "videos", "renderings", "writing"),
+        "people": ("photographs", "images", "videos", "renderings", "writing"),
+        "photographs.py": ("people", "images", "videos", "renderings", "writing"),
+        "renderings.py": ("people", "images", "videos", "writing"),
+        "images.py": ("videos", "renderings", "writing"),
+        "videos.py": ("photographs", "images", "renderings", "writing"),
     }
     package = Path(writing.__file__).parent
     for room, later in rooms.items():
@@ -423,7 +425,7 @@ def test_images_of_others_are_kept(tmp_path, run_script):
 def test_nothing_to_write_is_refused(tmp_path, run_script):
     status, _, err = run_script(writer.main, "--output_dir", tmp_path)
     assert status == 2
-    assert "expected a number for --train, --test, --easy or --hard" in err
+    assert "expected a number for --train, --test, --easy, --hard or --renderings" in err
 
 
 def test_held_out_people_are_not_for_training(tmp_path, run_script):

@@ -6,12 +6,13 @@ if __name__ == "__main__":
     end_at_once_until_run()
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from ldeq import InputError, terminal
-from ldeq.command_line import MOST_WORKERS, ArgumentParser, at_least, run
+from ldeq.command_line import MOST_WORKERS, ArgumentParser, at_least, number_within, run
 from ldeq.fields import MOST_AT_A_TIME
 from ldeq.folder_lock import held
 from utils.engine.settings import HELD_OUT
@@ -19,7 +20,9 @@ from utils.engine.settings import HELD_OUT
 
 def make_parser() -> ArgumentParser:
     parser = ArgumentParser(__doc__)
-    parser.add_argument("--output_dir", required=True, metavar="DIR", help="where the folders WFLW and WFLW_V go")
+    parser.add_argument(
+        "--output_dir", required=True, metavar="DIR", help="where the folders WFLW, WFLW_V and renderings go"
+    )
     parser.add_argument("--train", type=at_least(0), default=0, metavar="N", help="images of WFLW's train split")
     parser.add_argument(
         "--test", type=at_least(0), default=0, metavar="N", help="held-out images of its test split and subsets"
@@ -29,6 +32,14 @@ def make_parser() -> ArgumentParser:
         "--hard", type=at_least(0), default=0, metavar="N", help="videos with occlusion, blur and darkness, held out"
     )
     parser.add_argument(
+        "--renderings",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="faces to train on by train_LDEQ.py --renderings DIR, which makes other crops and photographs of them "
+        "each time; more than there are adds to them",
+    )
+    parser.add_argument(
         "--frames", type=at_least(2, MOST_AT_A_TIME), default=120, metavar="N", help="frames of a video"
     )
     parser.add_argument(
@@ -36,7 +47,14 @@ def make_parser() -> ArgumentParser:
         type=at_least(1, MOST_AT_A_TIME),
         default=4,
         metavar="N",
-        help="of the train split; more are faster",
+        help="of the train split and of renderings; more are faster",
+    )
+    parser.add_argument(
+        "--turned_heads",
+        type=number_within(0, 1),
+        default=0.0,
+        metavar="X",
+        help="share of the renderings turned by 40° to 75°, beside those that are in any case",
     )
     parser.add_argument(
         "--seed", type=at_least(0, 2**31 - 1), default=0, metavar="N", help="other seeds have other people"
@@ -48,32 +66,48 @@ def make_parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes what the command line (or ``arguments``) asks for."""
     flags = make_parser().parse(arguments)
-    if not (flags.train or flags.test or flags.easy or flags.hard):
-        raise InputError("nothing to write, expected a number for --train, --test, --easy or --hard")
-    if flags.train and flags.seed >= HELD_OUT:
-        raise InputError(
-            f"--train with --seed {flags.seed}, expected less than {HELD_OUT}: from there on people are held out"
-        )
+    if not (flags.train or flags.test or flags.easy or flags.hard or flags.renderings):
+        raise InputError("nothing to write, expected a number for --train, --test, --easy, --hard or --renderings")
+    for name in ("train", "renderings"):
+        if getattr(flags, name) and flags.seed >= HELD_OUT:
+            raise InputError(
+                f"--{name} with --seed {flags.seed}, expected less than {HELD_OUT}: from there on people are held out"
+            )
+    if flags.turned_heads and not flags.renderings:
+        raise InputError("--turned_heads is of renderings, expected --renderings with it")
 
-    from datasets.synthetic.writing import check_images, check_videos
+    from datasets.synthetic.writing import (
+        check_images,
+        check_renderings,
+        check_videos,
+        rendering_settings,
+    )
 
-    images, videos = Path(flags.output_dir) / "WFLW", Path(flags.output_dir) / "WFLW_V"
+    root = Path(flags.output_dir)
+    images, videos = root / "WFLW", root / "WFLW_V"
+    settings = rendering_settings(flags.seed, flags.images_per_person, flags.turned_heads)
+    if flags.renderings:
+        check_renderings(root, settings)
     for split in ("train", "test", "easy", "hard"):
         if getattr(flags, split):
-            check, root = (check_images, images) if split in ("train", "test") else (check_videos, videos)
-            check(root, split)
+            check, place = (check_images, images) if split in ("train", "test") else (check_videos, videos)
+            check(place, split)
     with ExitStack() as stack:
-        for root, counts in ((images, (flags.train, flags.test)), (videos, (flags.easy, flags.hard))):
+        for place, counts in ((images, (flags.train, flags.test)), (videos, (flags.easy, flags.hard))):
             if any(counts):
-                root.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(held(root))  # from the first split to the last
-        _write(flags, images, videos)
+                place.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(held(place))  # from the first split to the last
+        _write(flags, settings)
 
 
-def _write(flags: argparse.Namespace, images: Path, videos: Path) -> None:
-    from datasets.synthetic.writing import write_images, write_videos
+def _write(flags: argparse.Namespace, settings: Mapping[str, Any]) -> None:
+    from datasets.synthetic.writing import write_images, write_renderings, write_videos
 
-    seed, workers = flags.seed, flags.workers
+    root, seed, workers = Path(flags.output_dir), flags.seed, flags.workers
+    images, videos = root / "WFLW", root / "WFLW_V"
+    if flags.renderings:
+        written = write_renderings(root, settings, flags.renderings, workers=workers)
+        _follow(written, flags.renderings, "face", f"{root / 'renderings'}")
     if flags.train:
         train = write_images(
             images,

@@ -1,10 +1,10 @@
-"""Synthetic data sets on disk, in the layouts of pre-cropped WFLW and of WFLW-V."""
+"""Synthetic data sets on disk, in the layouts of pre-cropped WFLW and of WFLW-V, and renderings to train on."""
 
 import functools
 import itertools
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
@@ -12,15 +12,29 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic.images import FaceImage, SyntheticFaces
+from datasets.synthetic.images import SyntheticFaces
+from datasets.synthetic.photographs import MARGIN, FaceImage
+from datasets.synthetic.renderings import (
+    CHUNK,
+    Renderings,
+    arrays_of,
+    folder_of,
+    image_path,
+    landmarks_path,
+    read_chunk,
+    read_settings,
+    settings_path,
+)
 from datasets.synthetic.videos import FPS, SyntheticVideo
 from datasets.wflw.precropped import listed_names, write_list
 from datasets.wflw.splits import ATTRIBUTES
 from datasets.wflw_v.clips import Clip, write_clip
 from datasets.wflw_v.ids import ids_path, read_ids, write_ids
 from ldeq import InputError
-from ldeq.files import read_json_object, write_json, written_whole
+from ldeq.files import TEMPORARY, read_json_object, write_json, written_whole
+from ldeq.folder_lock import NAME as LOCK
 from ldeq.folder_lock import held, remove_leftovers
+from ldeq.landmarks98 import CROP_SIZE
 from utils.engine.workers import Done, Workers
 
 P = ParamSpec("P")
@@ -44,6 +58,43 @@ def check_images(root: Path, split: str) -> None:
             raise InputError(f"{path}: is no list of synthetic images, expected another --output_dir")
     if not ours and folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder}: holds other files than synthetic images, expected another --output_dir")
+
+
+def check_renderings(root: Path, settings: Mapping[str, Any]) -> None:
+    """Checks that :func:`write_renderings` may write here.
+
+    Args:
+        settings: as :func:`rendering_settings` gives them.
+
+    Raises:
+        InputError: where there are other files than renderings, or renderings of other settings.
+    """
+    folder = folder_of(root)
+    if settings_path(root).is_file():
+        before = read_settings(root)
+        changes = [
+            f"{name} (then {before.get(name)!r}, now {value!r})"
+            for name, value in settings.items()
+            if before.get(name) != value
+        ]
+        if changes:
+            raise InputError(
+                f"{folder}: holds renderings that differ in {', '.join(changes)}, expected the same settings or "
+                "another --output_dir"
+            )
+    elif folder.is_dir() and any(path.name != LOCK and not TEMPORARY.fullmatch(path.name) for path in folder.iterdir()):
+        raise InputError(f"{folder}: holds other files than renderings, expected another --output_dir")
+
+
+def rendering_settings(seed: int, images_per_person: int, turned: float, quality: int = 95) -> dict[str, Any]:
+    """All that decides how renderings look, but for their number, which may grow.
+
+    Args:
+        seed, images_per_person, turned: see :class:`datasets.synthetic.SyntheticFaces`.
+        quality: of the JPEG files, 1 to 100.
+    """
+    side = round(MARGIN * CROP_SIZE)
+    return {"seed": seed, "images_per_person": images_per_person, "turned": turned, "quality": quality, "side": side}
 
 
 def check_videos(root: Path, split: str) -> None:
@@ -202,6 +253,70 @@ def write_videos(
     write_ids(root, split, (_id(split, seed, number) for number in numbers))
 
 
+def write_renderings(root: Path, settings: Mapping[str, Any], count: int, *, workers: int = 1) -> Iterator[int]:
+    """Writes ``<root>/renderings``, for :class:`datasets.synthetic.Renderings`, which may read while this writes.
+
+    An interrupted call goes on where it was when it is made again, and one with a larger count adds to what is there.
+
+    Args:
+        root: the output folder.
+        settings: as :func:`rendering_settings` gives them.
+        count: how many renderings there are to be at least.
+        workers: processes that draw.
+
+    Yields:
+        How many renderings were finished since the last time.
+
+    Raises:
+        InputError: as :func:`check_renderings`, or where what is there was drawn by another version of the generator.
+    """
+    check_renderings(root, settings)
+    return _write_renderings(folder_of(root), root, settings, count, workers)
+
+
+@_in_held_folder
+def _write_renderings(folder: Path, root: Path, settings: Mapping[str, Any], count: int, workers: int) -> Iterator[int]:
+    remove_leftovers(folder)
+    chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+    missing = [chunk for chunk in chunks if not _is_drawn(folder, chunk)]
+    arguments = {name: settings[name] for name in ("seed", "images_per_person", "turned")}
+    if missing and landmarks_path(folder, 0).is_file() and image_path(folder, 0).is_file():
+        _check_generator(root, arguments)
+    if not settings_path(root).is_file():
+        write_json(settings_path(root), settings)
+    yield count - sum(map(len, missing))
+    draw = functools.partial(_draw_renderings, folder=folder, arguments=arguments, quality=settings["quality"])
+    for chunk in _in_processes(draw, missing, workers):
+        yield len(chunk)
+
+
+def _is_drawn(folder: Path, chunk: range) -> bool:
+    path = landmarks_path(folder, chunk.start)
+    if not path.is_file() or not all(image_path(folder, number).is_file() for number in chunk):
+        return False
+    return len(read_chunk(path)[0]) >= len(chunk)
+
+
+def _check_generator(root: Path, arguments: Mapping[str, Any]) -> None:
+    there, now = Renderings(root, 1).read(0, CROP_SIZE), _faces(**arguments).rendering(0)
+    same = there.image.shape == now.image.shape and np.allclose(there.landmarks, now.landmarks, atol=1e-3)
+    # An image comes back from its file a little changed.
+    if not same or float(cv2.absdiff(there.image, now.image).mean()) > 4:
+        raise InputError(
+            f"{folder_of(root)}: holds renderings by another version of the generator, expected another --output_dir"
+        )
+
+
+def _draw_renderings(numbers: range, *, folder: Path, arguments: Mapping[str, Any], quality: int) -> None:
+    faces, renderings = _faces(**arguments), []
+    for number in numbers:
+        rendering = faces.rendering(number)
+        write_jpeg(image_path(folder, number), rendering.image, quality)
+        renderings.append(rendering)
+    with written_whole(landmarks_path(folder, numbers.start)) as temporary:
+        np.savez(temporary, **arrays_of(renderings))
+
+
 def write_jpeg(path: Path, image: NDArray[np.uint8], quality: int) -> None:
     """Writes an image (H, W, 3) RGB; ``quality`` is 1 to 100."""
     with written_whole(path) as temporary:
@@ -240,8 +355,8 @@ def _id(split: str, seed: int, number: int) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _faces(seed: int, crop_jitter: float, images_per_person: int) -> SyntheticFaces:
-    return SyntheticFaces(seed, crop_jitter=crop_jitter, images_per_person=images_per_person)
+def _faces(seed: int, **options: Any) -> SyntheticFaces:
+    return SyntheticFaces(seed, **options)
 
 
 def _are_whole(lists: Sequence[Path]) -> bool:

@@ -22,10 +22,10 @@ from ldeq import InputError
 from ldeq.landmarks98 import CROP_SIZE
 from ldeq.orphans import end_with_parent
 from utils.engine.evaluation import Sample
-from utils.engine.settings import AugmentationConfig, DataConfig
+from utils.engine.settings import HELD_OUT, AugmentationConfig, DataConfig
 
 if TYPE_CHECKING:
-    from datasets.synthetic import SyntheticFaces
+    from datasets.synthetic import Photographer, Renderings, SyntheticFaces
 
 #: Frames (T, S, S, 3) uint8 RGB and their landmarks (T, 98, 2) float32, fractions of S; or (b, T, …) of a batch.
 Clip = tuple[NDArray[np.uint8], NDArray[np.float32]]
@@ -53,13 +53,61 @@ class _Synthetic:
 
     def draw(self, index: int, clip_length: int = 1) -> list[Sample]:
         if self._faces is None:
-            try:
+            with _packages_of_synthetic_faces():
                 from datasets.synthetic import SyntheticFaces
 
                 self._faces = SyntheticFaces(self._seed, self._im_size, **self._options)
-            except ImportError as error:
-                raise InputError(f"--synthetic: {error}, expected the packages of requirements.txt") from None
         return [(frame.image, frame.landmarks) for frame in self._faces.draw_clip(index, clip_length)]
+
+
+class _Rendered:
+    """Synthetic faces off the disk over and over, each time in another order, photographed anew."""
+
+    def __init__(self, renderings: "Renderings", photographer: "Photographer") -> None:
+        self._renderings, self._photographer = renderings, photographer
+        self._order = _Order(photographer.seed, len(renderings))
+
+    def draw(self, index: int, clip_length: int = 1) -> list[Sample]:
+        rendering = self._renderings.read(self._order[index], self._photographer.size)
+        frames = self._photographer.photographs(rendering, index, clip_length)
+        return [(frame.image, frame.landmarks) for frame in frames]
+
+
+def open_renderings(data: DataConfig) -> "Renderings":
+    """The renderings that a run trains on, or may.
+
+    Raises:
+        InputError: where there are none, fewer than it says, or ones of people that no run trains on.
+    """
+    with _packages_of_synthetic_faces():
+        from datasets.synthetic import Renderings
+    renderings = Renderings(data.renderings, data.n_renderings)
+    seed = renderings.settings.get("seed")
+    if not isinstance(seed, int) or seed >= HELD_OUT:
+        raise InputError(f"{data.renderings}: holds renderings of held-out people, expected a --seed below {HELD_OUT}")
+    return renderings
+
+
+@contextmanager
+def _packages_of_synthetic_faces() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(f"--synthetic: {error}, expected the packages of requirements.txt") from None
+
+
+class _Order:
+    """Numbers of ``n`` things over and over, each time in another order, which is a function of a seed."""
+
+    def __init__(self, seed: int, n: int) -> None:
+        self._seed, self._n = seed, n
+        self._pass: tuple[int, NDArray[np.int64]] | None = None
+
+    def __getitem__(self, index: int) -> int:
+        epoch, position = divmod(index, self._n)
+        if self._pass is None or self._pass[0] != epoch:
+            self._pass = epoch, np.random.default_rng([self._seed, 1, epoch]).permutation(self._n)
+        return int(self._pass[1][position])
 
 
 class _WFLW:
@@ -69,13 +117,10 @@ class _WFLW:
         self._dataset = dataset
         self._config = config
         self._seed = seed
-        self._order: tuple[int, NDArray[np.int64]] | None = None
+        self._order = _Order(seed, len(dataset))
 
     def draw(self, index: int, clip_length: int = 1) -> list[Sample]:
-        epoch, position = divmod(index, len(self._dataset))
-        if self._order is None or self._order[0] != epoch:
-            self._order = epoch, np.random.default_rng([self._seed, 1, epoch]).permutation(len(self._dataset))
-        image, landmarks = self._dataset[int(self._order[1][position])]
+        image, landmarks = self._dataset[self._order[index]]
         rng = np.random.default_rng([self._seed, 2, index])
         return augment_clip(image, landmarks, self._config, rng, clip_length)
 
@@ -90,21 +135,32 @@ class TrainingSet(Dataset[Clip | InputError]):
     def __init__(self, data: DataConfig, augmentation: AugmentationConfig, seed: int, im_size: int) -> None:
         self._seed, self._im_size, self.clip_length = seed, im_size, data.clip_length
         self._share = data.synthetic_share if data.dataset_path and data.synthetic else float(data.synthetic)
-        self._synthetic = _Synthetic(
-            seed,
-            im_size,
-            crop_jitter=data.crop_jitter,
-            images_per_person=data.images_per_person,
-            hard=data.hard_images,
-            turned=data.turned_heads,
-        )
+        #: The SHA-256 of each data set that is trained on, by the setting that says where it is.
+        self.digests: dict[str, str] = {}
+        self._synthetic = self._synthetic_source(data)
         self._wflw = None
-        #: The SHA-256 of the list that is trained on; None where there is none.
-        self.digest: str | None = None
         if data.dataset_path:
             dataset = WFLWDataset(data.dataset_path, data.train_split)
-            self.digest = dataset.digest()
+            self.digests["dataset_path"] = dataset.digest()
             self._wflw = _WFLW(dataset, augmentation, seed)
+
+    def _synthetic_source(self, data: DataConfig) -> Source:
+        if not data.renderings:
+            return _Synthetic(
+                self._seed,
+                self._im_size,
+                crop_jitter=data.crop_jitter,
+                images_per_person=data.images_per_person,
+                hard=data.hard_images,
+                turned=data.turned_heads,
+                augment=True,
+            )
+        renderings = open_renderings(data)
+        from datasets.synthetic import Photographer
+
+        self.digests["renderings"] = renderings.digest()
+        photographer = Photographer(self._seed, self._im_size, data.crop_jitter, data.hard_images, augment=True)
+        return _Rendered(renderings, photographer)
 
     def __getitem__(self, key: int | tuple[int, int]) -> Clip | InputError:
         index, clip_length = key if isinstance(key, tuple) else (key, self.clip_length)

@@ -41,6 +41,18 @@ class DataConfig:
         low=1,
         high=MOST_AT_A_TIME,
     )
+    renderings: str = setting(
+        "",
+        "folder of synthetic faces that are drawn already (--output_dir of python -m datasets.synthetic --renderings), "
+        "to photograph anew each time; if empty, faces are drawn as training goes",
+        is_common=True,
+    )
+    n_renderings: int = setting(
+        0,
+        "train on the first so many of them; 0 for those that are there when the run begins",
+        low=0,
+        high=MOST_SAMPLES,
+    )
     crop_jitter: float = setting(
         1.0, "how loosely crops sit on synthetic faces in training, 1 as a detector's", low=0.0, high=10.0
     )
@@ -79,7 +91,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Sizes and probabilities of the changes of WFLW's crops in training; synthetic faces come changed as they are.
+    """Sizes and probabilities of the changes of WFLW's crops in training; synthetic faces have their own.
 
     Raises:
         InputError: where a field has the wrong type or value; the message names the field.
@@ -286,9 +298,10 @@ class LossConfig:
         check(self, "keypoint_weight", self.keypoint_weight + self.heatmap_weight > 0, "this or heatmap_weight above 0")
 
 
-#: Settings that have no effect without clips, without synthetic faces, and without WFLW.
+#: Settings that have no effect without clips, where synthetic faces are not drawn, without them, and without WFLW.
 _OF_CLIPS = ("bptt_steps", "clip_iters", "clip_gradient")
-_OF_SYNTHETIC = ("synthetic_share", "images_per_person", "crop_jitter", "hard_images", "turned_heads")
+_OF_DRAWING = ("images_per_person", "turned_heads")
+_OF_SYNTHETIC = ("synthetic_share", *_OF_DRAWING, "renderings", "crop_jitter", "hard_images")
 _OF_WFLW = tuple(field.name for field in dataclasses.fields(AugmentationConfig))
 
 
@@ -321,10 +334,13 @@ class Settings:
             (self.training, _OF_CLIPS, clip_probability, "steps on clips", "clip_probability"),
             (self.loss, ("flicker_weight",), clip_probability, "steps on clips", "clip_probability"),
             (self.data, _OF_SYNTHETIC, self.data.synthetic, "synthetic faces", "synthetic"),
+            (self.data, ("n_renderings",), self.data.renderings, "renderings", "renderings"),
             (self.augmentation, _OF_WFLW, self.data.dataset_path, "WFLW's crops", "dataset_path"),
         ):
             if not given:
                 _check_usual(part, names, f"without {without}, expected --{flag} as well")
+        if self.data.renderings:
+            _check_usual(self.data, _OF_DRAWING, "with --renderings, which were drawn with their own, expected neither")
         if self.training.bptt_steps > clip_length:
             raise InputError(f"bptt_steps = {self.training.bptt_steps}, expected at most clip_length = {clip_length}")
         if self.data.synthetic and self.training.seed >= HELD_OUT:

@@ -27,8 +27,12 @@ from utils.visualization.figures import save
 from utils.visualization.training import training_curves
 
 _EXPECTED = "expected the folder of a training run to --resume (--output_dir) with its settings"
-#: The key of the digest of the data set in ``run.json``.
-_DATA = "dataset_sha256"
+#: The keys in ``run.json`` of the digests of what is trained on, by the settings that say where that is.
+_DIGESTS = {"dataset_path": "dataset_sha256", "renderings": "renderings_sha256"}
+_CHANGED = {
+    "dataset_path": "the data set of the run to resume has other names or landmarks in its list",
+    "renderings": "the folder of renderings of the run to resume holds others",
+}
 #: The state that an interrupted run goes on from, in its folder.
 LAST = "last.pth.tar"
 COLUMNS = (
@@ -55,7 +59,8 @@ class TrainingRun:
 
     Args:
         settings: what must be the same for a run to go on from the folder: dataclasses as dicts, by their names.
-        digest: of the data set that is trained on, which must be the same as well, wherever its folder is.
+        digests: of the data sets that are trained on, by the settings that say where they are: they must be the same
+            as well, wherever their folders are.
         resume: go on from the folder's state.
 
     Raises:
@@ -63,11 +68,16 @@ class TrainingRun:
     """
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, Mapping[str, Any]], digest: str | None = None, *, resume: bool
+        self,
+        folder: Path,
+        settings: Mapping[str, Mapping[str, Any]],
+        digests: Mapping[str, str] | None = None,
+        *,
+        resume: bool,
     ) -> None:
         self.folder = folder
         self._settings = settings
-        self._digest = digest
+        self._digests = {key: (digests or {}).get(name) for name, key in _DIGESTS.items()}
         self._log = folder / "log.csv"
         self._events: Any = None
         if resume:
@@ -84,11 +94,11 @@ class TrainingRun:
     def begin(self, description: Mapping[str, Any], step: int) -> None:
         """Before step ``step``: rows of the log past it, which a killed run left, are taken back."""
         path = self.folder / "run.json"
-        content = {"settings": self._settings, _DATA: self._digest, **description}
+        content = {"settings": self._settings, **self._digests, **description}
         if path.is_file():
             before = read_json_object(path, _EXPECTED)
             resumed = [*before.get("resumed", []), description]
-            content = {**before, "script": description["script"], "settings": self._settings, _DATA: self._digest}
+            content = {**before, "script": description["script"], "settings": self._settings, **self._digests}
             content["resumed"] = resumed
         write_json(path, content)
         rows = [row for row in self.rows() if int(row["step"]) <= step]
@@ -190,7 +200,8 @@ class TrainingRun:
     def _check_settings(self) -> None:
         where = self.folder / "run.json"
         before = read_settings(self.folder)
-        digest = read_json_object(where, _EXPECTED).get(_DATA)
+        run = read_json_object(where, _EXPECTED)
+        digests = {name: run[key] for name, key in _DIGESTS.items() if run.get(key) is not None}
         now = json.loads(json.dumps(self._settings))
         changes = [
             f"{name} (then {before.get(group, {}).get(name)!r}, now {value!r})"
@@ -198,15 +209,16 @@ class TrainingRun:
             for name, value in values.items()
             # A setting that a run is older than has its default, as --resume takes it; a data set is known by its
             # content.
-            if before.get(group, {}).get(name, value) != value and (name != "dataset_path" or digest is None)
+            if before.get(group, {}).get(name, value) != value and name not in digests
         ]
         if changes:
             raise InputError(f"{where}: the run to resume differs in {', '.join(changes)}, expected the same settings")
-        if digest is not None and digest != self._digest:
-            raise InputError(
-                f"{where}: the data set of the run to resume has other names or landmarks in its list, expected the "
-                "same (wherever it is: --dataset_path), or another --output_dir for a new run"
-            )
+        for name, digest in digests.items():
+            if digest != self._digests[_DIGESTS[name]]:
+                raise InputError(
+                    f"{where}: {_CHANGED[name]}, expected the same (wherever it is: --{name}), or another --output_dir "
+                    "for a new run"
+                )
 
 
 def read_settings(folder: Path) -> dict[str, dict[str, Any]]:
