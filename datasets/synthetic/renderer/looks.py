@@ -36,7 +36,8 @@ class Look:
     def apply(self, image: Bytes) -> Bytes:
         """An image (height, width, 3) in sRGB → the same with this look."""
         out = KINDS[self.kind](image.astype(np.float32), np.random.default_rng(self.seed), self.unit)
-        return np.clip(out + 0.5, 0, 255).astype(np.uint8)
+        finished: Bytes = np.clip(out + 0.5, 0, 255).astype(np.uint8)
+        return finished
 
 
 def _grey(image: Floats) -> Floats:
@@ -88,7 +89,7 @@ def _greyscale(image: Floats, rng: np.random.Generator, unit: float) -> Floats:
 def _posterised(image: Floats, rng: np.random.Generator, unit: float) -> Floats:
     """Few levels, in colour or in inks."""
     levels = int(rng.integers(2, 7))
-    smooth = cv2.GaussianBlur(image, (0, 0), max(0.3, rng.uniform(0.5, 1.6) * unit))
+    smooth = f32(cv2.GaussianBlur(image, (0, 0), max(0.3, rng.uniform(0.5, 1.6) * unit)))
     if rng.random() < 0.6:
         step = np.float32(255 / (levels - 1))
         return f32(np.round(smooth.clip(0, 255) / step) * step)
@@ -116,7 +117,7 @@ def _halftone(image: Floats, rng: np.random.Generator, unit: float) -> Floats:
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     colour = rng.random() < 0.5
     source = image if colour else _grey(image)[..., None]
-    source = cv2.GaussianBlur(source, (0, 0), period / 4).reshape(height, width, -1)
+    source = f32(cv2.GaussianBlur(source, (0, 0), period / 4)).reshape(height, width, -1)
     out = np.empty_like(source)
     for channel in range(source.shape[2]):
         angle = np.radians(rng.uniform(0, 90))
