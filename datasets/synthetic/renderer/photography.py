@@ -78,10 +78,10 @@ def random_degradation(rng: np.random.Generator, severity: float) -> Degradation
     looks = tuple(Look.random(rng) for _ in range(1 + sometimes(0.3))) if sometimes(0.22) else ()
     return Degradation(
         exposure=float(exposure),
-        red=float(np.exp(rng.normal(0, 0.06 + 0.10 * severity))),
-        blue=float(np.exp(rng.normal(0, 0.06 + 0.10 * severity))),
-        contrast=float(np.exp(rng.normal(0.08, 0.14 + 0.12 * severity))),
-        saturation=0.0 if sometimes(0.05) else float(rng.uniform(0.5, 1.5)),
+        red=float(np.exp(rng.normal(0.03, 0.06 + 0.10 * severity))),
+        blue=float(np.exp(rng.normal(-0.05, 0.06 + 0.10 * severity))),
+        contrast=float(np.exp(rng.normal(0.12, 0.15 + 0.12 * severity))),
+        saturation=0.0 if sometimes(0.05) else float(rng.uniform(0.6, 1.65)),
         blur=float(rng.uniform(0, 0.6 + 3.2 * severity)) if sometimes(0.5 + 0.4 * severity) else 0.0,
         motion=float(rng.uniform(0, 3 + 14 * severity)) if sometimes(0.1 + 0.3 * severity) else 0.0,
         motion_direction=float(rng.uniform(0, np.pi)),
