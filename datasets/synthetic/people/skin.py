@@ -32,7 +32,7 @@ def random_skin(
         return np.exp(-d2 / (2 * radius**2)).astype(np.float32)[:, None] * (points[:, 2:] < 6)
 
     # Blotches of more and of less blood.
-    blood = rng.uniform(0, 0.12) * wave_noise(rng, points, rng.uniform(1.5, 4.0))[:, None]
+    blood = rng.uniform(0, 0.09) * wave_noise(rng, points, rng.uniform(1.5, 4.0))[:, None]
     colours *= np.exp(blood * f32([0.3, -1.0, -0.9]))
     flush = rng.uniform(0, 0.45)
     red = f32([1.15, 0.72, 0.74])
@@ -63,7 +63,7 @@ def random_skin(
     colours *= 1 - (edge * rng.uniform(0.3, 0.95))[:, None]
     specular = np.empty((len(points), 2), dtype=np.float32)
     # Grease shines on the forehead, the nose and the cheeks; the noise of a few millimetres is that of the skin.
-    grease = rng.uniform(0.0, 0.14) if rng.random() < 0.75 else rng.uniform(0.14, 0.45)
+    grease = rng.uniform(0.0, 0.14) if rng.random() < 0.75 else rng.uniform(0.14, 0.3)
     shine = 1 + 0.3 * wave_noise(rng, points, 4.0) + rng.uniform(0, 0.5) * wave_noise(rng, points, 0.9)
     shine += rng.uniform(0, 1.2) * (near(0, -4.5, 2.5) + near(0, 2.5, 1.0) + near(4.2, 2.2, 1.2))[:, 0]
     specular[:, 0] = grease * shine.clip(0, 3)
