@@ -34,7 +34,7 @@ _PROTOTYPES: tuple[dict[str, float], ...] = (
     {"eyeSquint": 1.0, "browDown": 0.7, "cheekSquint": 0.5},
     {"eyeSquint": 0.9, "eyeBlink": 0.45},
 )  # fmt: skip
-_WEIGHTS = np.array([5, 4, 4, 3, 1.5, 1.5, 1.2, 1, 1, 1, 0.8, 0.7, 1.2, 0.4, 0.6, 0.7, 2, 2, 0.3,
+_WEIGHTS = np.array([5, 4, 4, 3, 1.5, 1.5, 1.2, 1, 1, 1, 0.8, 0.7, 2.2, 0.4, 0.6, 0.7, 2, 2, 0.3,
                      1.5, 1.0, 1.3, 1.3, 0.8, 3.5, 1.5, 1.3, 1.0])  # fmt: skip
 _SIDED = frozenset(
     ("browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide", "mouthDimple", "mouthFrown",

@@ -14,7 +14,7 @@ from datasets.synthetic.renderer.mesh import Mesh, vertex_normals
 from datasets.synthetic.renderer.scene import Scene
 
 #: The furthest that heads turn to a side, in degrees.
-_PROFILE = 82.0
+_PROFILE = 80.0
 #: The head turns about a point in the neck, below and behind the eyes.
 _PIVOT = f32([0, 9, 8])
 
@@ -112,7 +112,7 @@ def random_pose(rng: np.random.Generator) -> Pose:
     kind = rng.random()
     yaw = rng.normal(0, 18) if kind < 0.55 else rng.normal(0, 35)
     if kind > 0.78:
-        yaw = rng.choice((-1, 1)) * rng.uniform(30, _PROFILE)
+        yaw = rng.choice((-1, 1)) * (30 + (_PROFILE - 30) * rng.beta(1, 1.4))
     yaw = float(np.clip(yaw, -_PROFILE, _PROFILE))
     pitch = rng.normal(2, 11) if rng.random() < 0.82 else rng.uniform(-40, 40)
     # A head that is turned far aside and far up or down at once shows no face.

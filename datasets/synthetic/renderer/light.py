@@ -8,7 +8,7 @@ from datasets.synthetic.renderer.arrays import Doubles, Floats
 
 #: Sorts of light, and how often each comes: half of the images have a plain one.
 _KINDS = {
-    "plain": 0.50, "hard": 0.12, "flash": 0.08, "noon": 0.09, "below": 0.03, "behind": 0.06, "stage": 0.06,
+    "plain": 0.56, "hard": 0.10, "flash": 0.07, "noon": 0.08, "below": 0.03, "behind": 0.05, "stage": 0.05,
     "soft": 0.06,
 }  # fmt: skip
 

@@ -65,17 +65,23 @@ def random_degradation(rng: np.random.Generator, severity: float) -> Degradation
     def sometimes(share: float) -> bool:
         return bool(rng.random() < share)
 
+    # Most photographs are plain: what makes one unusual comes in company.
+    unusual = sometimes(0.4)
+
+    def unusually(share: float) -> bool:
+        return sometimes(share) and unusual
+
     resolution = float(rng.uniform(1 - 0.75 * severity, 1)) if sometimes(0.5) else 1.0
     # A face of 40 to 100 pixels that a crop enlarges.
-    if sometimes(0.10):
+    if unusually(0.25):
         resolution = float(np.exp(rng.uniform(np.log(0.17), np.log(0.45))))
     exposure = rng.normal(0, 0.3 + 0.7 * severity) - (1.2 * severity * rng.random() if sometimes(0.3) else 0)
-    if sometimes(0.08):
+    if unusually(0.2):
         exposure = rng.uniform(0.8, 2.0) if sometimes(0.4) else -rng.uniform(1.0, 2.8)
     quality = int(rng.uniform(95 - 75 * severity, 98)) if sometimes(0.6) else 100
-    if sometimes(0.07):
+    if unusually(0.18):
         quality = int(rng.uniform(5, 30))
-    looks = tuple(Look.random(rng) for _ in range(1 + sometimes(0.3))) if sometimes(0.22) else ()
+    looks = tuple(Look.random(rng) for _ in range(1 + sometimes(0.3))) if unusually(0.5) else ()
     return Degradation(
         exposure=float(exposure),
         red=float(np.exp(rng.normal(0.03, 0.06 + 0.10 * severity))),
@@ -89,7 +95,7 @@ def random_degradation(rng: np.random.Generator, severity: float) -> Degradation
         resolution=resolution,
         quality=quality,
         enlargement=int(rng.choice((cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_NEAREST), p=(0.45, 0.45, 0.1))),
-        shade=Shade.random(rng) if sometimes(0.10) else None,
+        shade=Shade.random(rng) if unusually(0.22) else None,
         looks=looks,
     )
 
