@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,11 +18,8 @@ from datasets.degradations import motion_blur_kernel
 from datasets.synthetic import SyntheticFaces, SyntheticVideo, writing
 from datasets.synthetic import __main__ as writer
 from datasets.synthetic.people.brows import Brow
-from datasets.synthetic.people.expression import random_expression
 from datasets.synthetic.people.head import PHENOTYPES, Sphere, load_head
 from datasets.synthetic.people.landmarks import LandmarkModel, pupil
-from datasets.synthetic.people.person import draw_person, draw_phenotypes
-from datasets.synthetic.people.pose import pose_face, random_pose
 from datasets.synthetic.renderer.camera import Projection
 from datasets.synthetic.renderer.raster import rasterise
 from datasets.wflw import SPLITS, WFLWDataset
@@ -58,7 +54,7 @@ def turned(points, yaw):
 def look_at(head, model, yaw=0.0, actions=None):
     """Landmarks of the template with an expression, and the vertices that the camera sees."""
     vertices = turned(head.express(head.template, actions or {}), yaw)
-    brows = tuple(Brow(side, 0.155, 0.6, -0.155, 0.045, 0.6, 0.025, 0.055, 1.0).edges(head) for side in (1, -1))
+    brows = tuple(Brow(side, 0.155, 0.6, -0.155, 0.045, 0.6, 0.025, 0.055, 1.0).outline(head) for side in (1, -1))
     gaze = np.float32([0, 0, -1])
     pupils = [turned(pupil(Sphere(eye.centre, eye.radius), gaze)[None], yaw)[0] for eye in head.eyes(head.template)]
     return model.locate(vertices, PROJECT, brows, np.stack(pupils[::-1]), 0.0), vertices
@@ -72,7 +68,7 @@ def test_a_symmetric_head_has_symmetric_landmarks(head, model):
 
 def test_landmarks_are_in_wflw_s_order(head, model):
     x, y = look_at(head, model)[0].T
-    assert (np.diff(x[:33]) > -1).all()  # a head is widest a little below the ends
+    assert (np.diff(x[:33]) > -0.5).all()
     assert np.argmax(y[:33]) == 16
     for first, last in ((33, 37), (42, 46), (60, 64), (68, 72), (76, 82), (88, 92)):
         assert (np.diff(x[first : last + 1]) > 0).all()
@@ -117,65 +113,6 @@ def test_the_outline_is_where_the_face_ends(head, model, yaw):
     for half in (points[:17], points[16:33]):
         steps = np.linalg.norm(np.diff(half, axis=0), axis=1)
         assert steps.max() < 1.15 * steps.min()
-
-
-#: Curves along the face and, of near-frontal faces of WFLW, the medians of the shares of their length at which their
-#: inner points lie.
-SPACING = {
-    "upper edge of the right brow": ((33, 34, 35, 36, 37), (0.29, 0.53, 0.77)),
-    "lower edge of the right brow": ((33, 41, 40, 39, 38), (0.25, 0.50, 0.76)),
-    "upper edge of the left brow": ((42, 43, 44, 45, 46), (0.24, 0.48, 0.72)),
-    "lower edge of the left brow": ((50, 49, 48, 47, 46), (0.26, 0.51, 0.76)),
-    "ridge of the nose": ((51, 52, 53, 54), (0.34, 0.67)),
-    "nostrils": ((55, 56, 57, 58, 59), (0.26, 0.51, 0.76)),
-    "upper lid of the right eye": ((60, 61, 62, 63, 64), (0.23, 0.47, 0.73)),
-    "lower lid of the right eye": ((60, 67, 66, 65, 64), (0.25, 0.51, 0.75)),
-    "upper lid of the left eye": ((68, 69, 70, 71, 72), (0.28, 0.56, 0.78)),
-    "lower lid of the left eye": ((68, 75, 74, 73, 72), (0.25, 0.51, 0.75)),
-    "outer edge of the upper lip": ((76, 77, 78, 79, 80, 81, 82), (0.21, 0.41, 0.51, 0.60, 0.80)),
-    "outer edge of the lower lip": ((82, 83, 84, 85, 86, 87, 76), (0.16, 0.33, 0.49, 0.66, 0.83)),
-    "inner edge of the upper lip": ((88, 89, 90, 91, 92), (0.26, 0.51, 0.76)),
-    "inner edge of the lower lip": ((92, 93, 94, 95, 88), (0.24, 0.49, 0.74)),
-    "outline": (tuple(range(33)), tuple(np.arange(1, 32) / 32)),
-}  # fmt: skip
-#: Medians of some landmarks of near-frontal faces of WFLW, in hundredths of the distance of the outer eye corners from
-#: the point midway between them: the outline's ends, chin, brows, nose, lids, mouth.
-MEDIANS = {
-    0: (-77.6, -5.6), 32: (77.5, -5.5), 8: (-61.9, 74.6), 24: (62.0, 75.8), 16: (0.7, 125.1), 33: (-60.6, -12.9),
-    35: (-38.4, -21.9), 37: (-15.5, -16.5), 40: (-38.5, -14.0), 46: (61.5, -13.5), 51: (-0.6, 0.3), 54: (0.0, 45.9),
-    55: (-18.6, 49.3), 57: (0.4, 53.4), 59: (18.2, 48.9), 62: (-35.3, -5.5), 66: (-35.5, 5.4), 76: (-29.3, 72.0),
-    79: (0.7, 66.5), 82: (29.8, 70.4), 85: (0.7, 89.3), 90: (0.5, 71.4), 94: (0.7, 78.8),
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def near_frontal(head, model):
-    """The landmarks (100, 98, 2) of people who look nearly into the camera, in the unit of :data:`MEDIANS`."""
-    rng = np.random.default_rng(11)
-    people = []
-    for phenotype in draw_phenotypes(head, rng, 100):
-        pose = replace(random_pose(rng), yaw=rng.uniform(-15, 15), pitch=rng.uniform(-13, 17))
-        face = pose_face(head, draw_person(head, phenotype, rng), random_expression(rng), pose)
-        points = face.landmarks(model, Projection(1000.0, np.zeros(2)))
-        origin, x = (points[60] + points[72]) / 2, points[72] - points[60]
-        turn = np.array([x, [-x[1], x[0]]]) / (x @ x)
-        people.append(100 * (points - origin) @ turn.T)
-    return np.array(people)
-
-
-@pytest.mark.parametrize("curve", SPACING)
-def test_points_are_spaced_along_curves_as_in_wflw(near_frontal, curve):
-    points, expected = SPACING[curve]
-    lengths = np.linalg.norm(np.diff(near_frontal[:, list(points)], axis=1), axis=2).cumsum(1)
-    assert np.median(lengths[:, :-1] / lengths[:, -1:], axis=0) == pytest.approx(expected, abs=0.02)
-
-
-def test_the_faces_of_wflw_lie_well_inside_the_population(near_frontal):
-    points = list(MEDIANS)
-    off = (np.array(list(MEDIANS.values())) - np.median(near_frontal[:, points], axis=0)) / near_frontal[:, points].std(
-        0
-    )
-    assert np.abs(off).max() < 0.9
 
 
 def test_images_depend_on_seed_and_index_alone():
