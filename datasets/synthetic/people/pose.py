@@ -131,8 +131,8 @@ def random_pose(rng: np.random.Generator) -> Pose:
 
 
 def turned_aside(pose: Pose, rng: np.random.Generator) -> Pose:
-    """The same pose but for a turn of 40° to a profile to a side."""
-    yaw = float(rng.uniform(40, _PROFILE) * rng.choice((-1, 1)))
+    """The same pose but for a turn of 40° to 75° to a side."""
+    yaw = float(rng.uniform(40, 75) * rng.choice((-1, 1)))
     return replace(pose, yaw=yaw, torso_yaw=yaw * float(rng.uniform(0.1, 0.9)))
 
 

@@ -77,7 +77,7 @@ def random_degradation(rng: np.random.Generator, severity: float) -> Degradation
         resolution = float(np.exp(rng.uniform(np.log(0.17), np.log(0.45))))
     exposure = rng.normal(0, 0.3 + 0.7 * severity) - (1.2 * severity * rng.random() if sometimes(0.3) else 0)
     if unusually(0.2):
-        exposure = rng.uniform(0.8, 2.0) if sometimes(0.4) else -rng.uniform(1.0, 2.8)
+        exposure = rng.uniform(0.8, 1.7) if sometimes(0.4) else -rng.uniform(1.0, 2.8)
     quality = int(rng.uniform(95 - 75 * severity, 98)) if sometimes(0.6) else 100
     if unusually(0.18):
         quality = int(rng.uniform(5, 30))
