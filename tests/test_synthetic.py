@@ -310,7 +310,8 @@ def test_data_sets_are_read_as_the_real_ones(tmp_path, run_script):
         expected = faces.draw(index)
         difference = train[index][0].astype(float) - expected.image
         inside = (expected.landmarks >= 0).all() and (expected.landmarks <= 1).all()
-        assert not inside or np.abs(difference).mean() < 4  # JPEG
+        # JPEG keeps little of the noise of colours.
+        assert not inside or np.abs(cv2.blur(difference, (4, 4))).mean() < 4
     test = WFLWDataset(tmp_path / "WFLW", "test")
     names = {test.name(index): test[index][1] for index in range(len(test))}
     for split in SPLITS[1:]:

@@ -23,8 +23,19 @@ _PROTOTYPES: tuple[dict[str, float], ...] = (
     {"jawOpen": 0.3},
     {"jawOpen": 0.15, "mouthUpperUp": 0.3, "mouthLowerDown": 0.3},
     {"tongueOut": 0.8, "jawOpen": 0.5},
+    # Laughing, shouting, singing, yawning; shut and narrowed eyes.
+    {"mouthSmile": 1.0, "cheekSquint": 0.9, "eyeSquint": 0.9, "jawOpen": 0.75, "mouthUpperUp": 0.7},
+    {"mouthSmile": 0.9, "cheekSquint": 0.8, "eyeBlink": 0.9, "jawOpen": 0.55, "mouthUpperUp": 0.6},
+    {"jawOpen": 1.0, "mouthUpperUp": 0.6, "mouthLowerDown": 0.6, "browDown": 0.8, "noseSneer": 0.6, "eyeSquint": 0.6},
+    {"jawOpen": 1.0, "mouthFunnel": 0.4, "browInnerUp": 0.4},
+    {"jawOpen": 1.0, "eyeBlink": 0.9, "browInnerUp": 0.3, "mouthStretch": 0.2},
+    {"mouthSmile": 0.9, "cheekSquint": 0.6, "mouthUpperUp": 0.7, "mouthLowerDown": 0.5, "jawOpen": 0.06},
+    {"eyeBlink": 1.0, "mouthSmile": 0.4},
+    {"eyeSquint": 1.0, "browDown": 0.7, "cheekSquint": 0.5},
+    {"eyeSquint": 0.9, "eyeBlink": 0.45},
 )  # fmt: skip
-_WEIGHTS = np.array([5, 4, 4, 3, 1.5, 1.5, 1.2, 1, 1, 1, 0.8, 0.7, 1.2, 0.4, 0.6, 0.7, 2, 2, 0.2])
+_WEIGHTS = np.array([5, 4, 4, 3, 1.5, 1.5, 1.2, 1, 1, 1, 0.8, 0.7, 2.2, 0.4, 0.6, 0.7, 2, 2, 0.3,
+                     1.5, 1.0, 1.3, 1.3, 0.8, 3.5, 1.5, 1.3, 1.0])  # fmt: skip
 _SIDED = frozenset(
     ("browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide", "mouthDimple", "mouthFrown",
      "mouthLowerDown", "mouthPress", "mouthSmile", "mouthStretch", "mouthUpperUp", "noseSneer")
@@ -45,13 +56,13 @@ def random_expression(rng: np.random.Generator) -> Actions:
     """A face as people make it: one of the common expressions at some strength, uneven, with some looseness on top."""
     actions: Actions = {}
     prototype = _PROTOTYPES[rng.choice(len(_PROTOTYPES), p=_WEIGHTS / _WEIGHTS.sum())]
-    strength = rng.uniform(0.35, 1.1)
+    strength = rng.uniform(0.4, 1.15)
     for name, value in prototype.items():
         _add(actions, rng, name, value * strength * rng.uniform(0.75, 1.2))
     for name in _LOOSE:
         if rng.random() < 0.22:
             _add(actions, rng, name, min(0.6, abs(rng.normal(0, 0.16))))
-    if rng.random() < 0.04:
+    if rng.random() < 0.06:
         actions["eyeBlinkLeft" if rng.random() < 0.5 else "eyeBlinkRight"] = rng.uniform(0.6, 1)
     return actions
 

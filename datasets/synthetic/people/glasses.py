@@ -10,7 +10,10 @@ from datasets.synthetic.renderer.glasses import Glasses
 
 def random_glasses(rng: np.random.Generator, eyes: tuple[Sphere, Sphere]) -> Glasses:
     """Glasses that sit before these eyes."""
+    sun = rng.random() < 0.33
     width, height = rng.uniform(2.0, 2.9), rng.uniform(1.4, 2.4)
+    if sun:
+        width, height = width * rng.uniform(1.0, 1.25), height * rng.uniform(1.0, 1.25)
     power = rng.uniform(2, 5)
     angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     drop, gap = rng.uniform(0, 0.6), rng.uniform(0.9, 1.4)
@@ -34,13 +37,15 @@ def random_glasses(rng: np.random.Generator, eyes: tuple[Sphere, Sphere]) -> Gla
         hinge = rim[int(np.argmax(side * rim[:, 0]))]
         ear = f32([side * 8.0, eyes[0].centre[1] + 0.3, 8.5])
         bars.append((hinge + np.linspace(0, 1, 14)[:, None] * (ear - hinge)).astype(np.float32))
-    sun = rng.random() < 0.3
+    lens = to_linear(random_colour(rng, 0.5) * rng.uniform(0.0, 0.35))
+    mirrors = sun and rng.random() < 0.35
     return Glasses(
         (left, right),
         tuple(bars),
         to_linear(random_colour(rng, 0.7) * rng.uniform(0.05, 1)),
         rng.uniform(0.05, 0.4),
-        to_linear(random_colour(rng, 0.5) * 0.35),
-        rng.uniform(0.55, 0.98) if sun else rng.uniform(0, 0.2),
+        lens,
+        rng.uniform(0.7, 1.0) if sun else rng.uniform(0, 0.2),
+        to_linear(random_colour(rng, 1.3)) if mirrors else lens * np.float32(rng.uniform(1, 3)),
         rng.uniform(0, 0.7) if rng.random() < 0.4 else 0.0,
     )

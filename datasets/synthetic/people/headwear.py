@@ -1,4 +1,4 @@
-"""Hair, hats and scarves: surfaces over the skull."""
+"""Hair, hats, hoods, helmets and scarves: surfaces over the skull."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,24 @@ from datasets.synthetic.renderer.mesh import grid_triangles
 def random_headwear(
     rng: np.random.Generator, neutral: Floats, hair: NDArray[np.float32], gender: float, age: float
 ) -> tuple[Part, ...]:
-    """Hair on most, and sometimes a hat or a scarf."""
+    """Hair on most, and on some a hat, a hood, a helmet, a scarf or headphones."""
     skull = _Skull(neutral)
     worn: list[Part] = []
     bald = rng.random() < 0.10 + 0.1 * gender * age
     if not bald:
         long = rng.random() < 0.75 - 0.6 * gender
         worn.append(_hair(rng, skull, hair, long))
-    if rng.random() < 0.14:
+    kind = rng.random()
+    if kind < 0.17:
         worn.append(_hat(rng, skull))
-    elif rng.random() < 0.05:
+    elif kind < 0.21:
         worn.append(_scarf(rng, skull))
+    elif kind < 0.25:
+        worn.append(_hood(rng, skull))
+    elif kind < 0.28:
+        worn.append(_helmet(rng, skull))
+    elif kind < 0.30:
+        worn.extend(_headphones(rng, skull))
     return tuple(worn)
 
 
@@ -148,7 +155,7 @@ def _hair(rng: np.random.Generator, skull: _Skull, colour: NDArray[np.float32], 
 def _hat(rng: np.random.Generator, skull: _Skull) -> Part:
     n, rows = 64, 24
     azimuth = np.linspace(-np.pi, np.pi, n, endpoint=False)
-    ends = _profile(azimuth, {0: rng.uniform(-5.5, -2.6), 90: rng.uniform(-4, -1), 180: rng.uniform(-3, 1.5)})
+    ends = _profile(azimuth, {0: rng.uniform(-5.2, -2.0), 90: rng.uniform(-4, -1), 180: rng.uniform(-3, 1.5)})
     t = np.linspace(0, 1, rows)[:, None]
     thickness = rng.uniform(0.5, 1.6) + rng.uniform(0, 2.5) * (1 - t) + 0 * azimuth
     vertices, triangles = skull.cover(ends, thickness, 2.0, rows)
@@ -184,6 +191,73 @@ def _scarf(rng: np.random.Generator, skull: _Skull) -> Part:
     vertices, triangles = skull.cover(ends, thickness, 8.0, rows)
     colours = to_linear(random_colour(rng)) * np.exp(0.2 * wave_noise(rng, vertices, 4))[:, None]
     return Part(vertices, triangles, colours.clip(0.003, 0.95).astype(np.float32), (0.03, 10), 0.8)
+
+
+def _hood(rng: np.random.Generator, skull: _Skull) -> Part:
+    """Cloth that stands off the head and shades the face."""
+    n, rows = 72, 34
+    azimuth = np.linspace(-np.pi, np.pi, n, endpoint=False)
+    edge = rng.uniform(58, 80)
+    ends = _profile(azimuth, {0: rng.uniform(-7, -4), edge - 18: rng.uniform(-5, -3), edge: 11, edge + 12: 16, 180: 20})
+    t = np.linspace(0, 1, rows)[:, None]
+    stands = rng.uniform(0.8, 3.0) * np.exp(-(((np.degrees(np.abs(azimuth)) - edge) / 45) ** 2)) * t
+    thickness = rng.uniform(0.6, 1.8) + stands + 0.3 * np.abs(_streaks(rng, rows, n, 12, 4))
+    vertices, triangles = skull.cover(ends, thickness, 7.0, rows)
+    colours = to_linear(random_colour(rng)) * np.exp(0.2 * wave_noise(rng, vertices, 4))[:, None]
+    return Part(vertices, triangles, colours.clip(0.003, 0.95).astype(np.float32), (0.02, 10), 0.6)
+
+
+def _helmet(rng: np.random.Generator, skull: _Skull) -> Part:
+    """A hard shell, over the head alone or around the face too."""
+    n, rows = 72, 28
+    azimuth = np.linspace(-np.pi, np.pi, n, endpoint=False)
+    front = rng.uniform(-5.5, -3.0)
+    edge = rng.uniform(52, 72)
+    low = rng.uniform(5, 11) if rng.random() < 0.6 else rng.uniform(-3, 0)
+    ends = _profile(azimuth, {0: front, edge - 12: front + 0.6, edge: low, 130: low, 180: rng.uniform(2, 8)})
+    thickness = np.full((rows, n), rng.uniform(1.5, 3.2))
+    vertices, triangles = skull.cover(ends, thickness, 3.0, rows)
+    first, second = to_linear(random_colour(rng)), to_linear(random_colour(rng))
+    colours = np.tile(first, (len(vertices), 1))
+    if rng.random() < 0.5:
+        colours[np.abs(vertices[:, 0] - rng.normal(0, 2)) < rng.uniform(0.5, 3)] = second
+    if rng.random() < 0.5:
+        colours[-2 * n :] = second * 0.3
+    return Part(vertices, triangles, colours.clip(0.003, 0.95).astype(np.float32), (rng.uniform(0.1, 0.5), 40), 0.75)
+
+
+def _headphones(rng: np.random.Generator, skull: _Skull) -> tuple[Part, ...]:
+    """A band over the head and a shell on either ear."""
+    radius = float(skull.reach(np.array([np.pi / 2]), np.array([-2.0]))[0]) + rng.uniform(0.6, 1.2)
+    colour = to_linear(random_colour(rng) * rng.uniform(0.1, 1)).clip(0.003, 0.95)
+    size, depth = rng.uniform(2.4, 3.8), rng.uniform(1.5, 3.0)
+    level, height = rng.uniform(-0.5, 1.0), radius + rng.uniform(0.5, 1.5)
+    width = rng.uniform(0.6, 1.8)
+    angle = np.linspace(0, np.pi, 33)
+    rows = []
+    for swell, across in ((1.0, -width), (1.06, -width), (1.06, width), (1.0, width), (1.0, -width)):
+        x = radius * swell * np.cos(angle)
+        y = level - (level - skull.top + height - radius) * swell * np.sin(angle)
+        rows.append(np.stack([x, y, np.full_like(x, skull.axis + across)], 1))
+    parts = [(np.concatenate(rows), grid_triangles(len(rows), len(angle), closed=False))]
+    around = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    for side in (-1, 1):
+        rings = [
+            np.stack(
+                [
+                    np.full(24, side * (radius + out)),
+                    level + share * 1.15 * size * np.sin(around),
+                    skull.axis + share * size * np.cos(around),
+                ],
+                1,
+            )
+            for out, share in ((-1.0, 1.0), (depth * 0.7, 1.0), (depth, 0.75), (depth, 0.0))
+        ]
+        parts.append((np.concatenate(rings), grid_triangles(4, 24, closed=True)))
+    return tuple(
+        Part(f32(vertices), triangles, np.tile(f32(colour), (len(vertices), 1)), (rng.uniform(0.02, 0.4), 25), 0.8)
+        for vertices, triangles in parts
+    )
 
 
 def _streaks(rng: np.random.Generator, rows: int, columns: int, across: int, down: int) -> Floats:

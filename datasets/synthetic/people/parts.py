@@ -125,15 +125,15 @@ def random_teeth(rng: np.random.Generator, neutral: Floats, head: Head) -> tuple
     half = abs(float(corner[0] - middle[0])) * 0.95
     x = np.linspace(-half, half, 49)
     arch = 0.9 + 1.0 * (x / half) ** 2 * 1.6
-    shade = to_linear(np.array([235, 225, 205]) * rng.uniform(0.7, 1.05) + rng.normal(0, 6, 3))
+    shade = to_linear(np.array([240, 231, 214]) * rng.uniform(0.8, 1.05) + rng.normal(0, 6, 3))
     gap = 0.35 + 0.65 * np.abs(np.sin(np.pi * np.abs(x) / 0.78)) ** 0.35
-    side = (1 - 0.75 * np.abs(x / half) ** 2).clip(0.1)
+    side = (1 - 0.7 * np.abs(x / half) ** 3).clip(0.1)
     rows = []
     for start, end in ((-1.0, rng.uniform(0.05, 0.3)), (rng.uniform(0.15, 0.45), 1.2)):
         y = np.array([start, start * 0.5 + end * 0.5, end])
         grid = np.stack(
             [np.tile(x, 3), np.repeat(y, len(x)) + float(middle[1]), np.tile(arch, 3) + float(middle[2])], 1
         ).astype(np.float32)
-        colours = np.tile(shade * (gap * side)[:, None], (3, 1)) * 0.75
-        rows.append(Part(grid, grid_triangles(3, len(x), closed=False), colours.astype(np.float32), (0.15, 40), 0.5))
+        colours = np.tile(shade * (gap * side)[:, None], (3, 1)) * 0.95
+        rows.append(Part(grid, grid_triangles(3, len(x), closed=False), colours.astype(np.float32), (0.15, 40), 0.75))
     return rows[0], rows[1]

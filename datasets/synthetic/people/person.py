@@ -11,7 +11,7 @@ from datasets.synthetic.people.head import Head, Sphere
 from datasets.synthetic.people.headwear import random_headwear
 from datasets.synthetic.people.parts import Eye, Part, random_teeth, random_torso
 from datasets.synthetic.people.skin import random_skin
-from datasets.synthetic.people.texture import TEXTURE_SHAPE, add_beard, add_blemishes, add_makeup
+from datasets.synthetic.people.texture import TEXTURE_SHAPE, add_beard, add_blemishes, add_face_paint, add_makeup
 from datasets.synthetic.renderer.arrays import Floats
 from datasets.synthetic.renderer.colour import palette_colour, random_colour, to_linear
 from datasets.synthetic.renderer.compositing import composite_onto_texture
@@ -104,16 +104,21 @@ def draw_person(head: Head, phenotype: Phenotype, rng: np.random.Generator) -> P
     likely = rng.normal(0.15 + 0.5 * phenotype.african, 0.2)
     melanin = float(np.clip(likely, 0, 1) if rng.random() < 0.6 else rng.random())
     skin = (palette_colour(_SKIN, melanin) * (1 + rng.normal(0, 0.03, 3)) + rng.normal(0, 3)).clip(8, 255)
+    if rng.random() < 0.012:  # painted from head to neck
+        skin = random_colour(rng, 1.5).clip(8, 255)
     hair = _hair_colour(rng, age, melanin)
     colours, specular = random_skin(head, rng, skin, gender, age)
     brow_hair = (hair * rng.uniform(0.45, 1.05) + rng.normal(0, 4, 3)).clip(4, 250)
     texture = np.zeros((*TEXTURE_SHAPE, 4), dtype=np.float32)
     add_blemishes(texture, rng, skin, age)
-    wears_makeup = bool(rng.random() < 0.35 * (1 - gender) + 0.05)
+    wears_makeup = bool(rng.random() < 0.5 * (1 - gender) + 0.05)
     if wears_makeup:
         add_makeup(texture, rng)
     if gender > 0.5 and rng.random() < 0.6 and age > 0.45:
-        add_beard(texture, rng, (hair * rng.uniform(0.5, 1.0)).clip(4, 250))
+        beard = palette_colour(_GREY_HAIR, rng.random()) if rng.random() < 0.6 * max(0.0, age - 0.6) / 0.4 else hair
+        add_beard(texture, rng, (beard * rng.uniform(0.5, 1.1)).clip(4, 250))
+    if rng.random() < 0.035:
+        add_face_paint(texture, rng)
     brows = Brow.random_pair(rng, gender)
     for brow in brows:
         composite_onto_texture(texture, brow.opacity(rng, *TEXTURE_SHAPE), to_linear(brow_hair))

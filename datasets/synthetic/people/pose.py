@@ -13,6 +13,8 @@ from datasets.synthetic.renderer.camera import Projection
 from datasets.synthetic.renderer.mesh import Mesh, vertex_normals
 from datasets.synthetic.renderer.scene import Scene
 
+#: The furthest that heads turn to a side, in degrees.
+_PROFILE = 80.0
 #: The head turns about a point in the neck, below and behind the eyes.
 _PIVOT = f32([0, 9, 8])
 
@@ -106,12 +108,18 @@ def pose_face(head: Head, person: Person, actions: Actions, pose: Pose) -> Posed
 
 
 def random_pose(rng: np.random.Generator) -> Pose:
-    """A pose that is mostly towards the camera, and now and then as far as ±75° to a side."""
+    """A pose that is mostly towards the camera, and now and then as far as a profile, ±40° of pitch or ±60° of roll."""
     kind = rng.random()
-    yaw = rng.normal(0, 18) if kind < 0.65 else rng.normal(0, 35) if kind < 0.88 else rng.uniform(-75, 75)
-    yaw = float(np.clip(yaw, -75, 75))
-    pitch = float(np.clip(rng.normal(2, 12), -35, 35))
-    roll = float(rng.normal(0, 10) if rng.random() < 0.85 else rng.uniform(-45, 45))
+    yaw = rng.normal(0, 18) if kind < 0.55 else rng.normal(0, 35)
+    if kind > 0.78:
+        yaw = rng.choice((-1, 1)) * (30 + (_PROFILE - 30) * rng.beta(1, 1.4))
+    yaw = float(np.clip(yaw, -_PROFILE, _PROFILE))
+    pitch = rng.normal(2, 11) if rng.random() < 0.82 else rng.uniform(-40, 40)
+    # A head that is turned far aside and far up or down at once shows no face.
+    limit = 40 - 0.25 * max(0.0, abs(yaw) - 20)
+    pitch = float(np.clip(pitch, -limit, limit))
+    kind = rng.random()
+    roll = float(rng.normal(0, 9) if kind < 0.8 else rng.uniform(-40, 40) if kind < 0.94 else rng.uniform(-62, 62))
     return Pose(
         yaw=yaw,
         pitch=pitch,

@@ -30,6 +30,8 @@ class Glasses:
     lens_colour: Floats
     #: 0 to 1
     lens_opacity: float
+    #: Colour of the lenses' lower edge, which is another where they mirror ground and sky.
+    lower_colour: Floats
     #: Strength of a reflection on the lenses, 0 to 1.
     glare: float
 
@@ -68,7 +70,10 @@ def draw_glasses(
         cv2.fillPoly(mask, [(pixels * 16).round().astype(np.int32)], 255, cv2.LINE_AA, 4)
         opacity = coverage(mask)
         if glasses.lens_opacity > 0.01:
-            composite(image, opacity * glasses.lens_opacity, glasses.lens_colour * brightness)
+            low, high = float(pixels[:, 1].min()), float(pixels[:, 1].max())
+            share = ((np.arange(height, dtype=np.float32) - low) / max(high - low, 1.0)).clip(0, 1)[:, None, None]
+            tint = glasses.lens_colour + share * (glasses.lower_colour - glasses.lens_colour)
+            composite(image, opacity * glasses.lens_opacity, tint * brightness)
         if glasses.glare > 0:
             rows, columns = np.mgrid[:height, :width].astype(np.float32)
             centre = pixels.mean(0)

@@ -7,6 +7,8 @@ import numpy as np
 
 from datasets.degradations import jpeg_compressed, motion_blur_kernel
 from datasets.synthetic.renderer.arrays import Bytes, Doubles, Floats, f32
+from datasets.synthetic.renderer.looks import Look
+from datasets.synthetic.renderer.shade import Shade
 from ldeq.face.bbox import tight_bbox
 
 
@@ -33,16 +35,24 @@ class Degradation:
     resolution: float = 1.0
     #: JPEG quality; 100 is none.
     quality: int = 100
+    #: How an image of less resolution is enlarged, of OpenCV's interpolations.
+    enlargement: int = cv2.INTER_LINEAR
+    #: Shadow that falls over the scene.
+    shade: Shade | None = None
+    #: What prints, screens and editors did to it afterwards, in this order.
+    looks: tuple[Look, ...] = ()
 
     def blend(self, other: "Degradation", share: float) -> "Degradation":
-        """Between this (share 0) and another (share 1)."""
-        names = [name for name in self.__dataclass_fields__ if name != "quality"]
+        """Between this (share 0) and another (share 1), with this one's enlargement, shade and looks."""
+        kept = ("quality", "enlargement", "shade", "looks")
+        names = [name for name in self.__dataclass_fields__ if name not in kept]
         values = {name: (1 - share) * getattr(self, name) + share * getattr(other, name) for name in names}
         return replace(self, **values, quality=round((1 - share) * self.quality + share * other.quality))
 
     def scaled(self, factor: float) -> "Degradation":
         """The same degradation in an image of another size."""
-        return replace(self, blur=self.blur * factor, motion=self.motion * factor)
+        return replace(self, blur=self.blur * factor, motion=self.motion * factor,
+                       looks=tuple(look.scaled(factor) for look in self.looks))  # fmt: skip
 
 
 def random_degradation(rng: np.random.Generator, severity: float) -> Degradation:
@@ -55,19 +65,38 @@ def random_degradation(rng: np.random.Generator, severity: float) -> Degradation
     def sometimes(share: float) -> bool:
         return bool(rng.random() < share)
 
-    grey = sometimes(0.06)
+    # Most photographs are plain: what makes one unusual comes in company.
+    unusual = sometimes(0.4)
+
+    def unusually(share: float) -> bool:
+        return sometimes(share) and unusual
+
+    resolution = float(rng.uniform(1 - 0.75 * severity, 1)) if sometimes(0.5) else 1.0
+    # A face of 40 to 100 pixels that a crop enlarges.
+    if unusually(0.25):
+        resolution = float(np.exp(rng.uniform(np.log(0.17), np.log(0.45))))
+    exposure = rng.normal(0, 0.3 + 0.7 * severity) - (1.2 * severity * rng.random() if sometimes(0.3) else 0)
+    if unusually(0.2):
+        exposure = rng.uniform(0.8, 1.7) if sometimes(0.4) else -rng.uniform(1.0, 2.8)
+    quality = int(rng.uniform(95 - 75 * severity, 98)) if sometimes(0.6) else 100
+    if unusually(0.18):
+        quality = int(rng.uniform(5, 30))
+    looks = tuple(Look.random(rng) for _ in range(1 + sometimes(0.3))) if unusually(0.5) else ()
     return Degradation(
-        exposure=rng.normal(0, 0.3 + 0.7 * severity) - (1.2 * severity * rng.random() if sometimes(0.3) else 0),
-        red=float(np.exp(rng.normal(0, 0.06 + 0.10 * severity))),
-        blue=float(np.exp(rng.normal(0, 0.06 + 0.10 * severity))),
-        contrast=float(np.exp(rng.normal(0, 0.12 + 0.12 * severity))),
-        saturation=0.0 if grey else float(rng.uniform(0.5, 1.35)),
+        exposure=float(exposure),
+        red=float(np.exp(rng.normal(0.03, 0.06 + 0.10 * severity))),
+        blue=float(np.exp(rng.normal(-0.05, 0.06 + 0.10 * severity))),
+        contrast=float(np.exp(rng.normal(0.12, 0.15 + 0.12 * severity))),
+        saturation=0.0 if sometimes(0.05) else float(rng.uniform(0.6, 1.65)),
         blur=float(rng.uniform(0, 0.6 + 3.2 * severity)) if sometimes(0.5 + 0.4 * severity) else 0.0,
         motion=float(rng.uniform(0, 3 + 14 * severity)) if sometimes(0.1 + 0.3 * severity) else 0.0,
         motion_direction=float(rng.uniform(0, np.pi)),
         noise=float(abs(rng.normal(0, 2 + 10 * severity))),
-        resolution=float(rng.uniform(1 - 0.75 * severity, 1)) if sometimes(0.5) else 1.0,
-        quality=int(rng.uniform(95 - 75 * severity, 98)) if sometimes(0.6) else 100,
+        resolution=resolution,
+        quality=quality,
+        enlargement=int(rng.choice((cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_NEAREST), p=(0.45, 0.45, 0.1))),
+        shade=Shade.random(rng) if unusually(0.22) else None,
+        looks=looks,
     )
 
 
@@ -75,7 +104,8 @@ def severe_degradation(rng: np.random.Generator, base: Degradation) -> Degradati
     """That of a hard video's worst frames, blurred, noisy and dark, by a camera that otherwise has ``base``."""
     bad = random_degradation(rng, 1.0)
     return replace(bad, blur=max(bad.blur, 2.0), noise=max(bad.noise, 8.0), saturation=base.saturation,
-                   exposure=min(bad.exposure, -0.5), quality=min(bad.quality, base.quality))  # fmt: skip
+                   exposure=min(bad.exposure, -0.5), quality=min(bad.quality, base.quality),
+                   shade=base.shade, looks=base.looks)  # fmt: skip
 
 
 def exposure(scene: Floats, points: Doubles) -> np.float32:
@@ -96,6 +126,8 @@ def photograph(scene: Floats, degradation: Degradation, rng: np.random.Generator
     height, width = scene.shape[:2]
     gain = f32([degradation.red, 1, degradation.blue]) * np.float32(2**degradation.exposure)
     image = scene * gain
+    if degradation.shade is not None:
+        image *= degradation.shade.light(height, width)
     if degradation.motion >= 1.5:
         image = cv2.filter2D(
             image,
@@ -118,8 +150,10 @@ def photograph(scene: Floats, degradation: Degradation, rng: np.random.Generator
         strength = np.float32(degradation.noise)
         image = image + strength * rng.standard_normal(image.shape, dtype=np.float32)
     if degradation.resolution < 0.95:
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        image = cv2.resize(image, (width, height), interpolation=degradation.enlargement)
     out = np.clip(image + 0.5, 0, 255).astype(np.uint8)
+    for look in degradation.looks:
+        out = look.apply(out)
     if degradation.quality < 97:
         out = np.ascontiguousarray(jpeg_compressed(out[..., ::-1], max(5, degradation.quality))[..., ::-1])
     return out

@@ -103,7 +103,7 @@ def _shade(  # type: ignore[no-untyped-def]
             if shadow > 0.0 and facing > -0.2:
                 sx = u * in_light[a, 0] + v * in_light[b, 0] + w * in_light[c, 0]
                 sy = u * in_light[a, 1] + v * in_light[b, 1] + w * in_light[c, 1]
-                sz = u * in_light[a, 2] + v * in_light[b, 2] + w * in_light[c, 2] - bias
+                sz = u * in_light[a, 2] + v * in_light[b, 2] + w * in_light[c, 2] - bias * (1.0 + 2.0 * (1.0 - facing))
                 hidden = 0.0
                 for dy in range(-1, 2):
                     for dx in range(-1, 2):

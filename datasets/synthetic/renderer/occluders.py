@@ -1,0 +1,347 @@
+"""What comes before a face: hands, microphones, cups, glasses, masks, hair, other people's heads.
+
+Each function draws one of them on an image (height, width, 3) of linear RGB, in place, where the 98 landmarks say that
+the face is. The same random numbers are the same occluder, wherever the landmarks are.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.synthetic.renderer.arrays import Doubles, Floats, f32
+from datasets.synthetic.renderer.colour import palette_colour, random_colour, to_linear
+from datasets.synthetic.renderer.compositing import composite, coverage
+from datasets.synthetic.renderer.relief import Relief
+from datasets.synthetic.renderer.shapes import SKIN, random_shape, shaded
+
+#: Centimetres of a face's size, which is the geometric mean of width and height of its landmarks.
+_FACE = 13.5
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Coordinates in centimetres in the image's plane."""
+
+    #: (2,) each: where the origin is, in pixels, and the pixels of a centimetre along both axes.
+    origin: Doubles
+    first: Doubles
+    second: Doubles
+
+    def __call__(self, first: float, second: float) -> Doubles:
+        """Coordinates → column and row (2,)."""
+        place: Doubles = self.origin + first * self.first + second * self.second
+        return place
+
+    @property
+    def unit(self) -> float:
+        """Pixels of a centimetre."""
+        return float(np.hypot(*self.first))
+
+    def turned(self, origin: Doubles, angle: float) -> "_Frame":
+        """The frame with another origin in pixels, its first axis turned towards the second by an angle in radians."""
+        c, s = np.cos(angle), np.sin(angle)
+        return _Frame(origin, c * self.first + s * self.second, c * self.second - s * self.first)
+
+
+def _face_frame(points: NDArray[np.floating]) -> _Frame:
+    """From the middle of the mouth down and, as the image shows a face that is upright, to the left."""
+    down = points[16] - points[51]
+    down = down / max(float(np.hypot(*down)), 1e-6) * _span(points) / _FACE
+    return _Frame(points[76:96].mean(0).astype(np.float64), down, np.array([-down[1], down[0]]))
+
+
+def hand(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], brightness: float) -> None:
+    """A hand before the face: open, a fist under the chin, or a finger at the mouth, mostly from below."""
+    face = _face_frame(points)
+    pose = str(rng.choice(["open", "fist", "pointing"], p=[0.5, 0.35, 0.15]))
+    angle = np.pi + (rng.normal(0, 0.55) if rng.random() < 0.8 else rng.uniform(-np.pi, np.pi))
+    if rng.random() < 0.7:  # on the lower half of the face
+        target = points[int(rng.choice([*range(8, 25), 76, 79, 82, 85, 54]))]
+    else:
+        target = points[rng.integers(0, 98)]
+    target = target + _span(points) * rng.normal(0, 0.06, 2)
+    skin = to_linear(palette_colour(SKIN, rng.random()))
+    relief = Relief(*image.shape[:2])
+    reach = {"open": rng.uniform(8, 16), "fist": 8.0, "pointing": 14.0}[pose]
+    frame = face.turned(target, angle)
+    frame = frame.turned(frame(-reach, 0), 0.0)
+    _add_hand(relief, rng, frame, pose, skin)
+    relief.draw(image, rng, brightness)
+
+
+def _add_hand(relief: Relief, rng: np.random.Generator, frame: _Frame, pose: str, skin: Floats) -> None:
+    """Adds a hand whose wrist is at the frame's origin and whose fingers point along its first axis."""
+    cm = frame.unit * rng.uniform(0.8, 1.05)
+    size = cm / frame.unit
+    side = float(rng.choice((-1, 1)))
+
+    def rod(ends: tuple[float, float, float, float], radii: tuple[float, float], colour: Floats, lift: float = 0.0,
+            flatness: float = 1.0) -> None:  # fmt: skip
+        a, b, c, d = (size * value for value in ends)
+        relief.limb(frame(a, side * b), frame(c, side * d), radii[0] * cm, radii[1] * cm, colour, lift * cm, flatness)
+
+    sleeve = to_linear(random_colour(rng))
+    cuff = rng.uniform(-10, -2)
+    rod((0.5, 0, -30, 0), (2.7, 3.6), skin, -0.2, 0.7)
+    if rng.random() < 0.7:
+        rod((cuff, 0, -30, 0), (3.5, 4.6), sleeve, 0.2, 0.7)
+    knuckle = skin * f32([0.95, 0.78, 0.75])
+    nail = np.minimum(skin * f32([1.15, 1.0, 1.0]) + 0.04, 0.95)
+    shows_nails = rng.random() < 0.6
+    spread, curl = rng.uniform(0, 0.28), rng.uniform(0.55, 1.0)
+    extended = {"open": 4, "fist": 0, "pointing": 1}[pose]
+    for i, length in enumerate((6.6, 7.6, 7.0, 5.6)):
+        across = (i - 1.5) * 2.0
+        base = 9.3 - 0.35 * (i - 1.2) ** 2
+        rod((0.8, across * 0.6, base, across), (1.7, 1.25), skin, 0.0, 0.55)
+        radius = 0.93 - 0.06 * (i == 3)
+        bend, lean = rng.normal(0, 0.06, 2)
+        if i < extended:
+            direction, at = spread * (i - 1.5) * 0.5 + bend, np.array([base, across])
+            for joint, share in enumerate((0.45, 0.3, 0.25)):
+                step = share * length * (curl if joint else 1.0) * np.array([np.cos(direction), np.sin(direction)])
+                ends = (at[0], at[1], at[0] + step[0], at[1] + step[1])
+                rod(ends, (radius * (1 - 0.06 * joint), radius * (0.94 - 0.06 * joint)), skin, 0.35 + 0.12 * joint)
+                at, direction = at + step, direction + lean
+            if shows_nails:
+                rod((at[0] - 0.1, at[1], at[0] + 0.35, at[1]), (0.5, 0.45), nail, 0.98, 0.5)
+        else:
+            rod((base + 0.2, across, base - 1.0, across), (1.15, 1.05), knuckle, 0.5)
+            rod((base + 0.3, across, base - 3.0 + bend * 8, across * 0.92), (1.0, 0.92), skin, 0.9)
+    tucked = pose != "open" or rng.random() < 0.3
+    tip = (7.2, -0.5) if tucked else (8.6 + rng.normal(0, 0.8), -6.4 + rng.normal(0, 1.0))
+    middle = (5.0, -3.6) if tucked else (5.6, -5.2)
+    rod((2.0, -2.0, *middle), (1.5, 1.15), skin, 0.4)
+    rod((*middle, *tip), (1.1, 0.85), skin, 1.6 if tucked else 0.5)
+
+
+def microphone(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], brightness: float) -> None:
+    """A microphone before the mouth, in a hand or on a stand, or a headset's."""
+    face = _face_frame(points)
+    relief = Relief(*image.shape[:2])
+    cm = face.unit
+    metal = to_linear(random_colour(rng, 0.3) * rng.uniform(0.05, 0.9))
+    body = to_linear(random_colour(rng, 0.4) * rng.uniform(0.05, 0.6))
+    radius = rng.uniform(1.6, 3.0)
+    below, aside = rng.uniform(-0.5, 4.5), rng.normal(0, 1.8)
+    frame = face.turned(face(below, aside), rng.normal(0, 0.6))
+    held, headset = rng.random() < 0.5, rng.random() < 0.15
+    skin = to_linear(palette_colour(SKIN, rng.random()))
+    if headset:
+        side = float(rng.choice((-1, 1)))
+        tip, bend, end = face(1.5, side * 2.5), face(2.5, side * 5), points[2 if side > 0 else 30]
+        for a, b in ((tip, bend), (bend, end)):
+            relief.limb(a, b, 0.22 * cm, 0.22 * cm, body, 0.5 * cm)
+        relief.limb(tip, tip, 0.6 * cm, 0.6 * cm, metal, 1.0 * cm)
+    else:
+        relief.limb(frame(1.5, 0), frame(20, 0), 0.65 * radius * cm, 0.4 * radius * cm, body, 0.2 * cm)
+        relief.limb(frame(1.2, -0.2 * radius), frame(1.2, 0.2 * radius), 0.85 * radius * cm, 0.85 * radius * cm, body,
+                    0.3 * cm)  # fmt: skip
+        relief.limb(frame(0, 0), frame(0.8, 0), radius * cm, 0.9 * radius * cm, metal, 0.6 * cm)
+        if held:
+            wrist = frame.turned(frame(10, 0), np.pi / 2 + rng.normal(0, 0.4))
+            _add_hand(relief, rng, wrist.turned(wrist(-7, 0), 0.0), "fist", skin)
+    relief.draw(image, rng, brightness, grain=0.25)
+
+
+def held(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], brightness: float) -> None:
+    """A cup, a bottle, a telephone, a flute or another instrument at the face, some in a hand."""
+    face = _face_frame(points)
+    cm = face.unit
+    relief = Relief(*image.shape[:2])
+    colour, second = to_linear(random_colour(rng)), to_linear(random_colour(rng))
+    skin = to_linear(palette_colour(SKIN, rng.random()))
+    kind = str(rng.choice(["cup", "bottle", "telephone", "flute", "horn"]))
+    lean = rng.normal(0, 0.35)
+    side = float(rng.choice((-1, 1)))
+    grip = rng.random() < 0.6
+    flat = np.zeros(image.shape[:2], np.uint8)
+    if kind == "cup":
+        frame = face.turned(face(rng.uniform(-0.5, 2), rng.normal(0, 1)), lean)
+        width, height = rng.uniform(3.0, 4.5), rng.uniform(6, 12)
+        _fill(flat, [frame(0, -width), frame(0, width), frame(height, 0.8 * width), frame(height, -0.8 * width)])
+        cv2.ellipse(flat, _pixel(frame(0, 0)), (max(1, int(width * cm)), max(1, int(0.25 * width * cm))),
+                    float(np.degrees(np.arctan2(frame.second[1], frame.second[0]))), 0, 360, 255, -1,
+                    cv2.LINE_AA)  # fmt: skip
+        hand_at, hand_angle = frame(height * 0.6, -side * 5), np.pi / 2
+    elif kind == "bottle":
+        frame = face.turned(face(rng.uniform(-0.3, 1), rng.normal(0, 0.6)), lean)
+        relief.limb(frame(0, 0), frame(5, 0), 1.3 * cm, 1.5 * cm, second, 0.5 * cm)
+        relief.limb(frame(8, 0), frame(22, 0), 3.2 * cm, 3.4 * cm, colour, 0.0)
+        hand_at, hand_angle = frame(10, -side * 5), np.pi / 2
+    elif kind == "telephone":
+        frame = face.turned(np.asarray(points[4 if side > 0 else 28], dtype=np.float64), lean)
+        _fill(flat, [frame(-7, -2), frame(-7, 2), frame(7, 2), frame(7, -2)])
+        hand_at, hand_angle = frame(2, 0), np.pi
+        grip = True
+    else:
+        frame = face.turned(face(0.8, 0), (side * np.pi / 2 if kind == "flute" else 0.0) + lean)
+        relief.limb(frame(-1 if kind == "horn" else -6, 0), frame(30, 0), 0.9 * cm, 1.1 * cm, colour, 0.8 * cm)
+        if kind == "horn":
+            relief.limb(frame(9, -3), frame(9, 3), 2.2 * cm, 2.2 * cm, colour, 0.5 * cm)
+        hand_at, hand_angle = frame(9, -side * 4), np.pi / 2
+    # The drawn shape is behind the hand that holds it.
+    height, width = image.shape[:2]
+    composite(image, coverage(flat), shaded(rng, height, width, colour, brightness))
+    if grip:
+        wrist = face.turned(hand_at, hand_angle + rng.normal(0, 0.4))
+        _add_hand(relief, rng, wrist.turned(wrist(-7, 0), 0.0), "fist", skin)
+    relief.draw(image, rng, brightness)
+
+
+def other_head(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], brightness: float) -> None:
+    """Somebody else's head that covers a border of the face, seen from behind or from any side."""
+    face = _face_frame(points)
+    relief = Relief(*image.shape[:2])
+    cm = face.unit * rng.uniform(0.8, 1.4)
+    skin = to_linear(palette_colour(SKIN, rng.random()))
+    hair = to_linear(palette_colour(((15, 12, 10), (60, 40, 25), (140, 100, 60), (190, 185, 180)), rng.random()))
+    angle = rng.uniform(-0.45 * np.pi, 0.45 * np.pi)
+    # The first axis points down, where others stand before one most often.
+    away = rng.uniform(11.0, 16.5)
+    centre = face(-3, 0) + away * (np.cos(angle) * face.first * 1.25 + np.sin(angle) * face.second)
+    upright = _Frame(centre, np.array([0, cm]), np.array([-cm, 0])).turned(centre, rng.normal(0, 0.3))
+    behind = rng.random() < 0.5
+    sideways = rng.uniform(-3, 3)
+    shoulders = to_linear(random_colour(rng))
+    relief.limb(upright(16, -9), upright(16, 9), 6 * cm, 6 * cm, shoulders, 0, 0.5)
+    if behind:
+        relief.limb(upright(-2, 0), upright(4, 0), 8 * cm, 7 * cm, hair, cm, 0.7)
+    else:
+        relief.limb(upright(4, 0), upright(12, 0), 4.5 * cm, 4.5 * cm, skin, 0, 0.5)
+        relief.limb(upright(-3, -sideways * 0.6), upright(1, -sideways * 0.4), 8 * cm, 7.6 * cm, hair, 0.2 * cm, 0.6)
+        relief.limb(upright(0, sideways * 0.3), upright(5, sideways * 0.3), 6.6 * cm, 5 * cm, skin, 2 * cm, 0.7)
+        for across in (-3, 3):
+            relief.limb(upright(0.5, across + sideways), upright(0.5, across * 1.3 + sideways), 0.6 * cm, 0.6 * cm,
+                        hair * 0.5, 6 * cm, 0.3)  # fmt: skip
+        relief.limb(upright(6.5, sideways - 1.8), upright(6.5, sideways + 1.8), 0.6 * cm, 0.6 * cm,
+                    skin * f32([0.8, 0.4, 0.4]), 7 * cm, 0.3)  # fmt: skip
+    relief.draw(image, rng, brightness, grain=0.3 if behind else 0.12)
+
+
+def eyewear(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], brightness: float) -> None:
+    """Sunglasses or goggles, dark or mirrored."""
+    face = _face_frame(points)
+    height, width = image.shape[:2]
+    goggles = rng.random() < 0.3
+    grow = rng.uniform(1.5, 2.1) if goggles else rng.uniform(1.25, 1.85)
+    tall = rng.uniform(2.2, 3.2) if goggles else rng.uniform(1.4, 2.4)
+    power = rng.uniform(2, 4)
+    first, second = random_colour(rng, 0.5) * 0.4, random_colour(rng) * rng.uniform(0.2, 1)
+    mirrored = rng.random() < 0.4
+    opacity = rng.uniform(0.75, 1)
+    frame_colour = to_linear(random_colour(rng) * rng.uniform(0.05, 1))
+    thickness = rng.uniform(0.5, 1.4) if goggles else rng.uniform(0.1, 0.5)
+    lean = rng.uniform(-0.5, 0.5)
+    lenses = []
+    around = np.linspace(0, 2 * np.pi, 28, endpoint=False)
+    c, s = np.cos(around), np.sin(around)
+    c, s = np.sign(c) * np.abs(c) ** (2 / power), np.sign(s) * np.abs(s) ** (2 / power)
+    corners = points[[60, 64, 68, 72]]
+    spans = np.linalg.norm(corners[[1, 3]] - corners[[0, 2]], axis=1)
+    for eye in (0, 1):
+        # An eye of a face seen from a side that the nose hides has no lens either.
+        if spans[eye] < 0.3 * spans.max():
+            continue
+        outer, inner = corners[2 * eye], corners[2 * eye + 1]
+        along = (inner - outer) / 2 * grow
+        down = face.first * tall
+        middle = (outer + inner) / 2 + face.first * 0.4
+        lenses.append(middle + c[:, None] * along + s[:, None] * down)
+    if goggles:
+        lenses = [cv2.convexHull(np.concatenate(lenses).astype(np.float32))[:, 0]]
+    mask, rims = np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8)
+    line = max(1, round(thickness * face.unit))
+    for lens in lenses:
+        pixels = [(lens * 16).round().astype(np.int32)]
+        cv2.fillPoly(mask, pixels, 255, cv2.LINE_AA, 4)
+        cv2.polylines(rims, pixels, True, 255, line, cv2.LINE_AA, 4)
+    if not goggles:
+        ends = [lens[int(np.argmin(np.linalg.norm(lens - points[51], axis=1)))] for lens in lenses]
+        if len(ends) == 2:
+            cv2.line(rims, _pixel(ends[0]), _pixel(ends[1]), 255, line, cv2.LINE_AA)
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    middle = corners.mean(0)
+    share = 0.5 + ((rows - middle[1]) + lean * (columns - middle[0])) / np.float32(5 * face.unit)
+    slope = rng.choice((1.0, 3.0)) if mirrored else 0.3
+    share = (slope * share).clip(0, 1)
+    colours = to_linear(first) + (to_linear(second) - to_linear(first)) * share[..., None]
+    composite(image, coverage(mask) * np.float32(opacity), f32(colours * brightness))
+    composite(image, coverage(rims), frame_colour * brightness)
+
+
+def _fill(mask: NDArray[np.uint8], corners: list[Doubles]) -> None:
+    cv2.fillPoly(mask, [(np.stack(corners) * 16).round().astype(np.int32)], 255, cv2.LINE_AA, 4)
+
+
+def _pixel(place: NDArray[np.floating]) -> tuple[int, int]:
+    return int(place[0]), int(place[1])
+
+
+def face_mask(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], brightness: float) -> None:
+    """A mask over mouth and nose."""
+    height, width = image.shape[:2]
+    low = rng.uniform(0, 1)
+    bridge = points[52] * (1 - low) + points[54] * low
+    first = int(rng.integers(4, 8))
+    outline = np.concatenate([points[first : 33 - first], bridge[None]])
+    middle = outline.mean(0)
+    outline = middle + (outline - middle) * rng.uniform(0.98, 1.08)
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(mask, [(outline * 16).round().astype(np.int32)], 255, cv2.LINE_AA, 4)
+    colour = to_linear(
+        palette_colour(((235, 240, 245), (130, 190, 220), (30, 30, 35)), rng.random())
+        if rng.random() < 0.7
+        else random_colour(rng)
+    )
+    shade = shaded(rng, height, width, colour, brightness)
+    fold = (shade.mean(axis=(0, 1)) * 0.7).tolist()
+    for t in np.linspace(0.25, 0.75, int(rng.integers(0, 4))):
+        start, end = (((1 - t) * points[i] + t * points[16]).astype(int).tolist() for i in (first, 32 - first))
+        cv2.line(shade, start, end, fold, 1, cv2.LINE_AA)
+    composite(image, coverage(mask), shade)
+
+
+def strands(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], brightness: float) -> None:
+    """Strands of hair across the face."""
+    height, width = image.shape[:2]
+    size = _span(points)
+    mask = np.zeros((height, width), np.uint8)
+    start = np.array([rng.uniform(points[:, 0].min(), points[:, 0].max()), points[:, 1].min() - 0.25 * size])
+    end = start + np.array([rng.normal(0, 0.35), rng.uniform(0.4, 1.4)]) * size
+    bend = rng.normal(0, 0.2 * size, 2)
+    t = np.linspace(0, 1, 12)[:, None]
+    for _ in range(int(rng.integers(4, 40))):
+        jitter = rng.normal(0, 0.05 * size, 2)
+        curve = (
+            (1 - t) ** 2 * (start + jitter) + 2 * t * (1 - t) * ((start + end) / 2 + bend) + t**2 * (end + 2 * jitter)
+        )
+        cv2.polylines(
+            mask,
+            [(curve * 16).round().astype(np.int32)],
+            False,
+            int(rng.uniform(60, 230)),
+            int(rng.integers(1, 4)),
+            cv2.LINE_AA,
+            4,
+        )
+    colour = to_linear(random_colour(rng, 0.4) * rng.uniform(0.1, 0.8))
+    composite(image, coverage(mask), colour * brightness)
+
+
+def shape(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], brightness: float) -> None:
+    """A shape of no meaning."""
+    height, width = image.shape[:2]
+    size = _span(points)
+    centre = points[rng.integers(0, 98)] + rng.normal(0, 0.2 * size, 2)
+    mask = np.zeros((height, width), np.uint8)
+    random_shape(mask, rng, f32([255, 255, 255]), centre, size * rng.uniform(0.08, 0.42))
+    if rng.random() < 0.1:
+        mask = (mask * rng.uniform(0.5, 0.9)).astype(np.uint8)
+    composite(image, coverage(mask), shaded(rng, height, width, to_linear(random_colour(rng)), brightness))
+
+
+def _span(points: NDArray[np.floating]) -> float:
+    return float(np.sqrt(np.prod(np.ptp(points, axis=0))))
