@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks import photographs
+from benchmarks.backgrounds import background_crops
 from benchmarks.causes import causes_of, head_angles
 from datasets.wflw import WFLWDataset
 from datasets.wflw.precropped import write_list
-from ldeq import load_checkpoint
+from ldeq import InputError, load_checkpoint
 from ldeq.landmarks98 import IBUG68, MIRRORED
 from ldeq.metrics import failure_rate_and_auc, image_nme
 from tests.conftest import assert_refused
@@ -43,7 +44,8 @@ def folder(faces, tmp_path_factory):
 
 def test_figures_are_those_of_the_evaluation(run_script, weights, folder, faces, tmp_path):
     outputs = [tmp_path / f"figures{suffix}" for suffix in photographs.FORMATS]
-    flags = ("--wflw", folder, "--afw", folder, "--bias", "--output", *outputs)
+    plot = tmp_path / "uncertainty.png"
+    flags = ("--wflw", folder, "--afw", folder, "--crops", 3, "--bias", "--plot", plot, "--output", *outputs)
     status, out, err = run_script(photographs.main, weights, *flags)
     assert (status, err) == (0, "")
     uncertainty = []
@@ -72,6 +74,45 @@ def test_figures_are_those_of_the_evaluation(run_script, weights, folder, faces,
     assert len(details["bias"]["WFLW"]) == 98
     assert len(details["bias"]["AFW"]) == 68
     assert "| whole | 4 |" in outputs[0].read_text()
+    assert len(details["background_uncertainty"]) == 3
+    assert cv2.imread(str(plot)) is not None
+
+
+def test_limits_of_the_uncertainty():
+    doubt = np.linspace(0.01, 0.02, 101, dtype=np.float32)
+    faces = photographs.Faces("", [], np.zeros(0), np.zeros(0), np.repeat(doubt[:, None], 98, axis=1), [])
+    # Of 101 values each is 0.99 %.
+    _, _, (kept, refused, default) = photographs.limits_table([faces], doubt + np.float32(0.0095))
+    assert kept[1:] == ["0.0199", "99.0", "95.0"]
+    assert refused[1:] == ["0.0200", "100.0", "94.1"]
+    assert default[2:] == ["100.0", "0.0"]
+
+
+def test_background_crops_show_no_face(tmp_path):
+    class Red:
+        """Finds what is red."""
+
+        def detect(self, image):
+            rows, columns = np.nonzero((image[..., 0] > 200) & (image[..., 1] < 50))
+            return np.array([[columns.min(), rows.min(), columns.max(), rows.max()]], dtype=np.float64)
+
+    rng = np.random.default_rng(0)
+    for name, place in (("a", (20, 30)), ("b", (90, 60))):
+        image = rng.integers(60, 200, (160, 240, 3), dtype=np.uint8)
+        image[place[0] : place[0] + 50, place[1] : place[1] + 50] = (0, 0, 255)
+        cv2.imwrite(str(tmp_path / f"{name}.png"), image)
+    crops = background_crops(tmp_path, Red(), 21)
+    assert len(crops) == 21
+    for crop, landmarks in crops:
+        assert crop.shape == (256, 256, 3)
+        assert (crop[..., 1] > 50).all()
+        assert np.isnan(landmarks).all()
+    again = background_crops(tmp_path, Red(), 21)
+    assert all(np.array_equal(one, other) for (one, _), (other, _) in zip(crops, again, strict=True))
+    assert not np.array_equal(crops[0][0], background_crops(tmp_path, Red(), 21, seed=1)[0][0])
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((160, 240, 3), (0, 0, 255), dtype=np.uint8))
+    with pytest.raises(InputError, match=r"a\.png: has no place without a face"):
+        background_crops(tmp_path / "a.png", Red(), 3)
 
 
 def test_bias_is_along_the_face(faces):
