@@ -31,7 +31,7 @@ GROUPS = {"All": "", "Portrait": "portrait-", "Synthetic": "synthetic-"}
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and prints."""
     parser = ArgumentParser(__doc__)
-    add_network_flags(parser, "smoothing")
+    add_network_flags(parser)
     flags = parser.parse(arguments)
     device = resolve_device(flags.device)
     model, _ = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)

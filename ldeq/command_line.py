@@ -214,8 +214,8 @@ def add_boolean(parser: "argparse._ActionsContainer", flag: str, help: str, defa
     parser.add_argument(flag, type=boolean, nargs="?", const=True, default=default, metavar="{true,false}", help=help)
 
 
-def add_network_flags(parser: ArgumentParser, script: str) -> None:
-    """Adds the flags for which network runs where, and for where results go."""
+def add_network_flags(parser: ArgumentParser, script: str | None = None) -> None:
+    """Adds the flags for which network runs where, and for where results go if a ``script`` has a folder of them."""
     network = parser.group("network")
     network.add_argument(
         "--landmark_model_weights",
@@ -229,7 +229,8 @@ def add_network_flags(parser: ArgumentParser, script: str) -> None:
     add_boolean(
         network, "--trust_pickle", "load checkpoints that hold other classes than tensors; their code can run anything"
     )
-    add_output_flag(parser.group("output"), script)
+    if script is not None:
+        add_output_flag(parser.group("output"), script)
     parser.leave_to_full_help("--trust_pickle")
 
 

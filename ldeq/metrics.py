@@ -1,5 +1,7 @@
 """Errors of landmarks: NME, FR and AUC on images; NME and NMF (flicker) on video; jitter, which needs no truth."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -13,11 +15,12 @@ FAILURE_THRESHOLD = 0.10
 _CURVE_STEP = 1e-4
 
 
-def image_nme(pred: ArrayLike, gt: ArrayLike) -> Array:
+def image_nme(pred: ArrayLike, gt: ArrayLike, points: Sequence[int] | None = None) -> Array:
     """Normalised mean error of each image: mean point distance / distance of the outer eye corners (60 and 72).
 
     Args:
         pred, gt: (N, 98, 2), in the same units.
+        points: the landmarks that count; all if None. Others may be NaN, but for the outer eye corners.
 
     Returns:
         (N,), fractions (not percent).
@@ -27,7 +30,8 @@ def image_nme(pred: ArrayLike, gt: ArrayLike) -> Array:
     array([0.05])
     """
     pred, gt = _landmark_pair(pred, gt)
-    nme: Array = np.linalg.norm(pred - gt, axis=-1).mean(axis=-1) / _eye_distance(gt)
+    distances = np.linalg.norm(pred - gt, axis=-1)
+    nme: Array = (distances if points is None else distances[:, list(points)]).mean(axis=-1) / _eye_distance(gt)
     return nme
 
 

@@ -43,6 +43,7 @@ COMMANDS = {
     "benchmarks.processes": 2,
     "benchmarks.faults.__main__": 4,
     "benchmarks.gradients": 4,
+    "benchmarks.photographs": 3,
     "benchmarks.study_rwr": 3,
     "assets.make_assets": 1,
 }

@@ -667,6 +667,14 @@ BAD = {
         ["--dataset_path", "{faces}", "--flicker_weight", 1],
         "expected --clip_probability as well",
     ),
+    "weight of nothing": (
+        ["--dataset_path", "{faces}", "--no_face_weight", 2],
+        "no_face_weight = 2.0 without samples without a face, expected --no_face_share as well",
+    ),
+    "flat heatmaps that do not count": (
+        ["--dataset_path", "{faces}", "--no_face_share", 0.1, "--heatmap_weight", 0],
+        "heatmap_weight = 0 with no_face_share above 0",
+    ),
     "bptt of no clips": (
         ["--dataset_path", "{faces}", "--bptt_steps", 2],
         "bptt_steps = 2 without steps on clips",

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.training.augmentation import augment_clip
+from datasets.training.no_face import NoFace
 from datasets.wflw import WFLWDataset
 from ldeq import InputError
 from ldeq.landmarks98 import CROP_SIZE
@@ -126,7 +127,8 @@ class _WFLW:
 
 
 class TrainingSet(Dataset[Clip | InputError]):
-    """The samples of a run: item i is a clip whose images have the side ``im_size``, with landmarks in [0, 1].
+    """The samples of a run: item i is a clip whose images have the side ``im_size``, with landmarks in [0, 1], or NaN
+    where there is no face.
 
     Key ``(i, t)`` asks for the last t frames of the clip only. What is wrong with a sample's file is returned and not
     raised, so that it comes through a worker as it is.
@@ -138,6 +140,7 @@ class TrainingSet(Dataset[Clip | InputError]):
         #: The SHA-256 of each data set that is trained on, by the setting that says where it is.
         self.digests: dict[str, str] = {}
         self._synthetic = self._synthetic_source(data)
+        self._no_face = NoFace(seed, im_size, data.no_face_share)
         self._wflw = None
         if data.dataset_path:
             dataset = WFLWDataset(data.dataset_path, data.train_split)
@@ -167,7 +170,11 @@ class TrainingSet(Dataset[Clip | InputError]):
         try:
             drawn = np.random.default_rng([self._seed, 0, index]).random() < self._share
             source: Source = self._synthetic if drawn or self._wflw is None else self._wflw
-            clip = [_sized(frame, self._im_size) for frame in source.draw(index, clip_length)]
+            if self._no_face.has(index):
+                frames = self._no_face.draw(index, clip_length, lambda: source.draw(index)[-1])
+            else:
+                frames = source.draw(index, clip_length)
+            clip = [_sized(frame, self._im_size) for frame in frames]
         except InputError as error:
             return error
         return np.stack([image for image, _ in clip]), np.stack([landmarks for _, landmarks in clip])

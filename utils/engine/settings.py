@@ -68,6 +68,14 @@ class DataConfig:
         low=0.0,
         high=1.0,
     )
+    no_face_share: float = setting(
+        0.0,
+        "share of the samples in training that show no face, or half of one, or a far too small one; their heatmaps "
+        "are to be flat, so that the uncertainty tells what is no face",
+        low=0.0,
+        high=1.0,
+        is_common=True,
+    )
     clip_length: int = setting(
         1,
         "frames of a clip, in which a face moves as in a video; the network is trained on the last of them, or on the "
@@ -279,6 +287,12 @@ class LossConfig:
         low=0.0,
         high=1e6,
     )
+    no_face_weight: float = setting(
+        1.0,
+        "weight of the divergence of heatmaps from flat ones where there is no face (no_face_share)",
+        low=0.0,
+        high=1e6,
+    )
     correction_weight: float = setting(
         0.0,
         "weight of the same loss at n_corrections iterates on the way to the equilibrium (fixed-point correction)",
@@ -333,6 +347,7 @@ class Settings:
         for part, names, given, without, flag in (
             (self.training, _OF_CLIPS, clip_probability, "steps on clips", "clip_probability"),
             (self.loss, ("flicker_weight",), clip_probability, "steps on clips", "clip_probability"),
+            (self.loss, ("no_face_weight",), self.data.no_face_share, "samples without a face", "no_face_share"),
             (self.data, _OF_SYNTHETIC, self.data.synthetic, "synthetic faces", "synthetic"),
             (self.data, ("n_renderings",), self.data.renderings, "renderings", "renderings"),
             (self.augmentation, _OF_WFLW, self.data.dataset_path, "WFLW's crops", "dataset_path"),
@@ -351,6 +366,8 @@ class Settings:
         if clip_probability and self.training.clip_gradient != "same":
             gradients.add(self.training.clip_gradient)
         unrolled = self.model.model_mode == "explicit" or gradients == {"unrolled"}
+        if self.data.no_face_share and not self.loss.heatmap_weight:
+            raise InputError("heatmap_weight = 0 with no_face_share above 0, expected more: flat are heatmaps to be")
         if self.loss.correction_weight and not self.gradient.n_corrections:
             raise InputError("correction_weight without iterates to correct, expected --n_corrections of at least 1")
         if self.loss.jacobian_weight and (unrolled or not self.gradient.n_probes):

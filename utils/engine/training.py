@@ -19,12 +19,12 @@ from ldeq.errors import reason_of
 from ldeq.model.normalisation import normalise
 from utils.engine.averaging import averaged
 from utils.engine.distribution import World, share_batch_norm, without_exchange
-from utils.engine.losses import training_loss
+from utils.engine.losses import FACE_PARTS, training_loss
 from utils.engine.settings import LossConfig, Settings, TrainingConfig
 from utils.engine.state import check_state
 
 #: Clips of T frames (b, T, S, S, 3) uint8 RGB, and their landmarks (b, T, 98, 2) float32, as fractions of S. A single
-#: image is a clip of one frame.
+#: image is a clip of one frame. Landmarks of frames without a face are NaN.
 Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
 
 #: Steps in a row that may be skipped for gradients that are not finite; fp16 skips some until it has found its scale.
@@ -117,7 +117,8 @@ class Trainer:
             torch.tensor([*mean.values(), float(interrupted)], dtype=torch.float64, device=self.world.shared_device)
         ).tolist()
         n_samples = sum(len(frames) for frames, _ in parts) * self.world.size
-        self.meter.add(dict(zip(mean, shared, strict=False)) | {"gradient_norm": float(norm)}, n_samples, finite)
+        of_faces = _of_those_concerned(dict(zip(mean, shared, strict=False)))
+        self.meter.add(of_faces | {"gradient_norm": float(norm)}, n_samples, finite)
         self.step += 1
         return bool(shared[-1] > 0)
 
@@ -152,7 +153,7 @@ class Trainer:
             {**{name: float(part.detach()) for name, part in parts.items()}, **_solver_figures(output)}
             for parts, output in zip(losses, outputs, strict=True)
         ]
-        return _means(figures)
+        return _means(figures) | {"faces": float(np.isfinite(landmarks[:, -n_trained:, 0, 0]).mean())}
 
     def _track(self, frames: NDArray[np.uint8]) -> LDEQOutput | None:
         """RwR's output, at its default settings, on the last of the frames (b, T, S, S, 3); None where T is 0."""
@@ -263,6 +264,15 @@ def _means(figures: list[dict[str, float]]) -> dict[str, float]:
         for name in dict.fromkeys(name for each in figures for name in each)
         if (values := [each[name] for each in figures if name in each])
     }
+
+
+def _of_those_concerned(figures: dict[str, float]) -> dict[str, float]:
+    """Means over all samples of a step, with the share of ``faces`` among them, as means over the faces, or over the
+    samples without one; what has none is left out.
+    """
+    faces = figures.pop("faces")
+    shares = dict.fromkeys(FACE_PARTS, faces) | {"no_face": 1 - faces}
+    return {name: value / shares.get(name, 1.0) for name, value in figures.items() if shares.get(name, 1.0) > 0}
 
 
 def _solver_figures(output: LDEQOutput) -> dict[str, float]:
