@@ -36,8 +36,8 @@ Points = NDArray[np.float64]
 SIZE = (1920, 1080)
 #: The longer sides of the landmarks' boxes in pixels, from left to right; negative ones of people seen from behind.
 PEOPLE = (34, 110, 24, -60, 150, 28, -36, 75, 42, -110, 54)
-#: Of these faces that of the portrait.
-PORTRAIT = 7
+#: The face of this size is that of the portrait.
+PORTRAIT = 75
 #: A landmarks' box that overlaps so much with a true one (intersection over union) is of that face.
 SAME = 0.4
 _LIGHT = Light(
@@ -94,18 +94,19 @@ class Street:
 
     Args:
         seed: whose people are in it.
+        people: who, as in :data:`PEOPLE`.
     """
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, people: Sequence[int] = PEOPLE) -> None:
         rng = np.random.default_rng(seed)
         self._backdrop = _backdrop(rng)
         head = load_head()
         model = LandmarkModel(head)
-        phenotypes = draw_phenotypes(head, rng, len(PEOPLE))
-        gap = SIZE[0] / len(PEOPLE)
+        phenotypes = draw_phenotypes(head, rng, len(people))
+        gap = SIZE[0] / len(people)
         self._figures = []
-        for number, (size, phenotype) in enumerate(zip(PEOPLE, phenotypes, strict=True)):
-            if number == PORTRAIT:
+        for number, (size, phenotype) in enumerate(zip(people, phenotypes, strict=True)):
+            if size == PORTRAIT:
                 look = _portrait(size)
             else:
                 turn = rng.uniform(-35, 35) + 180 * (size < 0)
