@@ -76,17 +76,18 @@ class _Figure:
         return moved
 
     def draw(self, image: NDArray[np.float32], t: int) -> None:
-        """Draws it as it is in frame ``t`` into a street (H, W, 3), in place; within that from left to right."""
+        """Draws it as it is in frame ``t`` into a street (H, W, 3), in place."""
         shift = self.shift(t)
         left, top = np.floor(shift).astype(int).tolist()
         width, height = self.opacity.shape[1] + 1, self.opacity.shape[0] + 1
-        legs = slice(left + round(0.25 * width), left + round(0.75 * width))
-        image[top + height - round(0.3 * self.size) :, legs] = self.coat
+        right, bottom = left + width, top + height
+        image[bottom - round(0.3 * self.size) :, max(0, left + width // 4) : right - width // 4] = self.coat
         matrix = np.array([[1, 0, shift[0] - left], [0, 1, shift[1] - top]])
         opacity = cv2.warpAffine(self.opacity, matrix, (width, height))[..., None]
         shown = cv2.warpAffine(self.image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
-        part = image[top : top + height, left : left + width]
-        part += opacity[: len(part)] * (shown[: len(part)] - part)
+        part = image[top:bottom, max(0, left) : right]
+        rows, columns = slice(len(part)), slice(max(0, -left), max(0, -left) + part.shape[1])
+        part += opacity[rows, columns] * (shown[rows, columns] - part)
 
 
 class Street:
