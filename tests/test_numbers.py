@@ -35,6 +35,7 @@ COMMANDS = {
     "ldeq.runtime.export": 1,
     "benchmarks.startup": 1,
     "benchmarks.street": 2,
+    "benchmarks.detection": 2,
     "benchmarks.video": 2,
     "benchmarks.layout": 2,
     "benchmarks.gpu": 2,
