@@ -1,9 +1,10 @@
 """What ``ldeq-video`` does around the network, part by part: ``python -m benchmarks.video``.
 
 Milliseconds of processor time a frame of all threads, which other programs disturb less than wall time. The detector is
-asked every ``detect_every`` frames and its time is shared out among them. Encoding is measured by x264's presets, with
-the size of a frame and how near it comes to what was drawn: PSNR of brightness, and SSIM (Wang, Bovik, Sheikh,
-Simoncelli 2004: Gaussian windows of 1.5 pixels). The frames are those of a bundled clip, or of another one.
+asked every ``detect_every`` frames, and closely every ``look_closely_every``, and its time is shared out among them.
+Encoding is measured by x264's presets, with the size of a frame and how near it comes to what was drawn: PSNR of
+brightness, and SSIM (Wang, Bovik, Sheikh, Simoncelli 2004: Gaussian windows of 1.5 pixels). The frames are those of a
+bundled clip, or of another one.
 """
 
 import itertools
@@ -21,7 +22,7 @@ from ldeq.command_line import ArgumentParser, at_least, run
 from ldeq.drawing import draw_faces
 from ldeq.face.bbox import tight_bbox
 from ldeq.face.crop import FaceCrop
-from ldeq.face.detectors import DlibDetector
+from ldeq.face.detectors import CenterFaceDetector
 from ldeq.face.settings import TrackingSettings
 from ldeq.face.shots import ShotDetector
 from ldeq.landmark_table import row_type, write_csv_table, write_npz_table
@@ -73,15 +74,23 @@ def parts(frames: Images, points: NDArray[np.float64], folder: Path) -> dict[str
     """Milliseconds a frame of the parts but for encoding."""
     clip = folder / "clip.mp4"
     write(frames, clip, "veryfast", 20)
-    shots, detector, bbox = ShotDetector(), DlibDetector(), tight_bbox(points)
+    shots, detector, bbox = ShotDetector(), CenterFaceDetector(), tight_bbox(points)
     looked_at = frames[:: TrackingSettings().detect_every]
+    looked_at_closely = frames[:: TrackingSettings().look_closely_every]
     detector.detect(frames[0])  # loads it
+
+    def detect(images: Images, closely: bool) -> None:
+        detector.closely = closely
+        for image in images:
+            detector.detect(image)
+
     rows = np.zeros(len(frames), row_type())
     rows["landmarks"], rows["uncertainty"] = points, 0.02
     measured = {
         "decoding, to RGB": lambda: list(VideoReader(clip)),
         "shot changes": lambda: [shots.is_cut(frame) for frame in frames],
-        "detection": lambda: [detector.detect(frame) for frame in looked_at],
+        "detection": lambda: detect(looked_at, closely=False),
+        "detection, closely": lambda: detect(looked_at_closely, closely=True),
         "cropping": lambda: [FaceCrop.around(frame, bbox) for frame in frames],
         "drawing": lambda: [draw_faces(frame, {1: points}) for frame in frames],
         "tables": lambda: write_tables(rows, folder),

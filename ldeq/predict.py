@@ -125,7 +125,7 @@ def make_parser() -> ArgumentParser:
         type=at_least(64, 16_384),
         default=960,
         metavar="PIXELS",
-        help="frames are scaled to this longer side for it",
+        help="frames are scaled to this longer side for it; CenterFace looks at them at twice that now and then",
     )
     faces.add_argument(
         "--detect_every",

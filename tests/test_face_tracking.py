@@ -4,6 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+import ldeq
+from benchmarks import street
+from ldeq import predict
 from ldeq.face.ahead import DetectorAhead, ahead
 from ldeq.face.detectors import CenterFaceDetector, DlibDetector
 from ldeq.face.given import GivenFaces
@@ -11,7 +14,7 @@ from ldeq.face.landmarker import CropLandmarks
 from ldeq.face.settings import TrackingSettings
 from ldeq.face.shots import ShotDetector
 from ldeq.face.tracker import FaceTracker
-from tests.scenes import Oracle, Scene, background, size_of, view
+from tests.scenes import PORTRAIT, Oracle, Scene, background, head_mask, size_of, view
 from utils import bundled
 
 
@@ -35,7 +38,7 @@ def follow(scene, n_frames, settings=None, oracle=None, detector=None, **options
     return history, oracle, tracker
 
 
-def heads(history):
+def on_heads(history):
     """Of each face id, which heads it was on."""
     return {id: {found[id][0] for found in history if id in found} for id in {id for found in history for id in found}}
 
@@ -48,9 +51,9 @@ def two_that_cross(n):
 def test_two_faces_that_cross_keep_their_identities(n):
     history, *_ = follow(Scene(two_that_cross(n)), n)
     assert sorted(history[0]) == sorted(history[-1]) == [1, 2]
-    assert all(len(on) == 1 for on in heads(history).values())
+    assert all(len(on) == 1 for on in on_heads(history).values())
     # The hidden one is lost for a while, and starts again when it comes out.
-    hidden = next(id for id, on in heads(history).items() if on == {0})
+    hidden = next(id for id, on in on_heads(history).items() if on == {0})
     assert any(hidden not in found for found in history)
     back = [t for t in range(1, n) if hidden in history[t] and hidden not in history[t - 1]]
     assert len(back) == 1
@@ -62,14 +65,14 @@ def test_two_faces_that_cross_with_a_real_detector():
     scene = Scene(lambda t: [view(150 + 340 * t / n, 175, 150), view(490 - 340 * t / n, 190, 165)], size=(640, 360))
     history, _, _ = follow(scene, n, detector=DlibDetector(side=640))
     assert sorted(history[0]) == sorted(history[-1]) == [1, 2]
-    assert all(len(on) == 1 for on in heads(history).values())
+    assert all(len(on) == 1 for on in on_heads(history).values())
 
 
 def test_a_face_that_passes_behind_another():
     n = 60
     history, *_ = follow(Scene(lambda t: [view(60 + 360 * t / n, 135, 90), view(240, 140, 110)]), n)
     assert sorted(history[0]) == sorted(history[-1]) == [1, 2]
-    assert all(len(on) == 1 for on in heads(history).values())
+    assert all(len(on) == 1 for on in on_heads(history).values())
 
 
 def test_a_steady_face_is_detected_once_in_a_while_and_solved_once_a_frame():
@@ -257,7 +260,7 @@ def test_most_faces():
     scene = Scene(lambda t: [view(100, 130, 60), view(240, 130, 90), view(380, 130, 80)])
     history, *_ = follow(scene, 5, TrackingSettings(max_faces=2))
     assert [len(found) for found in history] == [2] * 5
-    assert heads(history) == {1: {1}, 2: {2}}, "the largest"
+    assert on_heads(history) == {1: {1}, 2: {2}}, "the largest"
 
 
 def test_a_new_face_joins():
@@ -335,6 +338,36 @@ def test_detectors_of_others_are_asked_where_they_are():
     assert ahead(oracle) is oracle
 
 
+class Watched:
+    """Notes at which frames it looks closely."""
+
+    def __init__(self, oracle):
+        self.oracle, self.closely, self.looks = oracle, True, {}
+
+    def detect(self, image):
+        self.looks[self.oracle.t] = self.closely
+        return self.oracle.detect(image)
+
+
+def test_close_looks_are_at_a_shots_first_frame_and_now_and_then():
+    scene = Scene(lambda t: [view(200, 130, 100)], backdrop=lambda t: int(t >= 50))
+    oracle = Oracle(scene)
+    detector = Watched(oracle)
+    follow(scene, 60, TrackingSettings(detect_every=5, look_closely_every=18), oracle, detector)
+    assert [t for t, closely in detector.looks.items() if closely] == [0, 20, 40, 50]
+    assert list(detector.looks) == list(range(0, 60, 5))
+
+
+@pytest.mark.parametrize(("size", "closely"), [(10, [0, 8, 17]), (40, [0])])
+def test_a_small_face_that_is_lost_is_looked_for_closely(size, closely):
+    scene = Scene(lambda t: [view(200, 130, size) if t < 5 else None])
+    oracle = Oracle(scene)
+    detector = Watched(oracle)
+    follow(scene, 18, TrackingSettings(detect_every=7, min_size=5), oracle, detector)
+    assert [t for t, close in detector.looks.items() if close] == closely
+    assert len(detector.looks) > 4
+
+
 # -- CenterFace --------------------------------------------------------------------------------------------------------
 
 
@@ -365,3 +398,78 @@ def test_centerface_finds_small_faces_and_no_others():
             assert ((found[:, :2] < middle) & (found[:, 2:] > middle)).all(axis=1).sum() == 1
     for shape in ((1, 1), (3, 2000), (33, 31), (720, 4)):
         assert CenterFaceDetector().detect(np.zeros((*shape, 3), np.uint8)).shape == (0, 4)
+
+
+def test_centerface_looks_closely_for_small_faces():
+    """One of 26 pixels in a frame of full HD, which is scaled to half of that where it does not look closely."""
+    frame = np.asarray(background(size=(1920, 1080)), dtype=np.uint8)
+    matrix = PORTRAIT._homography(view(700, 500, 26))
+    alpha = cv2.warpPerspective(head_mask(), matrix, (1920, 1080), flags=cv2.INTER_AREA)[..., None] / np.float32(255)
+    head = cv2.resize(PORTRAIT.image, None, fx=26 / PORTRAIT.size, fy=26 / PORTRAIT.size, interpolation=cv2.INTER_AREA)
+    left, top = (np.array([700, 500]) - PORTRAIT.centre * 26 / PORTRAIT.size).round().astype(int)
+    shown = np.zeros_like(frame)
+    shown[top : top + len(head), left : left + head.shape[1]] = head
+    frame = (frame + alpha * (shown - frame.astype(np.float32))).astype(np.uint8)
+    detector = CenterFaceDetector()
+    (box,) = detector.detect(frame)
+    assert np.abs((box[:2] + box[2:]) / 2 - (700, 500)).max() < 4
+    assert 20 < (box[2:] - box[:2]).max() < 32
+    detector.closely = False
+    assert len(detector.detect(frame)) == 0
+
+
+def test_centerface_looks_twice_at_what_it_is_not_sure_of():
+    """Small faces score little at first and more when they are looked at once more, and backgrounds less."""
+
+    class Once(CenterFaceDetector):
+        MOST_DOUBTFUL = 0
+
+    portrait = np.asarray(PORTRAIT.image, dtype=np.uint8)
+    small = np.full((480, 640, 3), 90, np.uint8)
+    small[100:220, 200:320] = cv2.resize(portrait, (120, 120), interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), 1.6)
+    assert len(Once().detect(small)) == 0
+    assert len(CenterFaceDetector().detect(small)) == 1
+
+
+@pytest.mark.parametrize("edge", ["left", "right", "top", "bottom"])
+def test_a_face_that_the_images_edge_cuts_off_is_kept(edge):
+    """A third of it is beyond."""
+    left, top, right, bottom = PORTRAIT.landmarks.min(axis=0).tolist() + PORTRAIT.landmarks.max(axis=0).tolist()
+    x, y = round((right - left) / 3), round((bottom - top) / 3)
+    rows, columns = {
+        "left": (slice(None), slice(round(left) + x, None)),
+        "right": (slice(None), slice(round(right) - x)),
+        "top": (slice(round(top) + y, None), slice(None)),
+        "bottom": (slice(round(bottom) - y), slice(None)),
+    }[edge]
+    found = ldeq.landmarks(np.ascontiguousarray(PORTRAIT.image[rows, columns]), runtime="onnxruntime")
+    assert len(found.landmarks) == 1
+    truth = PORTRAIT.landmarks - (columns.start or 0, rows.start or 0)
+    assert np.linalg.norm(found.landmarks[0] - truth, axis=1).mean() < 0.2 * PORTRAIT.size
+
+
+def test_forty_faces_in_a_frame():
+    heads = [(60 + 120 * column, 54 + 106 * row, 32 + 3 * column) for row in range(5) for column in range(8)]
+    scene = Scene(lambda t: [view(x + 2 * t, y, size) for x, y, size in heads], size=(960, 540))
+    history, *_ = follow(scene, 2, detector=CenterFaceDetector())
+    assert [sorted(found) for found in history] == [list(range(1, 41))] * 2
+    assert all(len(on) == 1 for on in on_heads(history).values())
+
+
+# -- a street ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_street_gives_its_faces_and_no_others(run_script, tmp_path):
+    """Faces of 24 to 150 pixels among people seen from behind, posters, lamps and wheels, in full HD."""
+    people = (34, 24, -60, 150, 28, -36, street.PORTRAIT)
+    truths = street.write_clip(street.Street(people=people), 12, tmp_path / "street.mp4")
+    out = tmp_path / "out"
+    arguments = (tmp_path / "street.mp4", f"--output_dir={out}", "--detect_every=5", "--runtime=onnxruntime")
+    assert run_script(predict.main, *arguments)[0] == 0
+    found = street.score(truths, out / "landmarks.npz")
+    assert sorted(people[number] for number in found.n_frames) == [24, 28, 34, 75, 150]
+    assert set(found.n_frames.values()) == {12}
+    assert all(len(ids) == 1 for ids in found.ids.values())
+    assert max(found.error.values()) < 0.1
+    assert found.others == []

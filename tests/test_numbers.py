@@ -34,6 +34,8 @@ COMMANDS = {
     "benchmarks.int8": 1,
     "ldeq.runtime.export": 1,
     "benchmarks.startup": 1,
+    "benchmarks.street": 2,
+    "benchmarks.detection": 2,
     "benchmarks.video": 2,
     "benchmarks.layout": 2,
     "benchmarks.gpu": 2,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ldeq.face.detectors import CenterFaceDetector, Detector, DlibDetector, YuNetDetector
+from ldeq.face.detectors import CenterFaceDetector, ClosenessDetector, Detector, DlibDetector, YuNetDetector
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,39 @@ class DetectorAhead:
         self._executor = ThreadPoolExecutor(1, "detect")
         self._look: _Look | None = None
 
+    @property
+    def closely(self) -> bool:
+        """See :class:`ldeq.face.detectors.ClosenessDetector`; without effect on detectors that look in one way only."""
+        return _looks_closely(self._detector)
+
+    @closely.setter
+    def closely(self, closely: bool) -> None:
+        if isinstance(self._detector, ClosenessDetector):
+            self._detector.closely = closely
+
     def begin(self, image: NDArray[np.uint8]) -> None:
         """Begins to look at a frame (H, W, 3) RGB, which nobody may write into before it is asked for or another is."""
-        if self._look is not None and self._look.image is image:
+        if self._has_begun(image):
             return
         detector = copy.copy(self._detector)
         self._look = _Look(image, detector, self._executor.submit(detector.detect, image))
 
     def detect(self, image: NDArray[np.uint8]) -> NDArray[np.float64]:
         """See :class:`ldeq.face.detectors.Detector`."""
-        look, self._look = self._look, None
-        if look is not None and look.image is image:
+        look, self._look = self._look if self._has_begun(image) else None, None
+        if look is not None:
             boxes = look.boxes.result()
             self._detector = look.detector
             return boxes
         return self._executor.submit(self._detector.detect, image).result()
+
+    def _has_begun(self, image: NDArray[np.uint8]) -> bool:
+        look = self._look
+        return look is not None and look.image is image and _looks_closely(look.detector) == self.closely
+
+
+def _looks_closely(detector: Detector) -> bool:
+    return not isinstance(detector, ClosenessDetector) or detector.closely
 
 
 def ahead(detector: Detector) -> Detector:

@@ -18,7 +18,14 @@ class TrackingSettings:
 
     detect_every: int = setting(15, "frames between two looks for new faces", low=1, high=1_000_000)
     search_every: int = setting(3, "the same while there is no face, or one is lost", low=1, high=1_000_000)
-    max_faces: int = setting(10, "most faces at a time; the largest are taken", low=1, high=1000)
+    look_closely_every: int = setting(
+        45,
+        "frames between two looks at which a detector that can (CenterFace) finds smaller faces too; while a small one "
+        "is lost, detect_every",
+        low=1,
+        high=1_000_000,
+    )
+    max_faces: int = setting(50, "most faces at a time; the largest are taken", low=1, high=1000)
     max_uncertainty: float = setting(
         0.065,
         "a detection with a higher median uncertainty over its points is no face, and a face that has one in "

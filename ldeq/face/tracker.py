@@ -1,9 +1,10 @@
 """Faces through a video: found by a detector, followed by their own landmarks, found again when they are lost.
 
 A face's next crop is made around its last landmarks. The detector is asked at the first frame, every so often for new
-faces, and when a face is lost: when the network is unsure of it, even where it starts from nothing, when it jumps or
-changes its size as no face does, when it leaves the frame, or when two tracks have come to follow one face. A lost face
-is kept in mind for a while, and is expected where its motion leads: that tells two faces apart that have crossed.
+faces (now and then closely, for small ones), and when a face is lost: when the network is unsure of it, even where it
+starts from nothing, when it jumps or changes its size as no face does, when it leaves the frame, or when two tracks
+have come to follow one face. A lost face is kept in mind for a while, and is expected where its motion leads: that
+tells two faces apart that have crossed.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from ldeq.face.ahead import DetectorAhead
 from ldeq.face.bbox import overlap, tight_bbox
 from ldeq.face.crop import FaceCrop
-from ldeq.face.detectors import Detector
+from ldeq.face.detectors import ClosenessDetector, Detector
 from ldeq.face.landmarker import Face, Landmarker
 from ldeq.face.settings import TrackingSettings
 from ldeq.face.shots import ShotDetector
@@ -26,6 +27,8 @@ Bbox = NDArray[np.float64]
 EXPLAINED = 0.25
 #: The same from which on two faces are so near that one may be taken for the other.
 ENTANGLED = 0.1
+#: Faces below this part of the frame's longer side are small: a detector finds them where it looks closely.
+SMALL = 1 / 40
 
 
 @dataclass(eq=False)
@@ -83,7 +86,9 @@ class FaceTracker:
         self._shots = ShotDetector()
         self._tracks: list[_Track] = []
         self._n_faces = 0
+        #: Frames since the last look, and since the last close one; None before the first one of a shot.
         self._since_detection: int | None = None
+        self._since_close_look: int | None = None
         #: Shot changes so far.
         self.n_cuts = 0
 
@@ -102,7 +107,9 @@ class FaceTracker:
         if self._shots.is_cut(image):
             self.n_cuts += 1
             self._forget(self._tracks)
-            self._since_detection = None
+            self._since_detection = self._since_close_look = None
+        if self._since_close_look is not None:
+            self._since_close_look += 1
         for track in self._tracks:
             track.since_anchor += 1
             track.missing += bool(track.missing)
@@ -142,10 +149,26 @@ class FaceTracker:
         if isinstance(self._detector, DetectorAhead) and self._since_detection is not None:
             due_in = self._frames_between_looks - self._since_detection
             if 1 < due_in <= len(upcoming):
-                self._detector.begin(upcoming[due_in - 1])
+                image = upcoming[due_in - 1]
+                self._detector.closely = self._is_close_look_due(image, due_in)
+                self._detector.begin(image)
+
+    def _is_close_look_due(self, image: NDArray[np.uint8], due_in: int = 0) -> bool:
+        """True where the look at an image ``due_in`` frames from now is to be a close one."""
+        if self._since_close_look is None:
+            return True
+        small = SMALL * max(image.shape[:2])
+        wanted = any(track.missing and track.size < small for track in self._tracks)
+        every = self._settings.detect_every if wanted else self._settings.look_closely_every
+        return self._since_close_look + due_in >= every
 
     def _detect(self, image: NDArray[np.uint8]) -> list[Bbox]:
         self._since_detection = 0
+        closely = self._is_close_look_due(image)
+        if isinstance(self._detector, ClosenessDetector):
+            self._detector.closely = closely
+        if closely:
+            self._since_close_look = 0
         bboxes = [bbox for bbox in self._detector.detect(image) if _size(bbox) >= self._settings.min_size]
         return sorted(bboxes, key=_size, reverse=True)
 
