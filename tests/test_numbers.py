@@ -46,6 +46,7 @@ COMMANDS = {
     "benchmarks.faults.__main__": 4,
     "benchmarks.gradients": 4,
     "benchmarks.photographs": 3,
+    "benchmarks.people": 3,
     "benchmarks.study_rwr": 3,
     "assets.make_assets": 1,
 }

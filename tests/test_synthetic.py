@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks import people
 from datasets.degradations import motion_blur_kernel
 from datasets.synthetic import SyntheticFaces, SyntheticVideo, writing
 from datasets.synthetic import __main__ as writer
@@ -206,10 +207,20 @@ def test_images_are_bytes_with_landmarks_in_the_crop():
 
 def test_the_same_person_in_several_images():
     faces = SyntheticFaces(8, size=64, images_per_person=2)
-    first, second, third = (faces._person(index // 2) for index in range(3))
+    first, second, third = (faces.person(index) for index in range(3))
     assert first is second
     assert not np.array_equal(third.neutral, first.neutral)
     assert not np.array_equal(faces.draw(0).landmarks, faces.draw(1).landmarks)
+
+
+def test_figures_by_people_are_of_all_of_them(run_script):
+    status, out, err = run_script(people.main, "--images", "8")
+    assert status == 0, err
+    groups = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
+    for name in people.GROUPS:
+        found = [row for row in groups if row[0] == name]
+        assert sum(int(row[2]) for row in found) == 8
+        assert all(0.5 < float(row[3]) < 100 for row in found)
 
 
 def test_a_clip_of_a_face_leads_to_its_image():
@@ -241,7 +252,7 @@ def test_a_share_of_heads_is_turned_aside():
 
 
 def test_people_differ(head):
-    shapes = [SyntheticFaces(9)._person(number).neutral for number in range(6)]
+    shapes = [SyntheticFaces(9).person(number).neutral for number in range(6)]
     assert min(np.abs(a - b).max() for i, a in enumerate(shapes) for b in shapes[:i]) > 0.2
     assert set(PHENOTYPES) >= {"gender", "age", "african", "asian", "caucasian"}
 

@@ -77,7 +77,7 @@ class SyntheticFaces:
         It depends on ``seed``, ``size``, ``images_per_person``, ``turned`` and the index alone.
         """
         rng = np.random.default_rng((self._seed, index, _RENDERING))
-        person = self._person(index // self._per_person)
+        person = self.person(index)
         pose = random_pose(rng)
         turn_rng = np.random.default_rng((self._seed, index, _TURN))
         if turn_rng.random() < self._turned:
@@ -110,7 +110,9 @@ class SyntheticFaces:
         attributes = frozenset(name for name, present in has.items() if present)
         return Rendering(_in_bytes(small, gain), landmarks, gain, light.brightness, attributes)
 
-    def _person(self, number: int) -> Person:
+    def person(self, index: int) -> Person:
+        """The person that the image at an index shows."""
+        number = index // self._per_person
         if self._last[0] != number or self._last[1] is None:
             block, within = divmod(number, _BLOCK)
             if self._block[0] != block:

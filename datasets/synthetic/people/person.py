@@ -37,9 +37,23 @@ _IRIS = ((38, 24, 16), (62, 40, 24), (96, 66, 36), (110, 100, 60), (84, 110, 90)
 
 
 @dataclass(frozen=True)
+class Phenotype:
+    """A sort of person: fields in [0, 1]."""
+
+    gender: float
+    age: float
+    african: float
+    #: (shapes,), as :meth:`Head.phenotypes` gives them.
+    weights: Floats
+
+
+@dataclass(frozen=True)
 class Person:
     """Everything about a synthetic face that does not change with pose, expression and light."""
 
+    phenotype: Phenotype
+    #: (3,), the skin's colour before all that varies over it: sRGB, 0 to 255.
+    skin: NDArray[np.float32]
     #: (V, 3), the head with a neutral face.
     neutral: Floats
     #: Left and right.
@@ -62,17 +76,6 @@ class Person:
     glasses: Glasses | None
     #: Make-up on the eyes and cheeks, or none.
     wears_makeup: bool
-
-
-@dataclass(frozen=True)
-class Phenotype:
-    """A sort of person: fields in [0, 1]."""
-
-    gender: float
-    age: float
-    african: float
-    #: (shapes,), as :meth:`Head.phenotypes` gives them.
-    weights: Floats
 
 
 def draw_phenotypes(head: Head, rng: np.random.Generator, n: int) -> list[Phenotype]:
@@ -126,6 +129,8 @@ def draw_person(head: Head, phenotype: Phenotype, rng: np.random.Generator) -> P
     teeth = random_teeth(rng, neutral, head)
     glasses = random_glasses(rng, eyeballs) if rng.random() < 0.22 else None
     return Person(
+        phenotype=phenotype,
+        skin=skin,
         neutral=neutral,
         eyeballs=eyeballs,
         eye=Eye.random(rng, to_linear(palette_colour(_IRIS, rng.random() ** (1 + 2 * melanin)))),
