@@ -255,12 +255,15 @@ class CenterFaceDetector(_LookingTwice):
 
     def _close_up(self, image: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.uint8]:
         """A square around a box, in which it has the size :data:`FACE_IN_CLOSE_UP`."""
-        size = min(float((box[2:] - box[:2]).max()), 2.0 * max(image.shape[:2]))
-        side = max(1, round(size * self.CLOSE_UP / self.FACE_IN_CLOSE_UP))
-        # The middle of a square of OpenCV's is that of its pixels' centres. Beyond the image its edge goes on.
-        x, y = ((box[:2] + box[2:]) / 2 - 0.5).tolist()
-        square = cv2.getRectSubPix(image, (side, side), (x, y))
-        how = cv2.INTER_AREA if side > self.CLOSE_UP else cv2.INTER_LINEAR
+        side = max(1.0, float((box[2:] - box[:2]).max()) * self.CLOSE_UP / self.FACE_IN_CLOSE_UP)
+        # A box may be of any size; where it is large, not every pixel is needed.
+        sampled = min(round(side), 8 * self.CLOSE_UP)
+        scale = sampled / side
+        x, y = (scale * (0.5 - (box[:2] + box[2:]) / 2) + sampled / 2 - 0.5).tolist()
+        matrix = np.array([[scale, 0, x], [0, scale, y]])
+        # Beyond the image its edge goes on.
+        square = cv2.warpAffine(image, matrix, (sampled, sampled), borderMode=cv2.BORDER_REPLICATE)
+        how = cv2.INTER_AREA if sampled > self.CLOSE_UP else cv2.INTER_LINEAR
         return np.asarray(cv2.resize(square, (self.CLOSE_UP, self.CLOSE_UP), interpolation=how), dtype=np.uint8)
 
     def _score_in_the_middle(self, boxes: NDArray[np.float64], scores: NDArray[np.float64]) -> float:
