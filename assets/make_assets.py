@@ -34,6 +34,8 @@ N_FRAMES = 60
 FPS = 25
 #: Synthetic images of ``test`` and of each subset, synthetic clips of each kind, and their seed.
 N_IMAGES, N_SUBSET, N_CLIPS = 12, 2, 3
+#: Hard clips are chosen out of so many.
+N_CANDIDATES = 200
 SEED = HELD_OUT + 5_000_000
 #: Share of the side of WFLW's crops that the face takes.
 FACE_SHARE = 1 / 1.2
@@ -252,11 +254,19 @@ def make_wflw_v(portrait: Portrait, root: Path, rng: np.random.Generator) -> Non
     for split, changes in clips.items():
         for id, change in changes.items():
             write_clip(root, id, portrait_frames(portrait, change, rng), fps=FPS, crf=25)
-        people = {f"synthetic-{split}-{number}": number for number in range(N_CLIPS)}
-        for id, number in people.items():
-            video = SyntheticVideo(SEED, number, N_FRAMES, difficulty=float(split == "hard"))
+        people = {f"synthetic-{split}-{number}": video for number, video in enumerate(synthetic_videos(split))}
+        for id, video in people.items():
             write_clip(root, id, video, fps=FPS, crf=22)
         write_ids(root, split, [*changes, *people])
+
+
+def synthetic_videos(split: str) -> list[SyntheticVideo]:
+    """The first easy videos; or, of many hard ones in the order of their shares of bad frames, those at equal steps."""
+    if split == "easy":
+        return [SyntheticVideo(SEED, number, N_FRAMES, difficulty=0.0) for number in range(N_CLIPS)]
+    videos = [SyntheticVideo(SEED, number, N_FRAMES, difficulty=1.0) for number in range(N_CANDIDATES)]
+    videos.sort(key=lambda video: int(video.bad_frames().sum()))
+    return [videos[(2 * step + 1) * N_CANDIDATES // (2 * N_CLIPS)] for step in range(N_CLIPS)]
 
 
 def portrait_frames(

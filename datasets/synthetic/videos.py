@@ -12,7 +12,7 @@ from datasets.motion import jittered_bbox, smooth_path
 from datasets.synthetic.people.expression import Actions, random_expression
 from datasets.synthetic.people.head import load_head
 from datasets.synthetic.people.landmarks import LandmarkModel
-from datasets.synthetic.people.person import draw_person, draw_phenotypes
+from datasets.synthetic.people.person import Person, draw_person, draw_phenotypes
 from datasets.synthetic.people.pose import Pose, pose_face
 from datasets.synthetic.renderer.arrays import Doubles, Floats, f32
 from datasets.synthetic.renderer.camera import Projection
@@ -57,12 +57,24 @@ class SyntheticVideo:
     def __len__(self) -> int:
         return self._n
 
+    def bad_frames(self) -> NDArray[np.bool_]:
+        """(n_frames,), where the image is more than half as degraded as it gets, or something is before the face."""
+        trajectories = self._begin()[2]
+        return np.array(
+            [trajectories.severity(t) > 0.5 or trajectories.is_face_covered(t) for t in range(self._n)], dtype=bool
+        )
+
+    def _begin(self) -> "tuple[np.random.Generator, Person, _Trajectories]":
+        """The person, what becomes of it, and the random numbers that go on from there."""
+        head = load_head()
+        rng = np.random.default_rng((self._seed, self._number, _VIDEO, int(self._difficulty * 100)))
+        person = draw_person(head, draw_phenotypes(head, rng, 1)[0], rng)
+        return rng, person, _Trajectories(rng, self._n, self._difficulty)
+
     def __iter__(self) -> Iterator[VideoFrame]:
         head = load_head()
         model = LandmarkModel(head)
-        rng = np.random.default_rng((self._seed, self._number, _VIDEO, int(self._difficulty * 100)))
-        person = draw_person(head, draw_phenotypes(head, rng, 1)[0], rng)
-        trajectories = _Trajectories(rng, self._n, self._difficulty)
+        rng, person, trajectories = self._begin()
         light = random_light(rng)
         width, height = FRAME_SIZE
         size = (round(width * _OVERSAMPLING), round(height * _OVERSAMPLING))
@@ -183,6 +195,10 @@ class _Trajectories:
     def occluder_offset(self, t: int) -> Doubles | None:
         """Position of the occluder relative to the face (2,), in face sizes; None where there is none."""
         return None if np.isnan(self._occluder_offsets[t]).any() else self._occluder_offsets[t]
+
+    def is_face_covered(self, t: int) -> bool:
+        """True where an occluder's middle is over the face."""
+        return bool((np.abs(self._occluder_offsets[t]) < 0.5).all())
 
     def occluder(self, t: int) -> int:
         """Number of the occluder."""
