@@ -35,3 +35,8 @@ def jpeg_compressed(image: Image, quality: int) -> Image:
     """An image (H, W, 3) in BGR as it comes back from a JPEG file of that quality, 1 to 100."""
     _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), dtype=np.uint8)
+
+
+def jpeg_compressed_rgb(image: Image, quality: int) -> Image:
+    """As :func:`jpeg_compressed`, an image (H, W, 3) in RGB."""
+    return np.ascontiguousarray(jpeg_compressed(np.ascontiguousarray(image[..., ::-1]), quality)[..., ::-1])

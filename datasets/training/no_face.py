@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from datasets.motion import move_image, random_jitter, random_motion
 from ldeq.face.bbox import tight_bbox
-from ldeq.landmarks98 import N_LANDMARKS
+from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS
 from utils.engine.evaluation import Sample
 
 Image = NDArray[np.uint8]
@@ -70,7 +70,7 @@ class NoFace:
         scene = random_scenery(rng, drawn) * np.float32(np.exp(rng.normal(0.2, 0.4)))
         if drawn < side:
             scene = np.asarray(cv2.resize(scene, (side, side), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-        return photograph(scene, degradation.scaled(side / 256), rng)
+        return photograph(scene, degradation.scaled(side / CROP_SIZE), rng)
 
     def _part_of_face(self, rng: np.random.Generator, face: Image, landmarks: NDArray[np.floating]) -> Image:
         side = self._side

@@ -8,6 +8,7 @@ import numpy as np
 from datasets.synthetic.people.head import Head, SurfacePoints, plane_to_texels
 from datasets.synthetic.renderer.arrays import Doubles, Floats
 from datasets.synthetic.renderer.compositing import coverage
+from datasets.synthetic.renderer.shapes import fill
 
 #: Distance of the template's outer eye corners in centimetres, the unit of a brow's proportions.
 _EYES = 8.9
@@ -65,9 +66,8 @@ class Brow:
         """Opacity in [0, 1] of its hair in the skin's texture, (height, width)."""
         t = np.linspace(0, 1, 25)
         upper, lower = (np.stack(plane_to_texels(*self._place(t, edge)), 1) for edge in (0 * t, 1 + 0 * t))
-        outline = (np.concatenate([upper, lower[::-1]]) * 16).round().astype(np.int32)
         mask = np.zeros((height, width), np.uint8)
-        cv2.fillPoly(mask, [outline], int(255 * self.density * rng.uniform(0.35, 1.0)), cv2.LINE_AA, 4)
+        fill(mask, np.concatenate([upper, lower[::-1]]), int(255 * self.density * rng.uniform(0.35, 1.0)))
         mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.6, 2.2)), dtype=np.uint8)
         n = int(rng.integers(40, 150) * (0.4 + self.density))
         at = rng.random(n)

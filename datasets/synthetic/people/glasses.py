@@ -6,6 +6,7 @@ from datasets.synthetic.people.head import Sphere
 from datasets.synthetic.renderer.arrays import f32
 from datasets.synthetic.renderer.colour import random_colour, to_linear
 from datasets.synthetic.renderer.glasses import Glasses
+from datasets.synthetic.renderer.shapes import superellipse
 
 
 def random_glasses(rng: np.random.Generator, eyes: tuple[Sphere, Sphere]) -> Glasses:
@@ -15,14 +16,12 @@ def random_glasses(rng: np.random.Generator, eyes: tuple[Sphere, Sphere]) -> Gla
     if sun:
         width, height = width * rng.uniform(1.0, 1.25), height * rng.uniform(1.0, 1.25)
     power = rng.uniform(2, 5)
-    angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    unit_x, unit_y = superellipse(40, power)
     drop, gap = rng.uniform(0, 0.6), rng.uniform(0.9, 1.4)
     rims = []
     front = min(eye.centre[2] - eye.radius for eye in eyes) - rng.uniform(0.9, 1.5)
     for side, eye in zip((1, -1), eyes, strict=True):
-        c, s = np.cos(angle), np.sin(angle)
-        x = width * np.sign(c) * np.abs(c) ** (2 / power)
-        y = height * np.sign(s) * np.abs(s) ** (2 / power)
+        x, y = width * unit_x, height * unit_y
         centre = max(abs(float(eye.centre[0])), width * 0.9 + gap * 0.5) + 0.1
         outward = x * side
         z = front + 0.035 * (centre + outward) ** 2 * 0.5

@@ -8,6 +8,7 @@ from datasets.synthetic.people.head import PLANE, TEXELS, plane_to_texels
 from datasets.synthetic.renderer.arrays import Floats, f32
 from datasets.synthetic.renderer.colour import random_colour, smooth_noise, to_linear
 from datasets.synthetic.renderer.compositing import composite_onto_texture, coverage
+from datasets.synthetic.renderer.shapes import draw_line
 
 #: Rows and columns of a face's texture, which covers the template's front view.
 TEXTURE_SHAPE = (round((PLANE[3] - PLANE[1]) * TEXELS), round((PLANE[2] - PLANE[0]) * TEXELS))
@@ -48,8 +49,7 @@ def _add_wrinkles(texture: Floats, rng: np.random.Generator, skin: NDArray[np.fl
 
     def line(x: NDArray[np.floating], y: NDArray[np.floating], strength: float, width: int = 1) -> None:
         column, row = plane_to_texels(x, y)
-        points = (np.stack([column, row], 1) * 16).round().astype(np.int32)
-        cv2.polylines(lines, [points], False, int(min(255.0, strength * depth)), width, cv2.LINE_AA, 4)
+        draw_line(lines, np.stack([column, row], 1), int(min(255.0, strength * depth)), width)
 
     fold, bag, crow, brow = rng.uniform(20, 150, 4)
     for side in (-1, 1):
@@ -99,8 +99,7 @@ def add_makeup(texture: Floats, rng: np.random.Generator) -> None:
                 y = 0.25 - 0.25 * at + bulge * np.sin(np.pi * at)
                 if bulge < 0:
                     x, y = np.append(x, x[-1] + side * wing), np.append(y, y[-1] - 0.5 * wing)
-                points = (np.stack(plane_to_texels(x, y), 1) * 16).round().astype(np.int32)
-                cv2.polylines(mask, [points], False, 255, line, cv2.LINE_AA, 4)
+                draw_line(mask, np.stack(plane_to_texels(x, y), 1), width=line)
         soft = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.5, 2.0))
         ink = to_linear(random_colour(rng) * rng.uniform(0.0, 0.4))
         composite_onto_texture(texture, coverage(soft) * np.float32(rng.uniform(0.3, 0.95)), ink)

@@ -14,6 +14,12 @@ def to_linear(colour: Sequence[float] | NDArray[np.floating]) -> Floats:
     return ((np.asarray(colour, dtype=np.float32).clip(0, 255) / 255) ** 2.2).astype(np.float32)
 
 
+def grey_levels(colours: Floats) -> Floats:
+    """How bright colours (..., 3) in sRGB look: grey levels (...) in the same unit (luma, ITU-R BT.601)."""
+    levels: Floats = colours @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    return levels
+
+
 def palette_colour(palette: Sequence[Sequence[float]], position: float) -> Floats:
     """The colour at ``position`` in [0, 1] of a palette of sRGB colours, interpolated: sRGB (3,)."""
     steps = np.linspace(0, 1, len(palette))

@@ -10,6 +10,7 @@ from datasets.synthetic.renderer.arrays import Doubles, Floats
 from datasets.synthetic.renderer.camera import Projection
 from datasets.synthetic.renderer.compositing import composite, coverage
 from datasets.synthetic.renderer.light import Light
+from datasets.synthetic.renderer.shapes import fill
 
 #: Depth in centimetres behind the surface at which points are still drawn, as glasses rest on the skin.
 _SLACK = 0.8
@@ -67,7 +68,7 @@ def draw_glasses(
         if visible(pixels, rim[:, 2]).mean() < 0.4:
             continue
         mask = np.zeros((height, width), np.uint8)
-        cv2.fillPoly(mask, [(pixels * 16).round().astype(np.int32)], 255, cv2.LINE_AA, 4)
+        fill(mask, pixels)
         opacity = coverage(mask)
         if glasses.lens_opacity > 0.01:
             low, high = float(pixels[:, 1].min()), float(pixels[:, 1].max())

@@ -6,11 +6,9 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from datasets.degradations import jpeg_compressed
+from datasets.degradations import jpeg_compressed_rgb
 from datasets.synthetic.renderer.arrays import Bytes, Floats, f32
-from datasets.synthetic.renderer.colour import palette_colour, random_colour, smooth_noise
-
-_LUMA = f32([0.299, 0.587, 0.114])
+from datasets.synthetic.renderer.colour import grey_levels, palette_colour, random_colour, smooth_noise
 
 
 @dataclass(frozen=True)
@@ -40,11 +38,6 @@ class Look:
         return finished
 
 
-def _grey(image: Floats) -> Floats:
-    grey: Floats = image @ _LUMA
-    return grey
-
-
 def _stretched(grey: Floats, low: float = 2.0, high: float = 98.0) -> Floats:
     """Grey levels with their percentiles ``low`` and ``high`` at 0 and 255."""
     # Every ninth pixel tells the percentiles as well.
@@ -62,7 +55,7 @@ def _duotone(image: Floats, rng: np.random.Generator, unit: float) -> Floats:
     dark, light = (f32(ink) for ink in inks[rng.integers(len(inks))])
     if rng.random() < 0.2:
         dark, light = random_colour(rng) * 0.3, 255 - random_colour(rng) * 0.4
-    share = (_stretched(_grey(image)) if rng.random() < 0.5 else _grey(image))[..., None] / 255
+    share = (_stretched(grey_levels(image)) if rng.random() < 0.5 else grey_levels(image))[..., None] / 255
     toned = dark + (light - dark) * share
     kept = np.float32(rng.uniform(0, 0.35) if rng.random() < 0.4 else 0)
     return f32(toned + (image - toned) * kept)
@@ -80,7 +73,7 @@ def _tinted(image: Floats, rng: np.random.Generator, unit: float) -> Floats:
 
 def _greyscale(image: Floats, rng: np.random.Generator, unit: float) -> Floats:
     """Black and white, soft or hard."""
-    grey = _grey(image)
+    grey = grey_levels(image)
     if rng.random() < 0.5:
         grey = _stretched(grey, rng.uniform(0, 12), rng.uniform(85, 100))
     return np.repeat(grey[..., None], 3, axis=2)
@@ -94,14 +87,14 @@ def _posterised(image: Floats, rng: np.random.Generator, unit: float) -> Floats:
         step = np.float32(255 / (levels - 1))
         return f32(np.round(smooth.clip(0, 255) / step) * step)
     inks = np.stack([random_colour(rng) for _ in range(levels)])
-    inks = inks[np.argsort(inks @ _LUMA)]
+    inks = inks[np.argsort(grey_levels(inks))]
     inks[0] *= 0.3
-    return f32(inks[(_stretched(_grey(smooth)) / 256 * levels).astype(int)])
+    return f32(inks[(_stretched(grey_levels(smooth)) / 256 * levels).astype(int)])
 
 
 def _photocopy(image: Floats, rng: np.random.Generator, unit: float) -> Floats:
     """Nearly black and white, in one ink, with dirt."""
-    grey = _grey(image)
+    grey = grey_levels(image)
     local = cv2.GaussianBlur(grey, (0, 0), max(2.0, rng.uniform(12, 60) * unit))
     contrast = np.float32(rng.uniform(2, 6))
     share = (0.5 + (grey - local + rng.uniform(-8, 12)) * contrast / 255).clip(0, 1)
@@ -116,7 +109,7 @@ def _halftone(image: Floats, rng: np.random.Generator, unit: float) -> Floats:
     period = rng.uniform(2.5, 5.5) * unit
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     colour = rng.random() < 0.5
-    source = image if colour else _grey(image)[..., None]
+    source = image if colour else grey_levels(image)[..., None]
     source = f32(cv2.GaussianBlur(source, (0, 0), period / 4)).reshape(height, width, -1)
     out = np.empty_like(source)
     for channel in range(source.shape[2]):
@@ -178,7 +171,7 @@ def _local_contrast(image: Floats, rng: np.random.Generator, unit: float) -> Flo
     tiles = int(rng.integers(3, 9))
     lab[..., 0] = cv2.createCLAHE(rng.uniform(2, 6), (tiles, tiles)).apply(lab[..., 0])
     out = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).astype(np.float32)
-    grey = _grey(out)[..., None]
+    grey = grey_levels(out)[..., None]
     return f32(grey + (out - grey) * np.float32(rng.uniform(0.6, 1.9)))
 
 
@@ -188,7 +181,7 @@ def _chroma_noise(image: Floats, rng: np.random.Generator, unit: float) -> Float
     cells = max(height, width) / (rng.uniform(1.5, 6) * max(unit, 0.4))
     strength = rng.uniform(8, 30)
     noise = np.stack([smooth_noise(rng, height, width, cells) for _ in range(3)], axis=2)
-    noise -= _grey(noise)[..., None]
+    noise -= grey_levels(noise)[..., None]
     return f32(image + noise * np.float32(strength))
 
 
@@ -198,9 +191,9 @@ def _twice_compressed(image: Floats, rng: np.random.Generator, unit: float) -> F
     share = rng.uniform(0.35, 1)
     small = cv2.resize(image.clip(0, 255), (max(16, round(width * share)), max(16, round(height * share))),
                        interpolation=cv2.INTER_AREA).astype(np.uint8)  # fmt: skip
-    small = jpeg_compressed(np.ascontiguousarray(small[..., ::-1]), int(rng.uniform(5, 35)))[..., ::-1]
-    back = cv2.resize(np.ascontiguousarray(small), (width, height), interpolation=cv2.INTER_CUBIC)
-    return f32(jpeg_compressed(np.ascontiguousarray(back[..., ::-1]), int(rng.uniform(20, 70)))[..., ::-1])
+    small = jpeg_compressed_rgb(small, int(rng.uniform(5, 35)))
+    back = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+    return f32(jpeg_compressed_rgb(np.asarray(back, dtype=np.uint8), int(rng.uniform(20, 70))))
 
 
 def _bordered(image: Floats, rng: np.random.Generator, unit: float) -> Floats:

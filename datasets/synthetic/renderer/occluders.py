@@ -14,7 +14,7 @@ from datasets.synthetic.renderer.arrays import Doubles, Floats, f32
 from datasets.synthetic.renderer.colour import palette_colour, random_colour, to_linear
 from datasets.synthetic.renderer.compositing import composite, coverage
 from datasets.synthetic.renderer.relief import Relief
-from datasets.synthetic.renderer.shapes import SKIN, random_shape, shaded
+from datasets.synthetic.renderer.shapes import SKIN, draw_line, fill, random_shape, shaded, superellipse
 
 #: Centimetres of a face's size, which is the geometric mean of width and height of its landmarks.
 _FACE = 13.5
@@ -161,7 +161,8 @@ def held(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], 
     if kind == "cup":
         frame = face.turned(face(rng.uniform(-0.5, 2), rng.normal(0, 1)), lean)
         width, height = rng.uniform(3.0, 4.5), rng.uniform(6, 12)
-        _fill(flat, [frame(0, -width), frame(0, width), frame(height, 0.8 * width), frame(height, -0.8 * width)])
+        corners = [frame(0, -width), frame(0, width), frame(height, 0.8 * width), frame(height, -0.8 * width)]
+        fill(flat, np.stack(corners))
         cv2.ellipse(flat, _pixel(frame(0, 0)), (max(1, int(width * cm)), max(1, int(0.25 * width * cm))),
                     float(np.degrees(np.arctan2(frame.second[1], frame.second[0]))), 0, 360, 255, -1,
                     cv2.LINE_AA)  # fmt: skip
@@ -173,7 +174,7 @@ def held(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], 
         hand_at, hand_angle = frame(10, -side * 5), np.pi / 2
     elif kind == "telephone":
         frame = face.turned(np.asarray(points[4 if side > 0 else 28], dtype=np.float64), lean)
-        _fill(flat, [frame(-7, -2), frame(-7, 2), frame(7, 2), frame(7, -2)])
+        fill(flat, np.stack([frame(-7, -2), frame(-7, 2), frame(7, 2), frame(7, -2)]))
         hand_at, hand_angle = frame(2, 0), np.pi
         grip = True
     else:
@@ -236,9 +237,7 @@ def eyewear(image: Floats, rng: np.random.Generator, points: NDArray[np.floating
     thickness = rng.uniform(0.5, 1.4) if goggles else rng.uniform(0.1, 0.5)
     lean = rng.uniform(-0.5, 0.5)
     lenses = []
-    around = np.linspace(0, 2 * np.pi, 28, endpoint=False)
-    c, s = np.cos(around), np.sin(around)
-    c, s = np.sign(c) * np.abs(c) ** (2 / power), np.sign(s) * np.abs(s) ** (2 / power)
+    x, y = superellipse(28, power)
     corners = points[[60, 64, 68, 72]]
     spans = np.linalg.norm(corners[[1, 3]] - corners[[0, 2]], axis=1)
     for eye in (0, 1):
@@ -249,15 +248,14 @@ def eyewear(image: Floats, rng: np.random.Generator, points: NDArray[np.floating
         along = (inner - outer) / 2 * grow
         down = face.first * tall
         middle = (outer + inner) / 2 + face.first * 0.4
-        lenses.append(middle + c[:, None] * along + s[:, None] * down)
+        lenses.append(middle + x[:, None] * along + y[:, None] * down)
     if goggles:
         lenses = [cv2.convexHull(np.concatenate(lenses).astype(np.float32))[:, 0]]
     mask, rims = np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8)
     line = max(1, round(thickness * face.unit))
     for lens in lenses:
-        pixels = [(lens * 16).round().astype(np.int32)]
-        cv2.fillPoly(mask, pixels, 255, cv2.LINE_AA, 4)
-        cv2.polylines(rims, pixels, True, 255, line, cv2.LINE_AA, 4)
+        fill(mask, lens)
+        draw_line(rims, lens, width=line, closed=True)
     if not goggles:
         ends = [lens[int(np.argmin(np.linalg.norm(lens - points[51], axis=1)))] for lens in lenses]
         if len(ends) == 2:
@@ -270,10 +268,6 @@ def eyewear(image: Floats, rng: np.random.Generator, points: NDArray[np.floating
     colours = to_linear(first) + (to_linear(second) - to_linear(first)) * share[..., None]
     composite(image, coverage(mask) * np.float32(opacity), f32(colours * brightness))
     composite(image, coverage(rims), frame_colour * brightness)
-
-
-def _fill(mask: NDArray[np.uint8], corners: list[Doubles]) -> None:
-    cv2.fillPoly(mask, [(np.stack(corners) * 16).round().astype(np.int32)], 255, cv2.LINE_AA, 4)
 
 
 def _pixel(place: NDArray[np.floating]) -> tuple[int, int]:
@@ -290,7 +284,7 @@ def face_mask(image: Floats, rng: np.random.Generator, points: NDArray[np.floati
     middle = outline.mean(0)
     outline = middle + (outline - middle) * rng.uniform(0.98, 1.08)
     mask = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(mask, [(outline * 16).round().astype(np.int32)], 255, cv2.LINE_AA, 4)
+    fill(mask, outline)
     colour = to_linear(
         palette_colour(((235, 240, 245), (130, 190, 220), (30, 30, 35)), rng.random())
         if rng.random() < 0.7
@@ -318,15 +312,7 @@ def strands(image: Floats, rng: np.random.Generator, points: NDArray[np.floating
         curve = (
             (1 - t) ** 2 * (start + jitter) + 2 * t * (1 - t) * ((start + end) / 2 + bend) + t**2 * (end + 2 * jitter)
         )
-        cv2.polylines(
-            mask,
-            [(curve * 16).round().astype(np.int32)],
-            False,
-            int(rng.uniform(60, 230)),
-            int(rng.integers(1, 4)),
-            cv2.LINE_AA,
-            4,
-        )
+        draw_line(mask, curve, int(rng.uniform(60, 230)), int(rng.integers(1, 4)))
     colour = to_linear(random_colour(rng, 0.4) * rng.uniform(0.1, 0.8))
     composite(image, coverage(mask), colour * brightness)
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from datasets.degradations import jpeg_compressed, motion_blur_kernel
+from datasets.degradations import jpeg_compressed_rgb, motion_blur_kernel
 from datasets.synthetic.renderer.arrays import Bytes, Doubles, Floats, f32
+from datasets.synthetic.renderer.colour import grey_levels
 from datasets.synthetic.renderer.looks import Look
 from datasets.synthetic.renderer.shade import Shade
 from ldeq.face.bbox import tight_bbox
@@ -141,8 +142,8 @@ def photograph(scene: Floats, degradation: Degradation, rng: np.random.Generator
     if degradation.contrast != 1:
         image = 118 + (image - 118) * np.float32(degradation.contrast)
     if degradation.saturation != 1:
-        grey = image @ f32([0.299, 0.587, 0.114])
-        image = grey[..., None] + (image - grey[..., None]) * np.float32(degradation.saturation)
+        grey = grey_levels(image)[..., None]
+        image = grey + (image - grey) * np.float32(degradation.saturation)
     if degradation.resolution < 0.95:
         small = (max(16, round(width * degradation.resolution)), max(16, round(height * degradation.resolution)))
         image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
@@ -155,5 +156,5 @@ def photograph(scene: Floats, degradation: Degradation, rng: np.random.Generator
     for look in degradation.looks:
         out = look.apply(out)
     if degradation.quality < 97:
-        out = np.ascontiguousarray(jpeg_compressed(out[..., ::-1], max(5, degradation.quality))[..., ::-1])
+        out = jpeg_compressed_rgb(out, max(5, degradation.quality))
     return out

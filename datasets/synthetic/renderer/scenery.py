@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 from datasets.synthetic.renderer.arrays import Floats, f32
 from datasets.synthetic.renderer.colour import palette_colour, random_colour, smooth_noise, to_linear
 from datasets.synthetic.renderer.compositing import composite, coverage
+from datasets.synthetic.renderer.shapes import SKIN, fill
 from datasets.synthetic.renderer.surroundings import occlude, random_background
 
-_SKIN = ((245, 210, 190), (215, 165, 130), (150, 100, 72), (70, 45, 35))
 _HAIR = ((25, 18, 15), (80, 50, 30), (170, 125, 75), (200, 198, 195))
 _FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_SCRIPT_COMPLEX)
-#: Bits of the fractions that OpenCV takes coordinates in.
-_BITS = 4
 
 
 def random_scenery(rng: np.random.Generator, side: int) -> Floats:
@@ -79,7 +77,7 @@ def _ellipse(rng: np.random.Generator, side: int, n: int = 98) -> NDArray[np.flo
 def _filled(side: int, outline: NDArray[np.floating], softness: float = 0.0) -> Floats:
     """The opacity (side, side) of a polygon (n, 2)."""
     mask = np.zeros((side, side), np.uint8)
-    cv2.fillPoly(mask, [(outline * 2**_BITS).round().astype(np.int32)], 255, cv2.LINE_AA, _BITS)
+    fill(mask, outline)
     return coverage(cv2.GaussianBlur(mask, (0, 0), softness) if softness > 0.3 else mask)
 
 
@@ -94,7 +92,7 @@ def _ball(image: Floats, rng: np.random.Generator) -> None:
     towards = rng.normal(0, 1, 3)
     towards = towards / np.linalg.norm(towards)
     lit = (x * towards[0] + y * towards[1] + depth * abs(towards[2])).clip(0, 1)
-    colour = palette_colour(_SKIN, rng.random()) if rng.random() < 0.4 else None
+    colour = palette_colour(SKIN, rng.random()) if rng.random() < 0.4 else None
     shaded = _fill(rng, side, colour) * (rng.uniform(0.15, 0.5) + lit)[..., None]
     if rng.random() < 0.3:
         shaded = shaded + (rng.uniform(0.1, 0.8) * lit ** rng.uniform(10, 60))[..., None]
@@ -166,7 +164,7 @@ def _clothes(image: Floats, rng: np.random.Generator) -> None:
     place = np.array([x, top])
     composite(image, _filled(side, place + body * width), _fill(rng, side))
     if rng.random() < 0.6:
-        skin = _fill(rng, side, palette_colour(_SKIN, rng.random()))
+        skin = _fill(rng, side, palette_colour(SKIN, rng.random()))
         composite(image, _filled(side, place + neck * width), skin)
     for line in range(int(rng.integers(0, 4))):
         first = place + np.array([(0.1 * line - 0.15) * width, rng.uniform(0.1, 0.4) * width])
@@ -183,7 +181,7 @@ def _head_from_behind(image: Floats, rng: np.random.Generator) -> None:
     _clothes(image, rng) if rng.random() < 0.5 else None
     outline = _ellipse(rng, side)
     centre, (width, height) = outline.mean(axis=0), np.ptp(outline, axis=0)
-    skin = _fill(rng, side, palette_colour(_SKIN, rng.random()))
+    skin = _fill(rng, side, palette_colour(SKIN, rng.random()))
     neck = centre + np.array([(-0.28, 0.1), (0.28, 0.1), (0.34, 0.9), (-0.34, 0.9)]) * [width, height]
     composite(image, _filled(side, neck), skin)
     for ear in (-1, 1):

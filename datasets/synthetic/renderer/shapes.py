@@ -1,14 +1,52 @@
-"""Flat shapes that backgrounds and occluders have in common."""
+"""Flat shapes that people, backgrounds and occluders are drawn with."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic.renderer.arrays import Floats
+from datasets.synthetic.renderer.arrays import Doubles, Floats, Ints
 from datasets.synthetic.renderer.colour import smooth_noise
 
 #: Colours of skin in sRGB, from light to dark.
 SKIN = ((245, 210, 190), (215, 165, 130), (150, 100, 72), (70, 45, 35))
+#: Bits of the fractions of a pixel that OpenCV takes coordinates in.
+_BITS = 4
+
+
+def fill(mask: NDArray[np.uint8], outline: NDArray[np.floating], value: int = 255) -> None:
+    """Fills a polygon with smooth edges in a mask (H, W), in place.
+
+    Args:
+        outline: its corners (n, 2), columns and rows in pixels.
+        value: of the mask inside, 0 to 255.
+    """
+    cv2.fillPoly(mask, [_fixed_point(outline)], value, cv2.LINE_AA, _BITS)
+
+
+def draw_line(
+    mask: NDArray[np.uint8], points: NDArray[np.floating], value: int = 255, width: int = 1, closed: bool = False
+) -> None:
+    """Draws a line with smooth edges through points in a mask (H, W), in place.
+
+    Args:
+        points: (n, 2), columns and rows in pixels.
+        value: of the mask on the line, 0 to 255.
+        width: of the line in pixels.
+        closed: from the last point back to the first one.
+    """
+    cv2.polylines(mask, [_fixed_point(points)], closed, value, width, cv2.LINE_AA, _BITS)
+
+
+def _fixed_point(points: NDArray[np.floating]) -> Ints:
+    fixed: Ints = (points * 2**_BITS).round().astype(np.int32)
+    return fixed
+
+
+def superellipse(n: int, power: float) -> tuple[Doubles, Doubles]:
+    """x and y (n,) each, in [-1, 1], around an ellipse (power 2) that higher powers make a box with round corners."""
+    angle = np.linspace(0, 2 * np.pi, n, endpoint=False)
+    c, s = np.cos(angle), np.sin(angle)
+    return np.sign(c) * np.abs(c) ** (2 / power), np.sign(s) * np.abs(s) ** (2 / power)
 
 
 def shaded(rng: np.random.Generator, height: int, width: int, colour: Floats, brightness: float) -> Floats:
