@@ -1,6 +1,5 @@
 """Crops of photographs without a face in them: what a tracker would see where a detector was wrong."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from ldeq import InputError
 from ldeq.face.crop import FaceCrop
 from ldeq.face.detectors import Detector
 from ldeq.landmarks98 import CROP_SCALE, N_LANDMARKS
-from ldeq.video.sources import open_source
+from ldeq.video.media import read_image
 from utils.bundled import ASSETS
 from utils.engine.evaluation import Sample
 
@@ -36,9 +35,9 @@ def background_crops(photographs: str | Path, detector: Detector, count: int, se
         Images (256, 256, 3) RGB, and as there is nothing to annotate landmarks of NaN.
 
     Raises:
-        InputError: where there is no image, or no place without a face.
+        InputError: as :func:`read_images`, or where there is no place without a face.
     """
-    images = list(_images(photographs))
+    images = read_images(photographs)
     nowhere = np.full((N_LANDMARKS, 2), np.nan, dtype=np.float32)
     crops: list[Sample] = []
     for number, image in enumerate(images):
@@ -52,13 +51,25 @@ def background_crops(photographs: str | Path, detector: Detector, count: int, se
     return crops
 
 
-def _images(photographs: str | Path) -> Iterator[NDArray[np.uint8]]:
-    # One by one, as those of a folder at once have to be of one size.
+def read_images(photographs: str | Path) -> list[NDArray[np.uint8]]:
+    """The images (H, W, 3) RGB of a folder, in the order of their names, or the one of a file.
+
+    Raises:
+        InputError: where there is none, or a file is something else.
+    """
     path = Path(photographs)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder, expected photographs")
+    images = []
     for each in sorted(path.iterdir()) if path.is_dir() else [path]:
         if each.is_file():
-            with open_source(each, 25.0) as frames:
-                yield next(iter(frames)).image
+            image = read_image(each)
+            if image is None:
+                raise InputError(f"{each}: cannot be decoded, expected an image")
+            images.append(image)
+    if not images:
+        raise InputError(f"{path}: holds no images, expected photographs")
+    return images
 
 
 def _free_box(

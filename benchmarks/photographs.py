@@ -100,17 +100,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for path in outputs:
         if path.suffix not in FORMATS:
             raise InputError(f"--output {path}: expected a name that ends in {', '.join(FORMATS)}")
+    if flags.plot and Path(flags.plot).suffix != ".png":
+        raise InputError(f"--plot {flags.plot}: expected a name that ends in .png")
     datasets: dict[str, WFLWDataset | Ibug68Dataset] = {}
     if flags.wflw or not flags.afw:
         datasets["WFLW"] = WFLWDataset(flags.wflw or bundled.WFLW, "test")
     if flags.afw:
         datasets["AFW"] = Ibug68Dataset(flags.afw)
+    # Before the network's work, which would be lost where they cannot be had.
+    crops = background_crops(flags.backgrounds, make_detector(), flags.crops)
     device = resolve_device(flags.device)
     model, weights = load_model(flags.landmark_model_weights, device, flags.precision, flags.trust_pickle)
     sets = [faces_of(model, title, dataset, flags.batch_size, flags.workers) for title, dataset in datasets.items()]
     rows = [row for faces in sets for row in rows_of(faces)]
     tables = [figures_table(faces.title, rows) for faces in sets]
-    crops = background_crops(flags.backgrounds, make_detector(), flags.crops)
     background = doubt_of(run_network(model, crops, flags.batch_size, flags.workers)[2])
     doubts = {faces.title: faces.doubt for faces in sets} | {"background": background}
     tables += [doubt_table(sets, background), limits_table(sets, background)]

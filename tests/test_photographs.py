@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import photographs
+from benchmarks import detection, photographs
 from benchmarks.backgrounds import background_crops
 from benchmarks.causes import causes_of, head_angles
 from datasets.wflw import WFLWDataset
@@ -115,6 +115,18 @@ def test_background_crops_show_no_face(tmp_path):
         background_crops(tmp_path / "a.png", Red(), 3)
 
 
+def test_detection_by_size_has_a_row_for_each_and_one_for_what_is_none(run_script, tmp_path):
+    cv2.imwrite(str(tmp_path / "plain.png"), np.full((90, 160, 3), 120, dtype=np.uint8))
+    status, out, err = run_script(detection.main, "--n_faces", 1, "--backgrounds", tmp_path)
+    assert status == 0, err
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
+    found = {row[0]: row[1:] for row in cells}
+    assert list(found) == [*map(str, detection.SIZES), "none"]
+    assert found["16"][0] == "0"
+    assert found["140"] == ["100"] * len(detection.WAYS)
+    assert found["none"] == ["0"] * len(detection.WAYS)
+
+
 def test_bias_is_along_the_face(faces):
     truth = np.stack([points for _, points in faces])
     corners = truth[:, 72] - truth[:, 60]
@@ -173,5 +185,14 @@ def test_data_that_cannot_be_used(run_script, weights, folder, tmp_path):
         if text is not None:
             (tmp_path / "test68.txt").write_text(text)
         assert_refused(run_script(photographs.main, weights, "--afw", tmp_path), tmp_path, named, "expected")
-    outcome = run_script(photographs.main, weights, "--afw", folder, "--output", tmp_path / "figures.xlsx")
-    assert_refused(outcome, "figures.xlsx", ".csv")
+    for flag, name, expected in (("--output", "figures.xlsx", ".csv"), ("--plot", "plot.xyz", ".png")):
+        assert_refused(run_script(photographs.main, weights, "--afw", folder, flag, tmp_path / name), name, expected)
+    places = tmp_path / "places"
+    places.mkdir()
+    for named in (tmp_path / "nowhere", places):
+        outcome = run_script(photographs.main, weights, "--afw", folder, "--backgrounds", named)
+        assert_refused(outcome, named, "expected photographs")
+    (places / "a.txt").write_text("no image")
+    for command, flags in ((photographs.main, (weights, "--afw", folder)), (detection.main, ())):
+        outcome = run_script(command, *flags, "--backgrounds", places)
+        assert_refused(outcome, places / "a.txt", "cannot be decoded")

@@ -16,8 +16,11 @@ _OCCLUDERS = (
 )  # fmt: skip
 
 
-def random_background(rng: np.random.Generator, height: int, width: int) -> Floats:
-    """A background which is no place in particular, out of focus or sharp: (height, width, 3), linear RGB."""
+def random_background(rng: np.random.Generator, height: int, width: int, *, with_people: bool = True) -> Floats:
+    """A background which is no place in particular, out of focus or sharp: (height, width, 3), linear RGB.
+
+    In about a fifth there are people, whose faces are a few ellipses.
+    """
     full = (width, height)
     sharp = rng.random() < 0.35
     if not sharp:  # half the pixels do
@@ -42,7 +45,7 @@ def random_background(rng: np.random.Generator, height: int, width: int) -> Floa
         noise = smooth_noise(rng, height, width, rng.uniform(3, 60)) * rng.uniform(2, 28)
         image += noise[..., None] * rng.uniform(0.4, 1, 3).astype(np.float32)
     people = rng.random()
-    if people < 0.22:  # other faces, as the network may take them for the one it should find
+    if with_people and people < 0.22:  # other faces, as the network may take them for the one it should find
         for _ in range(int(rng.integers(1, 4)) if people < 0.15 else int(rng.integers(6, 30))):
             _add_person(image, rng, 1.0 if people < 0.15 else 0.35)
     if not sharp:
