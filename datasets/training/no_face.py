@@ -18,8 +18,8 @@ Draw = Callable[[], Sample]
 MOST_INSIDE = 0.4
 #: Longer side of the landmarks' box of a far too small face, as fractions of the crop's side.
 _TINY = (0.04, 0.15)
-#: How much a part of a face is enlarged.
-_ENLARGED = (2.2, 6.0)
+#: How much a part of a face is enlarged, least and usually most, and at most.
+_ENLARGED, _MOST_ENLARGED = (2.2, 6.0), 100.0
 #: Stream of random numbers, beside those of the faces.
 _STREAM = 7
 
@@ -120,7 +120,8 @@ def far_too_large(rng: np.random.Generator, points: NDArray[np.float64]) -> NDAr
     """As :func:`cut_off`, but by enlarging a place in the face."""
     zoom, target = float(rng.uniform(*_ENLARGED)), points[int(rng.integers(N_LANDMARKS))]
     at = rng.uniform(0.25, 0.75, 2)
-    while share_inside(points, _about(zoom, target, at)) >= MOST_INSIDE:
+    # Points that all lie in one place never leave it.
+    while share_inside(points, _about(zoom, target, at)) >= MOST_INSIDE and zoom < _MOST_ENLARGED:
         zoom *= 1.15
     return _about(zoom, target, at)
 

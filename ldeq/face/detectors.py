@@ -177,7 +177,7 @@ def centerface_model() -> Path:
 
 class CenterFaceDetector(_LookingTwice):
     """CenterFace (Xu et al. 2019), a convolutional network that comes with the package: finds faces that are turned,
-    partly hidden and small: of those of 24 pixels in the scaled image three in four.
+    partly hidden and small: of those of 24 pixels in the scaled image seven in ten.
 
     What it is not sure of, it looks at once more, cut out of the image and scaled to a size at which it is at its best:
     there, faces score higher, and what is none next to nothing (``python -m benchmarks.detection``).
