@@ -4,52 +4,26 @@ Each function draws one of them on an image (height, width, 3) of linear RGB, in
 the face is. The same random numbers are the same occluder, wherever the landmarks are.
 """
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic.renderer.arrays import Doubles, Floats, f32
+from datasets.synthetic.renderer.arrays import Floats, f32
 from datasets.synthetic.renderer.colour import palette_colour, random_colour, to_linear
 from datasets.synthetic.renderer.compositing import composite, coverage
-from datasets.synthetic.renderer.relief import Relief
+from datasets.synthetic.renderer.hands import add_hand
+from datasets.synthetic.renderer.relief import Frame, Relief
 from datasets.synthetic.renderer.shapes import SKIN, draw_line, fill, random_shape, shaded, superellipse
 
 #: Centimetres of a face's size, which is the geometric mean of width and height of its landmarks.
 _FACE = 13.5
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """Coordinates in centimetres in the image's plane."""
-
-    #: (2,) each: where the origin is, in pixels, and the pixels of a centimetre along both axes.
-    origin: Doubles
-    first: Doubles
-    second: Doubles
-
-    def __call__(self, first: float, second: float) -> Doubles:
-        """Coordinates → column and row (2,)."""
-        place: Doubles = self.origin + first * self.first + second * self.second
-        return place
-
-    @property
-    def unit(self) -> float:
-        """Pixels of a centimetre."""
-        return float(np.hypot(*self.first))
-
-    def turned(self, origin: Doubles, angle: float) -> "_Frame":
-        """The frame with another origin in pixels, its first axis turned towards the second by an angle in radians."""
-        c, s = np.cos(angle), np.sin(angle)
-        return _Frame(origin, c * self.first + s * self.second, c * self.second - s * self.first)
-
-
-def _face_frame(points: NDArray[np.floating]) -> _Frame:
+def _face_frame(points: NDArray[np.floating]) -> Frame:
     """From the middle of the mouth down and, as the image shows a face that is upright, to the left."""
     down = points[16] - points[51]
     down = down / max(float(np.hypot(*down)), 1e-6) * _span(points) / _FACE
-    return _Frame(points[76:96].mean(0).astype(np.float64), down, np.array([-down[1], down[0]]))
+    return Frame(points[76:96].mean(0).astype(np.float64), down, np.array([-down[1], down[0]]))
 
 
 def hand(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], brightness: float) -> None:
@@ -67,54 +41,8 @@ def hand(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], 
     reach = {"open": rng.uniform(8, 16), "fist": 8.0, "pointing": 14.0}[pose]
     frame = face.turned(target, angle)
     frame = frame.turned(frame(-reach, 0), 0.0)
-    _add_hand(relief, rng, frame, pose, skin)
+    add_hand(relief, rng, frame, pose, skin)
     relief.draw(image, rng, brightness)
-
-
-def _add_hand(relief: Relief, rng: np.random.Generator, frame: _Frame, pose: str, skin: Floats) -> None:
-    """Adds a hand whose wrist is at the frame's origin and whose fingers point along its first axis."""
-    cm = frame.unit * rng.uniform(0.8, 1.05)
-    size = cm / frame.unit
-    side = float(rng.choice((-1, 1)))
-
-    def rod(ends: tuple[float, float, float, float], radii: tuple[float, float], colour: Floats, lift: float = 0.0,
-            flatness: float = 1.0) -> None:  # fmt: skip
-        a, b, c, d = (size * value for value in ends)
-        relief.limb(frame(a, side * b), frame(c, side * d), radii[0] * cm, radii[1] * cm, colour, lift * cm, flatness)
-
-    sleeve = to_linear(random_colour(rng))
-    cuff = rng.uniform(-10, -2)
-    rod((0.5, 0, -30, 0), (2.7, 3.6), skin, -0.2, 0.7)
-    if rng.random() < 0.7:
-        rod((cuff, 0, -30, 0), (3.5, 4.6), sleeve, 0.2, 0.7)
-    knuckle = skin * f32([0.95, 0.78, 0.75])
-    nail = np.minimum(skin * f32([1.15, 1.0, 1.0]) + 0.04, 0.95)
-    shows_nails = rng.random() < 0.6
-    spread, curl = rng.uniform(0, 0.28), rng.uniform(0.55, 1.0)
-    extended = {"open": 4, "fist": 0, "pointing": 1}[pose]
-    for i, length in enumerate((6.6, 7.6, 7.0, 5.6)):
-        across = (i - 1.5) * 2.0
-        base = 9.3 - 0.35 * (i - 1.2) ** 2
-        rod((0.8, across * 0.6, base, across), (1.7, 1.25), skin, 0.0, 0.55)
-        radius = 0.93 - 0.06 * (i == 3)
-        bend, lean = rng.normal(0, 0.06, 2)
-        if i < extended:
-            direction, at = spread * (i - 1.5) * 0.5 + bend, np.array([base, across])
-            for joint, share in enumerate((0.45, 0.3, 0.25)):
-                step = share * length * (curl if joint else 1.0) * np.array([np.cos(direction), np.sin(direction)])
-                ends = (at[0], at[1], at[0] + step[0], at[1] + step[1])
-                rod(ends, (radius * (1 - 0.06 * joint), radius * (0.94 - 0.06 * joint)), skin, 0.35 + 0.12 * joint)
-                at, direction = at + step, direction + lean
-            if shows_nails:
-                rod((at[0] - 0.1, at[1], at[0] + 0.35, at[1]), (0.5, 0.45), nail, 0.98, 0.5)
-        else:
-            rod((base + 0.2, across, base - 1.0, across), (1.15, 1.05), knuckle, 0.5)
-            rod((base + 0.3, across, base - 3.0 + bend * 8, across * 0.92), (1.0, 0.92), skin, 0.9)
-    tucked = pose != "open" or rng.random() < 0.3
-    tip = (7.2, -0.5) if tucked else (8.6 + rng.normal(0, 0.8), -6.4 + rng.normal(0, 1.0))
-    middle = (5.0, -3.6) if tucked else (5.6, -5.2)
-    rod((2.0, -2.0, *middle), (1.5, 1.15), skin, 0.4)
-    rod((*middle, *tip), (1.1, 0.85), skin, 1.6 if tucked else 0.5)
 
 
 def microphone(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], brightness: float) -> None:
@@ -142,7 +70,7 @@ def microphone(image: Floats, rng: np.random.Generator, points: NDArray[np.float
         relief.limb(frame(0, 0), frame(0.8, 0), radius * cm, 0.9 * radius * cm, metal, 0.6 * cm)
         if held:
             wrist = frame.turned(frame(10, 0), np.pi / 2 + rng.normal(0, 0.4))
-            _add_hand(relief, rng, wrist.turned(wrist(-7, 0), 0.0), "fist", skin)
+            add_hand(relief, rng, wrist.turned(wrist(-7, 0), 0.0), "fist", skin)
     relief.draw(image, rng, brightness, grain=0.25)
 
 
@@ -188,7 +116,7 @@ def held(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], 
     composite(image, coverage(flat), shaded(rng, height, width, colour, brightness))
     if grip:
         wrist = face.turned(hand_at, hand_angle + rng.normal(0, 0.4))
-        _add_hand(relief, rng, wrist.turned(wrist(-7, 0), 0.0), "fist", skin)
+        add_hand(relief, rng, wrist.turned(wrist(-7, 0), 0.0), "fist", skin)
     relief.draw(image, rng, brightness)
 
 
@@ -203,7 +131,7 @@ def other_head(image: Floats, rng: np.random.Generator, points: NDArray[np.float
     # The first axis points down, where others stand before one most often.
     away = rng.uniform(11.0, 16.5)
     centre = face(-3, 0) + away * (np.cos(angle) * face.first * 1.25 + np.sin(angle) * face.second)
-    upright = _Frame(centre, np.array([0, cm]), np.array([-cm, 0])).turned(centre, rng.normal(0, 0.3))
+    upright = Frame(centre, np.array([0, cm]), np.array([-cm, 0])).turned(centre, rng.normal(0, 0.3))
     behind = rng.random() < 0.5
     sideways = rng.uniform(-3, 3)
     shoulders = to_linear(random_colour(rng))

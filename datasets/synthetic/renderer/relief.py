@@ -1,17 +1,43 @@
 """Reliefs: rounded things before a face, which are drawn in the image and lit by their heights, without a mesh."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic.renderer.arrays import Floats, f32
+from datasets.synthetic.renderer.arrays import Doubles, Floats, f32
 from datasets.synthetic.renderer.colour import smooth_noise
 from datasets.synthetic.renderer.compositing import composite
 
 #: Points (2,): column and row in pixels.
 Point = NDArray[np.floating] | Sequence[float]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Coordinates in centimetres in the plane of an image, to place things in."""
+
+    #: (2,) each: where the origin is, in pixels, and the pixels of a centimetre along both axes.
+    origin: Doubles
+    first: Doubles
+    second: Doubles
+
+    def __call__(self, first: float, second: float) -> Doubles:
+        """Coordinates → column and row (2,)."""
+        place: Doubles = self.origin + first * self.first + second * self.second
+        return place
+
+    @property
+    def unit(self) -> float:
+        """Pixels of a centimetre."""
+        return float(np.hypot(*self.first))
+
+    def turned(self, origin: Doubles, angle: float) -> "Frame":
+        """The frame with another origin in pixels, its first axis turned towards the second by an angle in radians."""
+        c, s = np.cos(angle), np.sin(angle)
+        return Frame(origin, c * self.first + s * self.second, c * self.second - s * self.first)
 
 
 class Relief:
