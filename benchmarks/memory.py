@@ -58,16 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console().print(table("Peak memory of a run", ["script", "work", "MiB"], rows, n_words=2))
 
 
-def of_evaluation(root: Path, n_videos: int, n_frames: int, *arguments: str) -> int:
-    """Peak in bytes of the evaluation over copies of a clip, its frames repeated to ``n_frames``."""
+def of_evaluation(root: Path, n_videos: int, n_frames: int, *arguments: str, enlarged: int = 1) -> int:
+    """Peak in bytes of the evaluation over copies of a clip, its frames repeated to ``n_frames``, and enlarged."""
     source = Clip(bundled.WFLW_V, "portrait-pan")
     for folder in ("videos", "bboxes", "landmarks"):
         (root / folder).mkdir()
     ids = [f"copy-{number}" for number in range(n_videos)]
-    write_long_clip(source.video_path, Clip(root, ids[0]).video_path, n_frames)
+    write_long_clip(source.video_path, Clip(root, ids[0]).video_path, n_frames, enlarged)
     for name in ("bboxes", "landmarks"):
         values = getattr(source, name)
-        np.save(root / name / f"{ids[0]}.npy", values[np.arange(n_frames) % len(values)])
+        np.save(root / name / f"{ids[0]}.npy", enlarged * values[np.arange(n_frames) % len(values)])
     for id in ids[1:]:
         for folder, suffix in (("videos", "mp4"), ("bboxes", "npy"), ("landmarks", "npy")):
             (root / folder / f"{id}.{suffix}").symlink_to(root / folder / f"{ids[0]}.{suffix}")
@@ -112,12 +112,17 @@ def of_training(root: Path, n_steps: int) -> int:
     )
 
 
-def write_long_clip(source: Path, target: Path, n_frames: int) -> None:
-    """Writes the source's frames again and again, forwards and backwards, so that nothing in it jumps."""
+def write_long_clip(source: Path, target: Path, n_frames: int, enlarged: int = 1) -> None:
+    """Writes the source's frames again and again, forwards and backwards, so that nothing in it jumps.
+
+    Args:
+        n_frames: how many.
+        enlarged: how many times as wide and high they get.
+    """
     frames = list(VideoReader(source))
     writer = VideoWriter(target, 25)
     for frame in itertools.islice(itertools.cycle([*frames, *frames[::-1]]), n_frames):
-        writer.write(frame)
+        writer.write(frame.repeat(enlarged, axis=0).repeat(enlarged, axis=1))
     writer.close()
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from benchmarks.memory import write_long_clip
 from ldeq import LDEQ, ModelConfig, SolverConfig, load_checkpoint, save_checkpoint, terminal
 from ldeq.command_line import run
 from utils import bundled
@@ -78,6 +79,18 @@ def make_small_model(seed: int = 0, solver: dict[str, Any] | None = None, **chan
     with torch.no_grad():
         model.cell.head.conv.weight *= 0.02
     return model
+
+
+def first_frames(source: Path, root: Path, n_frames: Mapping[str, int]) -> Path:
+    """A data set in WFLW-V's layout of so many first frames of each of some clips of another, all in its easy split."""
+    for folder in ("videos", "bboxes", "landmarks"):
+        (root / folder).mkdir(parents=True)
+    for id, count in n_frames.items():
+        write_long_clip(source / "videos" / f"{id}.mp4", root / "videos" / f"{id}.mp4", count)
+        for folder in ("bboxes", "landmarks"):
+            np.save(root / folder / f"{id}.npy", np.load(source / folder / f"{id}.npy")[:count])
+    (root / "easy_video_IDs.txt").write_text("\n".join(n_frames))
+    return root
 
 
 def random_images(n: int, seed: int = 0) -> torch.Tensor:

@@ -14,6 +14,7 @@ from ldeq.landmarks98 import IBUG68, IBUG68_CURVES, N_LANDMARKS, PARTS
 from ldeq.metrics import frame_jitter, video_nme, video_nmf
 from ldeq.smoothing import FILTERS, RECOMMENDED, smooth, smooth_tracks
 from ldeq.video.sources import open_source
+from tests.conftest import first_frames
 from utils import bundled
 
 PORTRAIT = bundled.ASSETS / "portrait" / "astronaut.png"
@@ -188,12 +189,13 @@ def test_options_that_cannot_be_used(options, frames):
 
 
 @pytest.mark.slow
-def test_the_default_way_of_a_video():
+def test_the_default_way_of_a_video(tmp_path):
     """Detection, tracking, network and smoothing on the bundled portrait clips, against their truth."""
-    figures = {}
+    figures, n_frames = {}, 30
+    data = first_frames(bundled.WFLW_V, tmp_path / "WFLW_V", dict.fromkeys(CLIPS, n_frames))
     for id in CLIPS:
-        truth, found = truth_of(id), ldeq.landmarks(clip_path(id))
-        assert found.frame.tolist() == list(range(60)), "one face, from the first frame to the last"
+        truth, found = truth_of(id)[:n_frames], ldeq.landmarks(data / "videos" / f"{id}.mp4")
+        assert found.frame.tolist() == list(range(n_frames)), "one face, from the first frame to the last"
         assert set(found.face_id.tolist()) == {1}
         for mode, points in (("RwR", found.landmarks), ("smooth", smooth(found.landmarks))):
             figures.setdefault(mode, []).append((video_nme(points, truth), video_nmf(points, truth)))
@@ -210,14 +212,16 @@ def test_rwr_is_better_than_frame_by_frame_on_the_hard_clips():
     from ldeq.runtime.pytorch import TorchLandmarker
     from utils.engine.evaluation import track_videos
 
-    model = ldeq.LDEQ.from_pretrained()
+    model, n_frames = ldeq.LDEQ.from_pretrained(), 25
     ids = ["portrait-occluded", "portrait-blurred", "portrait-dark"]
     clips = WFLWVDataset(bundled.WFLW_V, "hard", ids).clips
     figures = {}
     for rwr in (True, False):
         landmarker = TorchLandmarker(ldeq.RecurrentLDEQ(model, rwr=rwr))
-        for video in track_videos(landmarker, clips, lambda clip: islice(clip.frames(), 25), batch_size=3, workers=1):
-            truth, found = video.clip.landmarks[:25], np.stack(video.landmarks)
+        for video in track_videos(
+            landmarker, clips, lambda clip: islice(clip.frames(), n_frames), batch_size=3, workers=1
+        ):
+            truth, found = video.clip.landmarks[:n_frames], np.stack(video.landmarks)
             figures.setdefault(rwr, {})[video.clip.id] = (video_nme(found, truth), video_nmf(found, truth))
     (nme, nmf), (other_nme, other_nmf) = (np.mean(list(figures[rwr].values()), axis=0) for rwr in (True, False))
     assert nme < other_nme

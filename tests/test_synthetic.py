@@ -310,14 +310,15 @@ def test_motion_blur_is_along_its_direction_and_moves_nothing(length, fraction_b
         assert np.abs(across[kernel > 0]).max() < 1.1
 
 
-def test_data_sets_are_read_as_the_real_ones(tmp_path, run_script):
-    assert run_script(writer.main, "--output_dir", tmp_path, "--train", 18, "--workers", 2)[0] == 0
-    arguments = ["--output_dir", tmp_path, "--test", 20, "--hard", 1, "--frames", 5, "--workers", 1]
+def test_data_sets_are_read_as_the_real_ones(tmp_path, run_script, monkeypatch):
+    monkeypatch.setattr(writing, "_CHUNK", 4)
+    assert run_script(writer.main, "--output_dir", tmp_path, "--train", 6, "--workers", 2)[0] == 0
+    arguments = ["--output_dir", tmp_path, "--test", 3, "--hard", 1, "--frames", 3, "--workers", 1]
     assert run_script(writer.main, *arguments)[0] == 0
     train = WFLWDataset(tmp_path / "WFLW", "train")
-    assert len(train) == 18
+    assert len(train) == 6
     faces = SyntheticFaces(0, crop_jitter=1.0, images_per_person=4)
-    for index in (6, 17):  # each of another process
+    for index in (2, 5):  # each of another process
         expected = faces.draw(index)
         difference = train[index][0].astype(float) - expected.image
         inside = (expected.landmarks >= 0).all() and (expected.landmarks <= 1).all()
@@ -332,9 +333,9 @@ def test_data_sets_are_read_as_the_real_ones(tmp_path, run_script):
         # One that none of the images belongs to has one of its own.
         assert len(shared) == len(subset) or len(subset) == 1
     videos = WFLWVDataset(tmp_path / "WFLW_V", "hard")
-    assert [clip.check_annotations() for clip in videos.clips] == [5]
+    assert [clip.check_annotations() for clip in videos.clips] == [3]
     frames = list(videos.clips[0].frames())
-    assert len(frames) == 5
+    assert len(frames) == 3
     assert not list(tmp_path.rglob(".*"))
 
     # A list that is lost is made again.
@@ -345,15 +346,15 @@ def test_data_sets_are_read_as_the_real_ones(tmp_path, run_script):
     assert lost.read_bytes() == before
 
     # Longer videos of the same ids are other videos.
-    assert run_script(writer.main, "--output_dir", tmp_path, "--hard", 1, "--frames", 6, "--workers", 1)[0] == 0
+    assert run_script(writer.main, "--output_dir", tmp_path, "--hard", 1, "--frames", 4, "--workers", 1)[0] == 0
     (clip,) = WFLWVDataset(tmp_path / "WFLW_V", "hard").clips
-    assert clip.check_annotations() == 6
+    assert clip.check_annotations() == 4
 
     # A video that has lost a part of it is made again.
     for path in (clip.video_path, tmp_path / "WFLW_V" / "bboxes" / f"{clip.id}.npy"):
         before = path.read_bytes()
         path.unlink()
-        assert run_script(writer.main, "--output_dir", tmp_path, "--hard", 1, "--frames", 6, "--workers", 1)[0] == 0
+        assert run_script(writer.main, "--output_dir", tmp_path, "--hard", 1, "--frames", 4, "--workers", 1)[0] == 0
         assert path.read_bytes() == before
 
 
