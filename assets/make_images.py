@@ -4,6 +4,7 @@
 
 ``rwr.gif``: a bundled clip solved frame by frame, with recurrence without recurrence (RwR), and with RwR and a filter.
 ``landmarks98.png``: the 98 landmarks with their numbers, on the portrait.
+``synthetic_faces.jpg``: synthetic faces, the last row with their landmarks.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from datasets.synthetic import SyntheticFaces
+from datasets.synthetic.writing import write_jpeg
 from datasets.wflw_v import Clip
 from ldeq import LDEQ, RecurrentLDEQ
 from ldeq.command_line import ArgumentParser, run
@@ -33,6 +36,8 @@ PORTRAIT = REPOSITORY / "assets" / "portrait" / "astronaut.png"
 
 #: The clip of the GIF, milliseconds a frame, and the side of each of its three parts in pixels.
 CLIP, MILLISECONDS, SIDE = "portrait-occluded", 50, 224
+#: Rows and columns of the synthetic faces, the side of each in pixels, and the seed of them.
+ROWS, COLUMNS, FACE_SIDE, FACES_SEED = 3, 8, 192, 5
 #: The side of what is shown over the extent of the true landmarks, and colours of the GIF.
 _VIEW, _COLOURS = 1.3, 28
 #: Frames over which the view of the face is averaged.
@@ -50,6 +55,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     assert image is not None
     points = np.load(PORTRAIT.with_name("astronaut_landmarks98.npy")).astype(np.float64)
     save(landmark_map(image, points), folder / "landmarks98.png", dpi=100)
+    write_jpeg(folder / "synthetic_faces.jpg", synthetic_faces(), quality=85)
+
+
+def synthetic_faces() -> NDArray[np.uint8]:
+    """A sheet (ROWS · FACE_SIDE, COLUMNS · FACE_SIDE, 3) RGB of the first faces of a seed."""
+    faces = SyntheticFaces(FACES_SEED, FACE_SIDE, crop_jitter=0.0)
+    rows = []
+    for row in range(ROWS):
+        drawn = [faces.draw(row * COLUMNS + column) for column in range(COLUMNS)]
+        images = [face.image.copy() for face in drawn]
+        if row == ROWS - 1:
+            for image, face in zip(images, drawn, strict=True):
+                draw_landmarks(image, face.landmarks.astype(np.float64) * FACE_SIDE, PREDICTION_COLOUR)
+        rows.append(np.concatenate(images, axis=1))
+    return np.concatenate(rows)
 
 
 def comparison(id: str) -> list[NDArray[np.uint8]]:

@@ -14,10 +14,13 @@ LOGS = Path(__file__).parent / "weights" / "training"
 #: Faces a step of each stage, in their order; names end in the side of the crops in pixels.
 BATCH_SIZES = {
     "s64": 16, "s128": 12, "s256": 8, "a128": 16, "b128": 16, "c128": 16, "d128": 16, "e128": 16, "f256": 12,
-    "g128": 16, "h256": 12, "i256": 12, "j256": 12, "k256": 12,
+    "g128": 16, "h256": 12, "i256": 12, "j256": 12, "k256": 12, "p128": 16,
+    "q256": 12,
 }  # fmt: skip
 #: The stage that another one than the one before it goes on from.
 STARTS = {"g128": "e128"}
+#: The first stage on the generator with what photographs have, whose held-out crops are harder.
+HARDER = "p128"
 
 
 def validations(stage: str) -> list[tuple[int, float]]:
@@ -35,6 +38,12 @@ def draw() -> Figure:
     for stage in BATCH_SIZES:
         start = ends[STARTS.get(stage, last)]
         points = validations(stage)
+        if stage == HARDER:
+            axes.axvline(start / 1000, color="grey", linestyle=":")
+            axes.annotate(
+                "other definitions, harder faces", (start / 1000, 18), textcoords="offset points", xytext=(-4, 0),
+                ha="right", fontsize=8,
+            )  # fmt: skip
         side = int(stage[1:])
         label = None if side in named else f"{side} pixels"
         named.add(side)

@@ -338,7 +338,8 @@ def test_every_problem_of_wflw_v(wflw_v, run_script, tmp_path):
         path = wflw_v / folder / "-hard-D4.npy"
         np.save(path, np.load(path)[:-1])
     (wflw_v / "videos" / "clip-A1.mp4").unlink()
-    (wflw_v / "videos" / "clip-B2.mp4").write_bytes((wflw_v / "videos" / "clip-B2.mp4").read_bytes()[:9000])
+    whole = (wflw_v / "videos" / "clip-B2.mp4").read_bytes()
+    (wflw_v / "videos" / "clip-B2.mp4").write_bytes(whole[: len(whole) // 2])
     shutil.copy(wflw_v / "videos" / "clip_C3.mp4", wflw_v / "videos" / "unannotated.mp4")
     shutil.copy(wflw_v / "videos" / "clip_C3.mp4", wflw_v / "videos" / "clip_C3.rejected.mp4")
     status, out, _ = run_script(check_wflw_v.main, wflw_v, f"--output_dir={tmp_path / 'out'}")

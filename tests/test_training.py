@@ -463,9 +463,9 @@ def test_a_short_run_learns(faces, tmp_path, run_script):
     status, shown, err = run_script(train_LDEQ.main, *TINY, *options, "--dataset_path", faces, "--output_dir", out)
     assert status == 0, err
     nme = column(out, "validation_NME")
-    assert nme[-1] < 0.7 * nme[0]
+    assert nme[-1] < 0.85 * nme[0]
     loss = column(out, "loss")
-    assert loss[-1] < loss[0] / 2
+    assert loss[-1] < 0.6 * loss[0]
     assert f"{nme[-1]:.3f}" in shown
     assert {path.name for path in out.iterdir()} >= {"run.json", "curves.png", "best.pth.tar", "last.pth.tar"}
     assert cv2.imread(str(out / "curves.png")) is not None

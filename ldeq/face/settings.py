@@ -27,7 +27,7 @@ class TrackingSettings:
     )
     max_faces: int = setting(50, "most faces at a time; the largest are taken", low=1, high=1000)
     max_uncertainty: float = setting(
-        0.065,
+        0.05,
         "a detection with a higher median uncertainty over its points is no face, and a face that has one in "
         "unsure_frames frames in a row, or far_above times it in one, is lost; as a fraction of the crop's side",
         low=0.0,
