@@ -191,7 +191,13 @@ def test_flags_in_the_prose_are_flags_of_a_script():
     modules = {module_of(["python", script.name])[0] for script in REPOSITORY.glob("t*_LDEQ*.py")}
     modules |= {"ldeq.predict", "datasets.crop_WFLW", "datasets.synthetic.__main__"}
     modules |= {"utils.download_WFLW_V", "utils.download_weights", "benchmarks.study_rwr", "benchmarks.layout"}
-    modules |= {"benchmarks.faults.__main__", "benchmarks.processes", "benchmarks.video", "ldeq.runtime.export"}
+    modules |= {
+        "benchmarks.faults.__main__",
+        "benchmarks.processes",
+        "benchmarks.video",
+        "ldeq.runtime.export",
+        "benchmarks.photographs",
+    }
     parsers: list[argparse.ArgumentParser] = [parser_of(importlib.import_module(name)) for name in sorted(modules)]
     known = FOREIGN_FLAGS.union(*(parser._option_string_actions for parser in parsers))
     named = {flag for page in PAGES for code in inline_code_of(page) for flag in re.findall(r"(?<!\S)--[\w-]+", code)}
