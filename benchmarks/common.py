@@ -1,5 +1,6 @@
 """What the benchmarks share."""
 
+import argparse
 import os
 import time
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from ldeq.command_line import MOST_WORKERS, at_least
 from ldeq.device import describe_device
 
 T = TypeVar("T")
@@ -33,3 +35,9 @@ def synchronise(device: torch.device) -> None:
 def describe_machine(device: torch.device) -> str:
     """One line for the head of a report."""
     return f"{describe_device(device)}, {os.cpu_count()} CPU cores, torch {torch.__version__}"
+
+
+def add_batch_flags(parser: "argparse._ActionsContainer") -> None:
+    """Adds the flags for how images go through the network."""
+    parser.add_argument("--batch_size", type=at_least(1, 1024), default=32, metavar="N", help="images at a time")
+    parser.add_argument("--workers", type=at_least(0, MOST_WORKERS), default=2, metavar="N", help="decoding threads")

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from benchmarks.backgrounds import PORTRAIT, background_crops
 from benchmarks.causes import CAUSES, causes_of, upright
+from benchmarks.common import add_batch_flags
 from benchmarks.ibug68 import Ibug68Dataset
 from datasets.wflw import WFLWDataset
 from ldeq import LDEQ, InputError, LDEQOutput
-from ldeq.command_line import MOST_WORKERS, ArgumentParser, add_boolean, add_network_flags, at_least, run
+from ldeq.command_line import ArgumentParser, add_boolean, add_network_flags, at_least, run
 from ldeq.device import load_model, resolve_device
 from ldeq.face.detectors import make_detector
 from ldeq.face.settings import TrackingSettings
@@ -149,8 +150,7 @@ def make_parser() -> ArgumentParser:
     data.add_argument("--backgrounds", default=str(PORTRAIT), metavar="DIR", help="photographs (a folder, or one) that "
                       "crops without a face are taken from")  # fmt: skip
     data.add_argument("--crops", type=at_least(1, 100_000), default=200, metavar="N", help="of them, in all")
-    data.add_argument("--batch_size", type=at_least(1, 1024), default=32, metavar="N", help="images at a time")
-    data.add_argument("--workers", type=at_least(0, MOST_WORKERS), default=2, metavar="N", help="decoding threads")
+    add_batch_flags(data)
     add_network_flags(parser)
     output = parser.group("output")
     output.add_argument("--output", nargs="+", metavar="FILE", help="the figures as .md, .csv or .json")

@@ -161,8 +161,7 @@ class YuNetDetector:
         _, faces = self._detector.detect(cv2.cvtColor(scaled, cv2.COLOR_RGB2BGR))
         if faces is None:
             return np.empty((0, 4))
-        left, top, width, height = (np.asarray(faces[:, :4], dtype=np.float64) / scale).T
-        return np.stack([left, top + self.FOREHEAD * height, left + width, top + height], axis=1)
+        return _without_forehead(np.asarray(faces[:, :4], dtype=np.float64) / scale, self.FOREHEAD)
 
 
 #: CenterFace's outputs that a box is read from: how sure it is of a face's middle, the logarithm of the box's height
@@ -249,9 +248,7 @@ class CenterFaceDetector(_LookingTwice):
         corners = middle - extent / 2
         boxes = np.concatenate([corners, extent], axis=1)
         kept = np.asarray(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), least, self._MOST_OVERLAP), dtype=int)
-        left, top, width, height = boxes[kept.ravel()].T
-        found = np.stack([left, top + self.FOREHEAD * height, left + width, top + height], axis=1)
-        return found, scores[kept.ravel()]
+        return _without_forehead(boxes[kept.ravel()], self.FOREHEAD), scores[kept.ravel()]
 
     def _close_up(self, image: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.uint8]:
         """A square around a box, in which it has the size :data:`FACE_IN_CLOSE_UP`."""
@@ -271,6 +268,16 @@ class CenterFaceDetector(_LookingTwice):
         size = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) / self.FACE_IN_CLOSE_UP
         away = np.abs((boxes[:, :2] + boxes[:, 2:]) / 2 - self.CLOSE_UP / 2).max(axis=1) / self.FACE_IN_CLOSE_UP
         return float(scores[(size > 0.5) & (size < 2) & (away < 0.4)].max(initial=0.0))
+
+
+def _without_forehead(boxes: NDArray[np.float64], forehead: float) -> NDArray[np.float64]:
+    """A detector's boxes (faces, 4), each left, top, width, height → the landmarks', each x1 y1 x2 y2.
+
+    Args:
+        forehead: the part of the height that is cut off above.
+    """
+    left, top, width, height = boxes.T
+    return np.stack([left, top + forehead * height, left + width, top + height], axis=1)
 
 
 def make_detector(

@@ -188,9 +188,7 @@ def _scarf(rng: np.random.Generator, skull: _Skull) -> Part:
     edge = rng.uniform(48, 66)
     ends = _profile(azimuth, {0: rng.uniform(-6.5, -4), edge - 14: -3.0, edge: 9.5, edge + 10: 16, 180: 20})
     thickness = np.full((rows, n), rng.uniform(0.4, 1.5)) + 0.25 * np.abs(_streaks(rng, rows, n, 14, 5))
-    vertices, triangles = skull.cover(ends, thickness, 8.0, rows)
-    colours = to_linear(random_colour(rng)) * np.exp(0.2 * wave_noise(rng, vertices, 4))[:, None]
-    return Part(vertices, triangles, colours.clip(0.003, 0.95).astype(np.float32), (0.03, 10), 0.8)
+    return _cloth(rng, *skull.cover(ends, thickness, 8.0, rows), shine=0.03, ambient_occlusion=0.8)
 
 
 def _hood(rng: np.random.Generator, skull: _Skull) -> Part:
@@ -202,9 +200,13 @@ def _hood(rng: np.random.Generator, skull: _Skull) -> Part:
     t = np.linspace(0, 1, rows)[:, None]
     stands = rng.uniform(0.8, 3.0) * np.exp(-(((np.degrees(np.abs(azimuth)) - edge) / 45) ** 2)) * t
     thickness = rng.uniform(0.6, 1.8) + stands + 0.3 * np.abs(_streaks(rng, rows, n, 12, 4))
-    vertices, triangles = skull.cover(ends, thickness, 7.0, rows)
+    return _cloth(rng, *skull.cover(ends, thickness, 7.0, rows), shine=0.02, ambient_occlusion=0.6)
+
+
+def _cloth(rng: np.random.Generator, vertices: Floats, triangles: Ints, shine: float, ambient_occlusion: float) -> Part:
+    """A surface (V, 3) as cloth of one uneven colour; ``shine`` is the strength of its highlight."""
     colours = to_linear(random_colour(rng)) * np.exp(0.2 * wave_noise(rng, vertices, 4))[:, None]
-    return Part(vertices, triangles, colours.clip(0.003, 0.95).astype(np.float32), (0.02, 10), 0.6)
+    return Part(vertices, triangles, colours.clip(0.003, 0.95).astype(np.float32), (shine, 10), ambient_occlusion)
 
 
 def _helmet(rng: np.random.Generator, skull: _Skull) -> Part:
