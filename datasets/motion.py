@@ -42,9 +42,22 @@ class Motion:
         return moved
 
 
-def random_motion(rng: np.random.Generator) -> Motion:
-    """A motion from one frame to the next, from hardly any to a fast one."""
-    pace = float(np.exp(rng.normal(0, 0.6)))
+def random_pace(rng: np.random.Generator) -> float:
+    """How fast the motions of a clip are: mostly a head that is held still and followed closely, as of somebody who
+    talks, and now and then a fast one.
+
+    Where a face moves by more than a network is off, what the frame before showed is worth nothing.
+    """
+    return float(np.exp(rng.normal(-0.8, 0.9)))
+
+
+def random_motion(rng: np.random.Generator, pace: float = 1.0) -> Motion:
+    """A motion from one frame to the next, from hardly any to a fast one.
+
+    Args:
+        pace: factor of its size.
+    """
+    pace *= float(np.exp(rng.normal(0, 0.6)))
     zoom, turn = rng.normal(0, pace * _ZOOM), rng.normal(0, pace * _TURN)
     angles = rng.uniform(0, 2 * np.pi, _N_WAVES)
     return Motion(
@@ -56,13 +69,15 @@ def random_motion(rng: np.random.Generator) -> Motion:
     )
 
 
-def random_jitter(rng: np.random.Generator, severity: float) -> Motion:
+def random_jitter(rng: np.random.Generator, severity: float, pace: float = 1.0) -> Motion:
     """The displacement of a face in its crop by the jitter of the detector's bounding box, which every frame has anew.
 
     Args:
         severity: how bad the frame is, 0 to 1.
+        pace: of the clip; the bounding box of a face that hardly moves is steadier.
     """
-    left, top, right, bottom = rng.normal(0, _JITTER + severity * (_JITTER_AT_WORST - _JITTER), 4)
+    deviation = min(pace, 1.0) * (_JITTER + severity * (_JITTER_AT_WORST - _JITTER))
+    left, top, right, bottom = rng.normal(0, deviation, 4)
     zoom = (left - right + top - bottom) / 2
     no_waves = np.zeros((0, 2))
     return Motion(-np.array([left + right, top + bottom]) / 2, zoom * np.eye(2), no_waves, no_waves, np.zeros(0))

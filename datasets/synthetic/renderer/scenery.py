@@ -18,8 +18,8 @@ _FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TR
 
 
 def random_scenery(rng: np.random.Generator, side: int) -> Floats:
-    """A place without a face in it, but for those in backgrounds, of a few ellipses: (side, side, 3), linear RGB."""
-    image = random_background(rng, side, side)
+    """A place without a face in it: (side, side, 3), linear RGB."""
+    image = random_background(rng, side, side, with_people=False)
     if rng.random() < 0.45:
         _texture(image, rng)
     for _ in range(int(rng.integers(0, 5))):
