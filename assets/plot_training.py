@@ -15,7 +15,7 @@ LOGS = Path(__file__).parent / "weights" / "training"
 BATCH_SIZES = {
     "s64": 16, "s128": 12, "s256": 8, "a128": 16, "b128": 16, "c128": 16, "d128": 16, "e128": 16, "f256": 12,
     "g128": 16, "h256": 12, "i256": 12, "j256": 12, "k256": 12, "p128": 16,
-    "q256": 12,
+    "q256": 12, "t128": 96, "u256": 64,
 }  # fmt: skip
 #: The stage that another one than the one before it goes on from.
 STARTS = {"g128": "e128"}
