@@ -209,9 +209,9 @@ def _backdrop(rng: np.random.Generator) -> Image:
         cv2.rectangle(image, (x, 30), (x + 110, 190), rng.integers(150, 255, 3).tolist(), -1)
         cv2.putText(image, words, (x + 8, 70), cv2.FONT_HERSHEY_DUPLEX, 1.1, (30, 30, 60), 2, cv2.LINE_AA)
         if number % 2:
-            tiles = np.indices((8, 8)).sum(axis=0) % 2 * 255
-            tiles = cv2.resize(tiles.astype(np.uint8), (90, 90), interpolation=cv2.INTER_NEAREST)
-            image[90:180, x + 10 : x + 100] = tiles[..., None]
+            tiles = (np.indices((8, 8)).sum(axis=0) % 2 * 255).astype(np.uint8)
+            poster = cv2.resize(tiles, (90, 90), interpolation=cv2.INTER_NEAREST)
+            image[90:180, x + 10 : x + 100] = poster[..., None]
         else:
             for ring in range(5):
                 grey = (240, 240, 240) if ring % 2 else (200, 40, 40)

@@ -56,10 +56,11 @@ def make(path, codec="libx264", pixels="yuv420p", size=(WIDTH, HEIGHT), n_frames
         sound: codec of a hum, 16 kHz.
         tags: attributes of the codec's context; ``options`` are its options, ``times`` the frames' numbers, ``seconds``
             the lengths of one or more audio streams, ``beep`` the time before which these are silent, and
-            ``same`` the number of audio packets that share a time.
+            ``same`` the number of audio packets that share a time. ``title`` is the file's and its streams'.
     """
     options, times = tags.pop("options", {}), tags.pop("times", range(n_frames))
     seconds, beep, same = tags.pop("seconds", [(times[-1] + 1) / 25]), tags.pop("beep", 0), tags.pop("same", 1)
+    titles = {"title": title} if (title := tags.pop("title", None)) else {}
     with av.open(str(path), "w") as container:
         video = container.add_stream(codec, rate=25)
         video.width, video.height = size
@@ -68,6 +69,8 @@ def make(path, codec="libx264", pixels="yuv420p", size=(WIDTH, HEIGHT), n_frames
         for name, value in tags.items():
             setattr(video.codec_context, name, value)
         audios = [container.add_stream(sound, rate=16000, layout="mono") for _ in seconds if sound]
+        for named in (container, video, *audios):
+            named.metadata.update(titles)
         for time, image in zip(times, scene(n_frames, size), strict=True):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pixels, threads=1)
             for name, value in tags.items():
@@ -276,6 +279,33 @@ def test_a_clock_that_goes_back_goes_on(suffix, codec, predict, tmp_path):
     status, out, _, warnings = predict(joined)
     assert (status, warnings) == (0, []), out
     assert seconds_of_sound(tmp_path / "out" / "video.mp4") == pytest.approx(2.0, abs=0.2)
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mkv", "mp4"])
+def test_titles_need_not_be_utf8(suffix, tmp_path):
+    path = make(tmp_path / f"titled.{suffix}", sound="aac", title="a title")
+    content = path.read_bytes()
+    assert content.count(b"a title") >= 3
+    path.write_bytes(content.replace(b"a title", b"\xe9 \xff\xe8tr\xe9"))
+    times, failure = rewrite(path, tmp_path / "out.mp4")
+    assert (len(times), failure) == (8, None)
+    assert seconds_of_sound(tmp_path / "out.mp4") == pytest.approx(0.32, abs=0.2)
+
+
+@pytest.mark.parametrize("refused", [True, False], ids=["refused", "taken"])
+def test_titles_by_either_way_of_pyav(refused, tmp_path, monkeypatch):
+    """PyAV 18 refuses titles that are no UTF-8 unless it is told how to decode them; 19 has no argument for that."""
+    path, opened = make(tmp_path / "clip.mp4"), av.open
+
+    def refusing(file, *, container_options, metadata_errors="strict"):
+        b"\xe9".decode(errors=metadata_errors)
+        return opened(file, container_options=container_options)
+
+    def taking(file, *, container_options):
+        return opened(file, container_options=container_options)
+
+    monkeypatch.setattr(av, "open", refusing if refused else taking)
+    assert len(read(path)) == 8
 
 
 def test_a_wide_gap_in_a_broadcast_closes(tmp_path):

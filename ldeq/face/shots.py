@@ -37,7 +37,7 @@ class ShotDetector:
         pattern = small.astype(np.float32)
         pattern -= pattern.mean(axis=(0, 1))
         counts = cv2.calcHist([small], [0, 1, 2], None, [self.BINS] * 3, [0, 256] * 3).ravel()
-        colours = counts.astype(np.float32) / counts.sum()
+        colours = np.asarray(counts / counts.sum(), dtype=np.float32)
         if pattern.std() < self.FLAT:
             return False
         before, self._before = self._before, (pattern, colours)

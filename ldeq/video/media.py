@@ -44,9 +44,13 @@ def open_media(path: str | Path) -> Any:
     """
     import av
 
-    # A playlist may name other files and addresses, which nobody asked for. Titles need not be UTF-8.
+    # A playlist may name other files and addresses, which nobody asked for.
     options = {"protocol_whitelist": "file"}
-    return av.open(for_ffmpeg(path), metadata_errors="replace", container_options=options)
+    opened: Callable[..., Any] = functools.partial(av.open, for_ffmpeg(path), container_options=options)
+    try:
+        return opened()
+    except UnicodeDecodeError:  # by titles that are not UTF-8; PyAV 19 takes them as they are, and has no such argument
+        return opened(metadata_errors="replace")
 
 
 def choose_streams(container: Any) -> tuple[Any, Any]:

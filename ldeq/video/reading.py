@@ -110,7 +110,7 @@ class VideoReader:
         before, own = -1 / self.fps, -math.inf
         for frame in self._decoded():
             ticks, base = frame.pts if frame.pts is not None else frame.dts, frame.time_base
-            time = math.nan if ticks is None or base is None else float(ticks * base) - self._beginning
+            time = math.nan if ticks is None or not base else float(ticks * base) - self._beginning
             overlaps = own < time <= before
             own = time
             if not before < time < math.inf:

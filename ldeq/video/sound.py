@@ -115,7 +115,7 @@ class Sound:
                     continue
                 items = [packet] if self.copied else packet.decode()
                 for item in items:
-                    if item.pts is None or item.time_base is None or (self.copied and packet.size == 0):
+                    if item.pts is None or not item.time_base or (self.copied and packet.size == 0):
                         continue
                     time = float(item.pts * item.time_base)
                     if time < end - BACKWARDS:  # of segments that overlap the first one is heard

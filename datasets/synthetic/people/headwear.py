@@ -113,7 +113,7 @@ def _hair(rng: np.random.Generator, skull: _Skull, colour: NDArray[np.float32], 
         front = rng.uniform(-4.2, -1.4)
         temple = rng.uniform(-3.0, -0.5)
     if long:
-        length = rng.choice([rng.uniform(2, 7), rng.uniform(8, 16), rng.uniform(16, 30)])
+        length = float(rng.choice([rng.uniform(2, 7), rng.uniform(8, 16), rng.uniform(16, 30)]))
         edge = rng.uniform(58, 82)
         ends = _profile(
             azimuth, {0: front, 34: front * 0.6 + temple * 0.4, edge - 6: temple, edge + 8: length, 180: length}

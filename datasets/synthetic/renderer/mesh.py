@@ -54,9 +54,8 @@ def vertex_normals(vertices: Floats, triangles: Ints) -> Floats:
     for axis in range(3):
         for corner in range(3):
             normals[:, axis] += np.bincount(triangles[:, corner], faces[:, axis], len(vertices)).astype(np.float32)
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    unit: Floats = normals / np.maximum(length, 1e-12)
-    return unit
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    return normals
 
 
 def grid_triangles(rows: int, columns: int, closed: bool) -> Ints:
