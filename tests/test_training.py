@@ -21,7 +21,7 @@ import torch
 
 import test_LDEQ_WFLW
 import train_LDEQ
-from datasets.motion import move_image, move_points, random_jitter, random_motion
+from datasets.motion import move_image, move_points, random_jitter, random_motion, random_pace
 from datasets.synthetic import FaceImage
 from datasets.training.augmentation import augment
 from datasets.training.faces import TrainingSet, training_batches
@@ -258,6 +258,25 @@ def test_landmarks_follow_a_motion():
             image = move_image(marked(before[None]), motions)[..., 0].astype(float)
             found = [float((image * axis).sum() / image.sum()) for axis in np.mgrid[:256, :256][::-1]]
             assert np.linalg.norm(after * 256 - found) < 1.0
+
+
+def test_a_clip_moves_at_its_pace():
+    points = np.random.default_rng(0).uniform(0, 1, (20, 2))
+    for seed in range(4):
+
+        def moved(pace, seed=seed):
+            return random_motion(np.random.default_rng(seed), pace).displacement(points)
+
+        def jittered(pace, seed=seed):
+            return random_jitter(np.random.default_rng(seed), severity=0.5, pace=pace).displacement(points)
+
+        for pace in (0.0, 0.3, 2.0):
+            assert np.allclose(moved(pace), pace * moved(1.0))
+            assert np.allclose(jittered(pace), min(pace, 1.0) * jittered(1.0))  # a detector's jitter has its own bound
+    # Mostly slow, as a head is that talks, and now and then fast.
+    paces = np.array([random_pace(np.random.default_rng(seed)) for seed in range(300)])
+    assert 0.3 < np.median(paces) < 0.7
+    assert 0.1 < (paces > 1).mean() < 0.4
 
 
 def test_clips_are_tracked_as_rwr_tracks_videos(faces, monkeypatch):
