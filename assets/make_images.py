@@ -2,12 +2,15 @@
 
     python -m assets.make_images
 
+``predict_video.jpg``: a frame of what ``ldeq-video --side_by_side`` makes of a bundled clip.
 ``rwr.gif``: a bundled clip solved frame by frame, with recurrence without recurrence (RwR), and with RwR and a filter.
 ``landmarks98.png``: the 98 landmarks with their numbers, on the portrait.
 ``synthetic_faces.jpg``: synthetic faces, the last row with their landmarks.
 """
 
+import tempfile
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -18,7 +21,7 @@ from PIL import Image
 from datasets.synthetic import SyntheticFaces
 from datasets.synthetic.writing import write_jpeg
 from datasets.wflw_v import Clip
-from ldeq import LDEQ, RecurrentLDEQ
+from ldeq import LDEQ, RecurrentLDEQ, predict
 from ldeq.command_line import ArgumentParser, run
 from ldeq.drawing import PREDICTION_COLOUR, draw_caption, draw_landmarks
 from ldeq.files import written_whole
@@ -36,6 +39,8 @@ PORTRAIT = REPOSITORY / "assets" / "portrait" / "astronaut.png"
 
 #: The clip of the GIF, milliseconds a frame, and the side of each of its three parts in pixels.
 CLIP, MILLISECONDS, SIDE = "portrait-occluded", 50, 224
+#: The frame of it that is shown by itself, in which the eyes are hidden.
+FRAME = 21
 #: Rows and columns of the synthetic faces, the side of each in pixels, and the seed of them.
 ROWS, COLUMNS, FACE_SIDE, FACES_SEED = 3, 8, 192, 5
 #: The side of what is shown over the extent of the true landmarks, and colours of the GIF.
@@ -50,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--output_dir", type=Path, default=REPOSITORY / "docs" / "images", metavar="DIR", help="where they go"
     )
     folder: Path = parser.parse(arguments).output_dir
+    write_jpeg(folder / "predict_video.jpg", side_by_side(CLIP, FRAME), quality=90)
     save_gif(comparison(CLIP), folder / "rwr.gif")
     image = read_image(PORTRAIT)
     assert image is not None
@@ -70,6 +76,14 @@ def synthetic_faces() -> NDArray[np.uint8]:
                 draw_landmarks(image, face.landmarks.astype(np.float64) * FACE_SIDE, PREDICTION_COLOUR)
         rows.append(np.concatenate(images, axis=1))
     return np.concatenate(rows)
+
+
+def side_by_side(id: str, number: int) -> NDArray[np.uint8]:
+    """A frame (H, 2 W, 3) RGB of a bundled clip as ``ldeq-video --side_by_side`` writes it."""
+    with tempfile.TemporaryDirectory() as folder:
+        predict.main([str(Clip(bundled.WFLW_V, id).video_path), "--side_by_side", "--output_dir", folder])
+        (frame,) = islice(VideoReader(Path(folder) / "video.mp4"), number, number + 1)
+    return frame
 
 
 def comparison(id: str) -> list[NDArray[np.uint8]]:
