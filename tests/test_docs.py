@@ -193,7 +193,9 @@ def test_flags_in_the_prose_are_flags_of_a_script():
     modules |= {"utils.download_WFLW_V", "utils.download_weights", "benchmarks.study_rwr", "benchmarks.layout"}
     modules |= {
         "benchmarks.faults.__main__",
+        "benchmarks.gpu",
         "benchmarks.processes",
+        "benchmarks.speed",
         "benchmarks.video",
         "ldeq.runtime.export",
         "benchmarks.photographs",
