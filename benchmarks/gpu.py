@@ -103,7 +103,7 @@ def variants(network: LDEQ, precision: str, n_streams: int, device: torch.device
             graphed = RecurrentLDEQ(laid_out, cuda_graph=True)
             steps[name.replace("eager", "CUDA graph")] = _recurrent(graphed, images, names)
     if compiles:
-        for mode in ("default",) if device.type == "cpu" else ("default", "reduce-overhead", "max-autotune"):
+        for mode in ("default",) if device.type == "cpu" else ("default", "reduce-overhead"):
             step = RecurrentStep(model, dtype=DTYPES[precision])
             step.to(device).to(memory_format=torch.channels_last)
             steps[f"compiled, {mode}"] = _compiled(step, mode, crops)
