@@ -142,8 +142,7 @@ def test_a_lock_ends_with_its_process_and_not_with_what_that_has_forked(tmp_path
         with held(Path(sys.argv[1])):
             child = os.fork()
             if not child:
-                time.sleep(60)
-            print(child, flush=True)
+                print(os.getpid(), flush=True)  # here it has let go of what it was forked with
             time.sleep(60)
         """,
         tmp_path,
