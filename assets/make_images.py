@@ -82,7 +82,8 @@ def side_by_side(id: str, number: int) -> NDArray[np.uint8]:
     """A frame (H, 2 W, 3) RGB of a bundled clip as ``ldeq-video --side_by_side`` writes it."""
     with tempfile.TemporaryDirectory() as folder:
         predict.main([str(Clip(bundled.WFLW_V, id).video_path), "--side_by_side", "--output_dir", folder])
-        (frame,) = islice(VideoReader(Path(folder) / "video.mp4"), number, number + 1)
+        with VideoReader(Path(folder) / "video.mp4") as video:
+            (frame,) = islice(video, number, number + 1)
     return frame
 
 

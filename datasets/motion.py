@@ -83,6 +83,24 @@ def random_jitter(rng: np.random.Generator, severity: float, pace: float = 1.0) 
     return Motion(-np.array([left + right, top + bottom]) / 2, zoom * np.eye(2), no_waves, no_waves, np.zeros(0))
 
 
+class ClipMotions:
+    """The motions of a face over the frames of a clip, from its last one back, at a pace that is drawn once."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng, self._pace = rng, random_pace(rng)
+        self._motions: list[Motion] = []
+
+    def earlier(self, severity: float | None = None) -> list[Motion]:
+        """What displaces the face of the last frame in the one before the last that was asked for.
+
+        Args:
+            severity: how bad the frame is, 0 to 1; drawn where it is None.
+        """
+        self._motions.append(random_motion(self._rng, self._pace))
+        severity = self._rng.random() if severity is None else severity
+        return [*self._motions, random_jitter(self._rng, severity, self._pace)]
+
+
 def move_points(points: NDArray[np.floating], motions: list[Motion]) -> Points:
     """Points (N, 2), fractions of the side, displaced by all of the motions."""
     start = np.asarray(points, dtype=np.float64)

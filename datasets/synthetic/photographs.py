@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.motion import Motion, displacement_field, move_points, random_jitter, random_motion, random_pace
+from datasets.motion import ClipMotions, Motion, displacement_field, move_points
 from datasets.synthetic.relighting import relit
 from datasets.synthetic.renderer.arrays import Bytes, Doubles, Floats, f32
 from datasets.synthetic.renderer.colour import to_linear
@@ -110,15 +110,13 @@ class Photographer:
         image = photograph(scene * gain, degradation.scaled(self.size / CROP_SIZE), rng)
         frames = [FaceImage(image, _as_wflw(crop.landmarks), attributes)]
         # Earlier frames, from the last back to the first.
-        motions: list[Motion] = []
         occluder_motion = clip_rng.normal(0, _OCCLUDER_MOTION, 2) * np.ptp(points, axis=0).max()
-        trend, pace = clip_rng.uniform(*_SEVERITY_TREND), random_pace(clip_rng)
+        trend, motions = clip_rng.uniform(*_SEVERITY_TREND), ClipMotions(clip_rng)
         for age in range(1, clip_length):
             if hard:
                 severity = float(np.clip(severity + trend + clip_rng.normal(0, _SEVERITY_NOISE), 0, 1))
                 degradation = mild.blend(severe, severity)
-            motions.append(random_motion(clip_rng, pace))
-            moved = [*motions, random_jitter(clip_rng, severity, pace)]
+            moved = motions.earlier(severity)
             scene, landmarks = self._scene(rendering, crop, index, moved), move_points(crop.landmarks, moved)
             # The same random numbers are the same occluders.
             occluder_points = landmarks * self.size - 0.5 + age * occluder_motion

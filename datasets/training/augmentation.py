@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.degradations import jpeg_compressed, motion_blur_kernel
-from datasets.motion import move_image, move_points, random_jitter, random_motion, random_pace
+from datasets.motion import ClipMotions, move_image, move_points
 from ldeq.landmarks98 import MIRRORED
 from utils.engine.settings import AugmentationConfig
 
@@ -42,13 +42,11 @@ def augment_clip(
     """
     warped = _warp(image, landmarks, config, rng) if config.augment else (image, landmarks)
     frames = [(_degrade(warped[0], config, rng), warped[1])]
-    motions = []
-    pace = random_pace(rng) if clip_length > 1 else 1.0
+    motions = ClipMotions(rng)
     for _ in range(clip_length - 1):
-        motions.append(random_motion(rng, pace))
-        jittered = [*motions, random_jitter(rng, rng.random(), pace)]
-        points = move_points(warped[1], jittered).clip(0, 1).astype(np.float32)
-        frames.append((_degrade(move_image(warped[0], jittered), config, rng), points))
+        moved = motions.earlier()
+        points = move_points(warped[1], moved).clip(0, 1).astype(np.float32)
+        frames.append((_degrade(move_image(warped[0], moved), config, rng), points))
     return frames[::-1]
 
 

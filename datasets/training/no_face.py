@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.motion import move_image, random_jitter, random_motion, random_pace
+from datasets.motion import ClipMotions, move_image
 from ldeq.face.bbox import tight_bbox
 from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS
 from utils.engine.evaluation import Sample
@@ -51,11 +51,8 @@ class NoFace:
         """
         rng = np.random.default_rng([self._seed, _STREAM, index, 1])
         image = self._place(rng) if rng.random() < 0.5 else self._part_of_face(rng, *draw_face())
-        frames, motions = [image], []
-        pace = random_pace(rng)
-        for _ in range(clip_length - 1):
-            motions.append(random_motion(rng, pace))
-            frames.append(move_image(image, [*motions, random_jitter(rng, rng.random(), pace)]))
+        motions = ClipMotions(rng)
+        frames = [image, *(move_image(image, motions.earlier()) for _ in range(clip_length - 1))]
         nowhere = np.full((N_LANDMARKS, 2), np.nan, dtype=np.float32)
         return [(frame, nowhere) for frame in frames[::-1]]
 
