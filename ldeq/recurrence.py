@@ -92,7 +92,11 @@ class RecurrentLDEQ:
             return self._solve(images, None, [True] * len(streams))
         fresh = [stream not in self._states for stream in streams]
         output = self._solve(images, None if all(fresh) else self._states.read(streams), fresh)
-        self._states.write(streams, output.z_star)
+        z = output.z_star
+        if output.stats is None:
+            # A solver keeps what is finite, and the unrolled cell may not: it would spoil all frames that follow.
+            z = choose(is_finite(z), z, 0)
+        self._states.write(streams, z)
         return output
 
     def reset(self, *streams: Hashable) -> None:
@@ -145,8 +149,7 @@ class _Slots:
         return z.index_copy_(0, to_device(torch.tensor(rows), z.device), found)
 
     def write(self, streams: Sequence[Hashable], z: Tensor) -> None:
-        """Keeps z* (B, z_width, S, S) of the streams. One that is not finite would spoil all that follow: zeros."""
-        finite = choose(is_finite(z), z, 0)
+        """Keeps a copy of z* (B, z_width, S, S) of the streams; z itself stays the caller's."""
         taken = set(self._slots.values())
         free = (slot for slot in range(len(taken) + len(streams)) if slot not in taken)
         for stream in streams:
@@ -154,11 +157,11 @@ class _Slots:
                 self._slots[stream] = next(free)
         slots = [self._slots[stream] for stream in streams]
         if slots == list(range(len(self._slots))):
-            # Every stream that there is has a frame in this batch. The output's own z stays the caller's.
-            self._z = z.clone() if finite is z else finite
+            # Every stream that there is has a frame in this batch.
+            self._z = z.clone()
             return
         self._z = self._with_room_for(max(self._slots.values()) + 1, z)
-        self._z.index_copy_(0, self._on_device(slots, z.device), finite)
+        self._z.index_copy_(0, self._on_device(slots, z.device), z)
 
     def _with_room_for(self, n_slots: int, like: Tensor) -> Tensor:
         """The tensor of all slots; a larger copy where there are more of them now."""

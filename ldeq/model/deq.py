@@ -15,6 +15,9 @@ from ldeq.solvers import Solution, SolverStats, StopReason, choose, make_solver,
 from ldeq.solvers.fixed_point import EPS
 from ldeq.transfer import to_device
 
+#: Made once, as settings are checked when they are made.
+_DEFAULT_GRADIENT = GradientConfig()
+
 
 @dataclass(frozen=True)
 class Equilibrium:
@@ -62,7 +65,7 @@ class DEQLayer(nn.Module):
         wanted = torch.is_grad_enabled() and (
             injected.requires_grad or any(weight.requires_grad for weight in self.cell.parameters())
         )
-        gradient = gradient or GradientConfig()
+        gradient = gradient or _DEFAULT_GRADIENT
         if self.config.model_mode == "explicit":
             return self._unroll(z0, injected, self.config.explicit_depth, return_trajectory, wanted, gradient)
         settings = _Settings.of(solver_config, len(z0))
@@ -184,7 +187,8 @@ def _as_maps(rows: Tensor, like: Tensor) -> Tensor:
 
 def is_finite(z: Tensor) -> Tensor:
     """Whether all of a sample's numbers are finite, and their norm: (B, …) → (B,) bool."""
-    return torch.isfinite(torch.linalg.vector_norm(z.detach(), dim=tuple(range(1, z.ndim))))
+    norm: Tensor = torch.linalg.vector_norm(z.detach(), dim=tuple(range(1, z.ndim)))
+    return norm < torch.inf
 
 
 def _evenly(iterates: list[Tensor], count: int) -> list[Tensor]:

@@ -154,15 +154,14 @@ def solve(
         kept.n_iters.fill_(iteration)
         kept.n_fallbacks += iterate.fell_back
         converged = finite & (error < tolerance)
-        kept.reason = torch.where(converged, int(StopReason.CONVERGED), kept.reason)
-        stopped = ~finite | converged
+        kept.reason = kept.reason.masked_fill(converged, StopReason.CONVERGED)
         if solver.divergence_ratio is not None:
             diverged = finite & ~converged & (error > solver.divergence_ratio[stop_mode] * first)
-            kept.reason = torch.where(diverged, int(StopReason.DIVERGED), kept.reason)
-            stopped |= diverged
-        kept.reason = torch.where(finite, kept.reason, int(StopReason.NON_FINITE))
+            kept.reason = kept.reason.masked_fill(diverged, StopReason.DIVERGED)
+        kept.reason = kept.reason.masked_fill(~finite, StopReason.NON_FINITE)
         if iteration == last_iteration:
             break
+        stopped = kept.reason != StopReason.MAX_ITERS
         if limit is not None and iteration in partial_ends:
             stopped |= (limit if rows is None else limit[rows]) <= iteration
         has_stopped: list[bool] = stopped.tolist()  # all that the host waits for
@@ -210,6 +209,11 @@ class _Kept:
         return cls(z0, endless, endless, endless, none.clone(), reason, none)
 
     def update(self, iterate: Iterate, error: Tensor, better: Tensor) -> None:
+        """Takes the iterates of the samples where ``better`` (B,) is true."""
+        if _holds_for_all(better):
+            self.z, self.error = iterate.z, error
+            self.abs_error, self.rel_error = iterate.abs_error, iterate.rel_error
+            return
         self.z = choose(better, iterate.z, self.z)
         self.abs_error = torch.where(better, iterate.abs_error, self.abs_error)
         self.rel_error = torch.where(better, iterate.rel_error, self.rel_error)
@@ -227,11 +231,16 @@ class _Kept:
 def choose(condition: Tensor, new: Tensor, old: Tensor | float) -> Tensor:
     """``new`` (B, …) for the samples where ``condition`` (B,) is true, ``old`` for the others.
 
-    On the CPU, where a look at the condition waits for nothing, this is ``new`` itself, uncopied, where all are true.
+    On the CPU this is ``new`` itself, uncopied, where all are true.
     """
-    if condition.device.type == "cpu" and bool(condition.all()):
+    if _holds_for_all(condition):
         return new
     return torch.where(condition.view(-1, *[1] * (new.ndim - 1)), new, old)
+
+
+def _holds_for_all(condition: Tensor) -> bool:
+    """Whether a condition (B,) is known to hold for all samples: on the CPU, where a look at it waits for nothing."""
+    return condition.device.type == "cpu" and bool(condition.all())
 
 
 def _followed(last: Tensor, rows: Tensor | None, finite: Tensor, z: Tensor) -> Tensor:
@@ -249,9 +258,9 @@ def select_samples(state: State, rows: Tensor) -> State:
 
 
 def _is_finite(iterate: Iterate) -> Tensor:
-    """By its errors, which are not finite where z or f(z) is not, or are 0 relative to an infinite size."""
-    overflowed = (iterate.rel_error == 0) & (iterate.abs_error > 0)
-    return torch.isfinite(iterate.abs_error) & torch.isfinite(iterate.rel_error) & ~overflowed
+    """By its errors: relative to its size the error is not finite where z or f(z) is not, and 0 where only the size is
+    infinite."""
+    return (iterate.rel_error < torch.inf) & ((iterate.rel_error > 0) | (iterate.abs_error == 0))
 
 
 def _mean_over(error: Tensor, finite: Tensor) -> Tensor:
