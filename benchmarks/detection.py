@@ -17,7 +17,7 @@ from datasets.wflw import WFLWDataset
 from ldeq.command_line import ArgumentParser, at_least, run
 from ldeq.face.bbox import overlap, tight_bbox
 from ldeq.face.detectors import CenterFaceDetector
-from ldeq.runtime.measurement import cpu_name
+from ldeq.processor import cpu_name
 from ldeq.terminal import ProgressBar, console, table
 from utils import bundled
 

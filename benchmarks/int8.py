@@ -20,7 +20,7 @@ from ldeq import pretrained
 from ldeq.command_line import ArgumentParser, at_least, run
 from ldeq.metrics import video_nme, video_nmf
 from ldeq.onnx_session import open_session
-from ldeq.runtime.measurement import cpu_name
+from ldeq.processor import cpu_name
 from ldeq.runtime.step_file import read_description
 from ldeq.runtime.step_landmarker import StepLandmarker
 from ldeq.runtime.steps import Step, onnxruntime_step

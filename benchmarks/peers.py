@@ -31,8 +31,8 @@ from ldeq.face.curves import face_curves
 from ldeq.face.settings import TrackingSettings
 from ldeq.landmarks98 import IBUG68
 from ldeq.pipeline import Pipeline
+from ldeq.processor import cpu_name
 from ldeq.runtime.choice import open_network
-from ldeq.runtime.measurement import cpu_name
 from ldeq.smoothing import RECOMMENDED, smooth, smooth_tracks
 from ldeq.solve_settings import SolveSettings
 from ldeq.torchrun import n_threads

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ldeq.command_line import MOST_WORKERS, ArgumentParser, at_least, run
-from ldeq.runtime.measurement import cpu_name
+from ldeq.processor import cpu_name
 from ldeq.terminal import ProgressBar, console, print_lines, table
 
 REPOSITORY = Path(__file__).resolve().parent.parent

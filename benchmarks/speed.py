@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,9 @@ from ldeq.errors import InputError
 from ldeq.face.crop import FaceCrop
 from ldeq.landmarks98 import CROP_SIZE
 from ldeq.model.step import RecurrentStep
+from ldeq.processor import cpu_features, cpu_name
 from ldeq.runtime.choice import is_installed, open_network
 from ldeq.runtime.export import export
-from ldeq.runtime.measurement import cpu_name
 from ldeq.runtime.network import CountedLandmarker
 from ldeq.runtime.steps import version_of
 from ldeq.solve_settings import SolveSettings
@@ -49,10 +50,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 RUNTIMES = ("torch", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16")
 NETWORKS = ("bundled", "published size")
-#: Instructions that matter, as Linux names them.
-FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8", "asimd", "bf16")
-#: Side of the matrices of the limit.
-_SIDE = 3072
+#: Precisions that a processor lacks are emulated, and take forever. So matrices of the limit grow from the first of
+#: these sides to the last as long as a product is expected to take no longer than this,
+_SIDES = (192, 384, 768, 1536, 3072)
+_SECONDS_OF_A_PRODUCT = 0.5
+#: a way takes turns until its steps have taken so long, and one at least,
+_SECONDS_OF_A_WAY = 60
+#: and one that is so many times as slow as the fastest is not run from end to end.
+_HOPELESS = 8
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -112,7 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     share = f"{100 * work * 1e9 / taken / limits[way.precision]:.0f}"
                     steps.append([faces, str(way), f"{1e3 * taken:.1f}", ratio, share])
                 if n in clips and name == "bundled":
-                    speeds = end_to_end(list(seconds), device, checkpoint, step, clips[n], Path(folder), faces)
+                    usable = [way for way, taken in seconds.items() if taken < _HOPELESS * min(seconds.values())]
+                    for way in seconds.keys() - set(usable):
+                        out.print(f"{way} is left out from end to end, as a step takes {seconds[way]:.2g} s")
+                    speeds = end_to_end(usable, device, checkpoint, step, clips[n], Path(folder), faces)
                     videos += [[faces, str(way), *figures] for way, figures in speeds.items()]
     words = ["network", "runtime"]
     out.print(table("A step of RwR; x: times torch fp32", [*words, "ms a face", "x", "% of limit"], steps, n_words=2))
@@ -121,23 +129,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         out.print(table("ldeq-video from end to end; x: times torch fp32", columns, videos, n_words=2))
 
 
-def cpu_features() -> list[str]:
-    """Those of :data:`FEATURES` that the processor has."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return []
-    found = {
-        word for line in text.splitlines() if line.lower().startswith(("flags", "features")) for word in line.split()
-    }
-    return [feature for feature in FEATURES if feature in found]
-
-
 def limit(precision: str, device: torch.device) -> float:
     """Operations a second of a large matrix product: the best of some."""
-    a, b = (torch.randn(_SIDE, _SIDE).to(device, _DTYPES[precision]) for _ in range(2))
-    seconds = [seconds_of(lambda: a @ b, device)[0] for _ in range(4)]
-    return float(2 * _SIDE**3 / min(seconds))
+    rate = 0.0
+    for side in _SIDES:
+        if rate and 2 * side**3 / rate > _SECONDS_OF_A_PRODUCT:
+            break
+        a, b = (torch.randn(side, side).to(device, _DTYPES[precision]) for _ in range(2))
+        seconds = [seconds_of(partial(torch.matmul, a, b), device)[0] for _ in range(4)]
+        rate = 2 * side**3 / min(seconds)
+    return rate
 
 
 def network_files(name: str, folder: Path) -> tuple[Path, Path]:
@@ -182,6 +183,8 @@ def time_steps(
     seconds: dict[Way, list[float]] = {way: [] for way in landmarkers}
     for turn in range(2 + repeats):
         for way, landmarker in landmarkers.items():
+            if sum(seconds[way]) > _SECONDS_OF_A_WAY:
+                continue
             started = time.perf_counter()
             landmarker.locate(crops, range(n))
             if turn >= 2:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ldeq.command_line import ArgumentParser, at_least, run
-from ldeq.runtime.measurement import cpu_name
+from ldeq.processor import cpu_name
 from ldeq.terminal import ProgressBar, console, table
 from ldeq.video.reading import VideoReader
 from ldeq.video.writing import VideoWriter

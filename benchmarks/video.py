@@ -26,7 +26,7 @@ from ldeq.face.detectors import CenterFaceDetector
 from ldeq.face.settings import TrackingSettings
 from ldeq.face.shots import ShotDetector
 from ldeq.landmark_table import row_type, write_csv_table, write_npz_table
-from ldeq.runtime.measurement import cpu_name
+from ldeq.processor import cpu_name
 from ldeq.terminal import console, table
 from ldeq.torchrun import n_threads
 from ldeq.video.reading import VideoReader

@@ -20,7 +20,7 @@ CLIP = bundled.WFLW_V / "videos" / "portrait-pan.mp4"
 
 #: From the bottom up: a module imports from its own layer and those below.
 LAYERS = (
-    ("errors", "lazy", "orphans"),
+    ("errors", "lazy", "orphans", "processor"),
     ("torchrun", "files", "folder_lock", "fields", "config", "fetch", "first_use", "pretrained", "terminal"),
     ("interrupts", "streams", "onnx_session"),
     ("command_line",),

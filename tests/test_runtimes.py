@@ -373,6 +373,12 @@ def test_the_fastest_that_is_exact_enough_is_chosen_and_remembered(monkeypatch, 
     n_made = len(made)
     assert chosen("1", onnxruntime_fp32=(1, 0), openvino_fp32=(15, 0)) == "openvino fp32"
     assert len(made) == n_made, "it was measured before"
+    started = clock.now
+    assert chosen("8", torch_fp32=(100, 0), torch_bf16=(9000, 0)) == "torch fp32"
+    assert clock.now - started < 3 * 9, "emulated arithmetic is not waited for"
+    with monkeypatch.context() as other_machine:
+        other_machine.setattr(measurement, "cpu_features", lambda: ["avx2"])
+        assert chosen("1", onnxruntime_fp32=(1, 0), openvino_fp32=(15, 0)) == "onnxruntime fp32", "measured again"
     with pytest.raises(InputError, match="arithmetic"):
         chosen("7", openvino_bf16=(None, 0), torch_bf16=(None, 0))
     for spoilt in ("", "[]", '{"a": 3}', "{", "\x00"):
