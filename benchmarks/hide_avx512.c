@@ -12,6 +12,7 @@
 #define _GNU_SOURCE
 #include <asm/prctl.h>
 #include <cpuid.h>
+#include <dlfcn.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -20,7 +21,20 @@
 
 #define BIT(n) (1u << (n))
 
-static struct sigaction before;
+typedef int (*set_action)(int, const struct sigaction *, struct sigaction *);
+
+/* What the program wants to be done about faults of its own. */
+static struct sigaction wanted;
+
+static set_action system_sigaction(void) { return (set_action)dlsym(RTLD_NEXT, "sigaction"); }
+
+/* The program's call: PyTorch's workers and Python's faulthandler would take the handler's place. */
+int sigaction(int signal, const struct sigaction *action, struct sigaction *before) {
+  if (signal != SIGSEGV) return system_sigaction()(signal, action, before);
+  if (before) *before = wanted;
+  if (action) wanted = *action;
+  return 0;
+}
 
 static void cpuid_faults(int faults) { syscall(SYS_arch_prctl, ARCH_SET_CPUID, !faults); }
 
@@ -28,7 +42,7 @@ static void emulate(int signal, siginfo_t *info, void *context) {
   greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
   const unsigned char *instruction = (const unsigned char *)registers[REG_RIP];
   if (info->si_code != SI_KERNEL || instruction[0] != 0x0f || instruction[1] != 0xa2) {
-    sigaction(signal, &before, NULL); /* a fault of the program's: it meets it again, and ends as without this */
+    system_sigaction()(signal, &wanted, NULL); /* a fault of the program's: it meets it again, as without this */
     return;
   }
   unsigned leaf = registers[REG_RAX], part = registers[REG_RCX], a, b, c, d;
@@ -53,6 +67,6 @@ __attribute__((constructor)) static void hide(void) {
   memset(&action, 0, sizeof action);
   action.sa_sigaction = emulate;
   action.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
-  sigaction(SIGSEGV, &action, &before);
+  system_sigaction()(SIGSEGV, &action, &wanted);
   cpuid_faults(1);
 }
