@@ -20,6 +20,7 @@ from datasets.synthetic.people.person import draw_person, draw_phenotypes
 from datasets.synthetic.people.pose import Pose, PosedFace, pose_face
 from datasets.synthetic.renderer.arrays import f32
 from datasets.synthetic.renderer.camera import Projection
+from datasets.synthetic.renderer.colour import to_srgb
 from datasets.synthetic.renderer.light import Light
 from datasets.synthetic.renderer.scene import render
 from ldeq import predict
@@ -140,7 +141,7 @@ def _rendered(
     width, height = (int(n) + 4 for n in high - low)
     finer = Projection(_OVERSAMPLING * scale, _OVERSAMPLING * (2 - low))
     linear, seen = render(scene, _LIGHT, finer, round(_OVERSAMPLING * height), round(_OVERSAMPLING * width))
-    srgb = f32(255 * np.clip(linear * 1.1, 0, 1) ** (1 / 2.2) * seen[..., None])
+    srgb = to_srgb(linear * np.float32(1.1)) * f32(seen)[..., None]
     image, opacity = (
         f32(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)) for part in (srgb, f32(seen))
     )

@@ -47,7 +47,7 @@ class FaceImage(NamedTuple):
 class Rendering(NamedTuple):
     """A face with its surroundings, :data:`MARGIN` times as wide as WFLW's crop: before crop, occluders and camera."""
 
-    #: (S, S, 3), RGB: a power of 1/2.2 of the linear RGB times :attr:`gain`.
+    #: (S, S, 3), RGB: sRGB of the linear RGB times :attr:`gain`.
     image: Bytes
     #: (98, 2), fractions of the side, from the left and the upper edge.
     landmarks: Doubles

@@ -8,10 +8,19 @@ from numpy.typing import NDArray
 
 from datasets.synthetic.renderer.arrays import Floats
 
+#: Of a display: linear RGB is this power of sRGB.
+GAMMA = 2.2
+
 
 def to_linear(colour: Sequence[float] | NDArray[np.floating]) -> Floats:
-    """sRGB in 0 to 255 → linear RGB in [0, 1] (a plain power of 2.2)."""
-    return ((np.asarray(colour, dtype=np.float32).clip(0, 255) / 255) ** 2.2).astype(np.float32)
+    """sRGB in 0 to 255 → linear RGB in [0, 1] (a plain power)."""
+    return ((np.asarray(colour, dtype=np.float32).clip(0, 255) / 255) ** GAMMA).astype(np.float32)
+
+
+def to_srgb(linear: Floats) -> Floats:
+    """Linear RGB, of which what is beyond [0, 1] is clipped → sRGB in 0 to 255."""
+    levels: Floats = np.clip(linear, 0, 1) ** np.float32(1 / GAMMA) * 255
+    return levels
 
 
 def grey_levels(colours: Floats) -> Floats:
