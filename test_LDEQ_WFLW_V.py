@@ -25,11 +25,10 @@ from ldeq.command_line import (
     add_boolean,
     add_common_flags,
     add_runtime_flag,
+    add_rwr_flags,
     at_least,
-    number_of,
     run,
 )
-from ldeq.config import SolverConfig
 from ldeq.fields import MOST_AT_A_TIME, first_of
 from ldeq.files import WholeFile
 from ldeq.processes import Processes, ProcessLost, joined
@@ -41,7 +40,6 @@ if TYPE_CHECKING:  # imported by main, so that --help answers at once
 
     from datasets.wflw_v import WFLWVDataset
     from ldeq.face.landmarker import CropLandmarks
-    from ldeq.runtime.choice import OpenedNetwork
     from ldeq.runtime.network import Network
     from ldeq.solve_settings import SolveSettings
     from ldeq.solver_tally import SolverTally
@@ -79,27 +77,11 @@ def make_parser() -> ArgumentParser:
     add_boolean(data, "--strict", "a video that cannot be used is an error")
     add_common_flags(parser, SCRIPT)
     add_runtime_flag(parser, "torch")
-    solver = parser.group("solver")
-    add_boolean(
-        solver, "--rwr", "recurrence without recurrence: each frame's solve starts from the last frame's equilibrium"
-    )
-    solver.add_argument(
-        "--rwr_max_iters",
-        type=number_of(SolverConfig, "max_iters"),
-        default=1,
-        metavar="N",
-        help="with --rwr, solver iterations on every frame",
-    )
-    add_boolean(
-        solver,
-        "--rwr_take_one_less_inference_step",
-        "with --rwr, leave out the evaluation that follows the solver",
-    )
+    add_rwr_flags(parser, default=False)
     output = parser.group("output")
     add_boolean(output, "--plot", "write annotated MP4s and curves of every video")
     add_boolean(output, "--show", "show frames in a live window as they are done (q ends the run)")
     add_boolean(output, "--resume", "go on with an interrupted run, in --output_dir or else in the latest folder")
-    parser.leave_to_full_help("--rwr_take_one_less_inference_step")
     return parser
 
 
@@ -113,8 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def evaluate(flags: argparse.Namespace, processes: Processes, held: ExitStack) -> None:
     """Evaluates into the output folder, which nobody else has until ``held`` is closed."""
     from datasets.wflw_v import WFLWVDataset
-    from ldeq.runtime.choice import open_network
-    from ldeq.solve_settings import SolveSettings
+    from ldeq.network_from_flags import open_from_flags, settings_from_flags
     from ldeq.video.window import Window
     from utils.cli.tables import solver_table
     from utils.runs.videos import SUBFOLDERS, VideoRun
@@ -128,25 +109,8 @@ def evaluate(flags: argparse.Namespace, processes: Processes, held: ExitStack) -
         raise InputError(f"--runtime {flags.runtime} makes a number of steps that is fixed, expected --rwr with it")
     if flags.runtime != "torch" and flags.summary:
         raise InputError("--summary lists the layers of a checkpoint, expected --runtime torch with it")
-    settings = SolveSettings(
-        rwr=flags.rwr,
-        max_iters=flags.rwr_max_iters,
-        take_one_less_inference_step=flags.rwr_take_one_less_inference_step,
-        stop_criterion=flags.stop_criterion,
-    )
-
-    def open_as(choice: "tuple[str, str] | None") -> "OpenedNetwork":
-        runtime, precision = choice or (flags.runtime, flags.precision)
-        return open_network(
-            flags.landmark_model_weights,
-            runtime=runtime,
-            device=flags.device,
-            precision=precision,
-            settings=settings,
-            trust_pickle=flags.trust_pickle,
-        )
-
-    opened = processes.alike(open_as, lambda opened: opened.choice)
+    settings = settings_from_flags(flags)
+    opened = processes.alike(lambda choice: open_from_flags(flags, settings, choice), lambda opened: opened.choice)
     network = opened.network
     dataset = processes.main_first(lambda: WFLWVDataset(flags.WFLW_V_dataset_path, flags.WFLW_V_split, flags.videos))
     missing = [str(clip.video_path) for clip in dataset.clips if not clip.video_path.is_file()]

@@ -20,13 +20,14 @@ from ldeq.command_line import (
     add_boolean,
     add_common_flags,
     add_runtime_flag,
+    add_rwr_flags,
     at_least,
     complain,
     number_of,
     number_within,
     run,
 )
-from ldeq.config import FPS, SolverConfig
+from ldeq.config import FPS
 from ldeq.errors import InputError, program_name
 from ldeq.face.settings import DETECTORS, TrackingSettings
 from ldeq.processes import Processes, joined
@@ -76,27 +77,8 @@ def make_parser() -> ArgumentParser:
     )
     add_boolean(output, "--side_by_side", "also solve frame by frame, and show both next to each other")
     add_boolean(output, "--show", "show frames in a live window as they are done (q ends the run)")
-    solving = parser.group("solver")
-    add_boolean(
-        solving,
-        "--rwr",
-        "recurrence without recurrence: each frame's solve starts from the last frame's equilibrium",
-        default=True,
-    )
-    solving.add_argument(
-        "--no-rwr", dest="rwr", action="store_false", default=argparse.SUPPRESS, help="the same as --rwr false"
-    )
-    solving.add_argument(
-        "--rwr_max_iters",
-        type=number_of(SolverConfig, "max_iters"),
-        default=1,
-        metavar="N",
-        help="with --rwr, solver iterations on every frame",
-    )
-    add_boolean(
-        solving, "--rwr_take_one_less_inference_step", "with --rwr, leave out the evaluation that follows the solver"
-    )
-    solving.add_argument(
+    add_rwr_flags(parser, default=True)
+    parser.group("solver").add_argument(
         "--full_first_solve",
         choices=("auto", "true", "false"),
         default="auto",
@@ -152,8 +134,9 @@ def make_parser() -> ArgumentParser:
     add_common_flags(parser, SCRIPT)
     add_runtime_flag(parser, "auto")
     parser.leave_to_full_help("--input", "--fps")
-    parser.leave_to_full_help("--no-rwr", "--rwr_take_one_less_inference_step", "--full_first_solve")
-    parser.leave_to_full_help("--detector_score", "--detector_side", "--detect_every", "--max_uncertainty")
+    parser.leave_to_full_help(
+        "--full_first_solve", "--detector_score", "--detector_side", "--detect_every", "--max_uncertainty"
+    )
     return parser
 
 
