@@ -9,13 +9,13 @@ from datasets.synthetic.renderer.colour import palette_colour, random_colour, to
 
 
 def random_skin(
-    head: Head, rng: np.random.Generator, skin: NDArray[np.float32], gender: float, age: float
+    head: Head, rng: np.random.Generator, skin: NDArray[np.float32], gender: float
 ) -> tuple[Floats, Floats]:
     """The skin of a head.
 
     Args:
         skin: (3,), its colour in sRGB, 0 to 255.
-        gender, age: as of :class:`datasets.synthetic.people.person.Phenotype`.
+        gender: as of :class:`datasets.synthetic.people.person.Phenotype`.
 
     Returns:
         Diffuse reflectance in linear RGB (V, 3); strength and exponent of the specular highlight (V, 2).

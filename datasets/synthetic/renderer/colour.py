@@ -51,8 +51,9 @@ def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: float
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
 
 
-def wave_noise(rng: np.random.Generator, points: Floats, wavelength: float, waves: int = 6) -> Floats:
+def wave_noise(rng: np.random.Generator, points: Floats, wavelength: float) -> Floats:
     """Smooth noise in space, of deviation about 1: (n, 3) → (n,)."""
+    waves = 6
     directions = rng.standard_normal((waves, 3), dtype=np.float32) * np.float32(2 * np.pi / wavelength)
     phases = rng.uniform(0, 2 * np.pi, waves).astype(np.float32)
     noise: Floats = np.sin(points @ directions.T + phases).sum(1) * np.float32(np.sqrt(2 / waves))
