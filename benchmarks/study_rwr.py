@@ -146,18 +146,21 @@ def landmarks_of(
     failures: dict[str, str] = {}
     paths = {clip.id: folder / f"{clip.id}.npy" for clip in clips}
     missing = [clip for clip in clips if not paths[clip.id].exists()]
-    if missing:
-        with terminal.ProgressBar(len(missing), "video", name) as bar:
-            for video in track_videos(landmarker, missing, Clip.frames, batch_size=batch_size, workers=workers):
-                if isinstance(video.failure, UnusableVideo):
-                    failures[video.clip.id] = str(video.failure)
-                elif video.failure is not None:
-                    raise video.failure
-                else:
-                    with written_whole(paths[video.clip.id]) as temporary:
-                        np.save(temporary, np.array(video.landmarks))
-                bar.advance()
+    with terminal.ProgressBar(len(missing), "video", name, is_shown=bool(missing)) as bar:
+        for video in track_videos(landmarker, missing, Clip.frames, batch_size=batch_size, workers=workers):
+            if isinstance(video.failure, UnusableVideo):
+                failures[video.clip.id] = str(video.failure)
+            elif video.failure is not None:
+                raise video.failure
+            else:
+                _save_landmarks(paths[video.clip.id], video.landmarks)
+            bar.advance()
     return {id: np.load(path) for id, path in paths.items() if id not in failures}, failures
+
+
+def _save_landmarks(path: Path, landmarks: Sequence[Array]) -> None:
+    with written_whole(path) as temporary:
+        np.save(temporary, np.array(landmarks))
 
 
 def frame_rates(clips: Sequence[Clip]) -> tuple[dict[str, float], dict[str, str]]:
