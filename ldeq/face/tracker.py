@@ -285,7 +285,7 @@ class FaceTracker:
 
     def _sight(self, image: NDArray[np.uint8], tracks: list[_Track]) -> list[_Sighting]:
         """What the network finds where these tracks are expected."""
-        seen = self._look(image, tracks)
+        seen = self._locate(image, tracks)
         doubtful = [sighting.track for sighting in seen if not (sighting.is_sure or sighting.track.restarted)]
         if not doubtful:
             return seen
@@ -293,10 +293,10 @@ class FaceTracker:
         for track in doubtful:
             track.bbox, track.restarted = track.expected_bbox, True
         self._landmarker.restart(*doubtful)
-        anew = {sighting.track: sighting for sighting in self._look(image, doubtful)}
+        anew = {sighting.track: sighting for sighting in self._locate(image, doubtful)}
         return [anew.get(sighting.track, sighting) for sighting in seen]
 
-    def _look(self, image: NDArray[np.uint8], tracks: list[_Track]) -> list[_Sighting]:
+    def _locate(self, image: NDArray[np.uint8], tracks: list[_Track]) -> list[_Sighting]:
         crops = [FaceCrop.around(image, track.bbox) for track in tracks]
         found = self._landmarker.locate(crops, tracks)
         return [
