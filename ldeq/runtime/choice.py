@@ -86,7 +86,7 @@ def open_network(
     candidates = request.of_any_runtime() if runtime == "auto" else request.of_runtime(runtime)
     if len(candidates) == 1:
         return OpenedNetwork(candidates[0].make(), {})
-    chosen, figures = fastest(candidates, settings, request.digest())
+    chosen, figures = fastest(candidates, settings, request.digest(), request.place(candidates))
     return OpenedNetwork(chosen.make(), figures)
 
 
@@ -172,6 +172,14 @@ class _Request:
         from ldeq.files import sha256_of
 
         return sha256_of(self.weights if self.is_step else self.checkpoint)
+
+    def place(self, candidates: Iterable[Candidate]) -> str:
+        """Where they run, in words."""
+        if not any(candidate.runtime == "torch" for candidate in candidates):
+            return "cpu"
+        from ldeq.device import describe_device, resolve_device
+
+        return describe_device(resolve_device(self.device))
 
     def _has_accelerator(self) -> bool:
         """Whether PyTorch runs on something else than the CPU; asked only where there may be one, as it takes long."""
