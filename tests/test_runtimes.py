@@ -118,7 +118,7 @@ def test_export_in_half_precision(run_script, tmp_path):
 
 @pytest.mark.slow
 def test_no_file_of_landmarks_that_are_not_finite(run_script, tmp_path, monkeypatch):
-    """A weight beyond half precision's range. While the graph is made the folder has nothing that a kill would leave."""
+    """A weight beyond half precision. While the graph is made the folder has nothing that a kill would leave."""
     model = tiny(tmp_path / "net.pth.tar", SolverConfig(solver="fpi"))
     with torch.no_grad():
         model.cell.head.conv.weight.view(-1)[0] = 1e5
