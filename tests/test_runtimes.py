@@ -465,6 +465,10 @@ def test_auto_takes_what_is_installed(monkeypatch):
     here.remove("torch")
     with pytest.raises(InputError, match="needs OpenVINO or PyTorch"):
         open_network("synthetic", precision="bf16")
+    monkeypatch.setattr(pretrained, "download", lambda *_: pytest.fail("what cannot be used"))
+    for runtime in ("auto", "onnxruntime"):
+        with pytest.raises(InputError, match="PyTorch is not installed"):
+            open_network("wflw", runtime=runtime)
 
 
 def test_threads_are_those_of_the_environment(monkeypatch):

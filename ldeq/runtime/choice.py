@@ -159,12 +159,13 @@ class _Request:
         """The checkpoint's path; one that is published is fetched if need be, which needs PyTorch to check it."""
 
         def check(path: Path) -> object:
-            if not is_installed("torch"):
-                raise InputError(NEEDS_TORCH)
             from ldeq.model.checkpoint import load_checkpoint
 
             return load_checkpoint(path)
 
+        is_name = isinstance(self.weights, str) and self.weights in pretrained.NAMES
+        if is_name and not pretrained.path_of(str(self.weights)).is_file() and not is_installed("torch"):
+            raise InputError(f"{NEEDS_TORCH} for {self.weights}")
         return pretrained.resolve(self.weights, check)
 
     def digest(self) -> str:
