@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ldeq.errors import InputError
+from ldeq.lazy import load_package
 from ldeq.torchrun import n_threads
 
 #: The suffix of ONNX files.
@@ -22,11 +23,7 @@ def open_session(path: Path, *, optimised: bool = True) -> Any:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected an ONNX file ({SUFFIX})")
-    try:
-        import onnxruntime
-    except ImportError:
-        raise InputError("ONNX Runtime is not installed, expected pip install onnxruntime") from None
-
+    onnxruntime = load_package("onnxruntime", "ONNX Runtime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its warnings are of its own optimisations, and its errors are raised as well
     options.intra_op_num_threads = n_threads() if optimised else 1

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import onnx
@@ -325,10 +326,12 @@ def test_landmarks_that_are_not_finite_are_an_error():
     def broken(images, z):
         result = onnxruntime_step(pretrained.bundled_step())(images, z)
         result.landmarks[0, 0] = np.nan
+        result.z[0, 0] = np.inf
         return result
 
-    with pytest.raises(NotFiniteError):
-        StepLandmarker(broken, description, SolveSettings()).locate(crops(), "abc")
+    for settings in (SolveSettings(), SolveSettings(rwr=False)):
+        with warnings.catch_warnings(action="error"), pytest.raises(NotFiniteError):
+            StepLandmarker(broken, description, settings).locate(crops(), "abc")
 
 
 WORKS_WITHOUT = """
@@ -469,6 +472,27 @@ def test_auto_takes_what_is_installed(monkeypatch):
     for runtime in ("auto", "onnxruntime"):
         with pytest.raises(InputError, match="PyTorch is not installed"):
             open_network("wflw", runtime=runtime)
+
+
+def test_a_runtime_that_cannot_be_loaded(monkeypatch, tmp_path):
+    (tmp_path / "openvino.py").write_text('raise ImportError("libtbb.so.12: cannot open shared object file")')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    monkeypatch.setenv("LDEQ_HOME", str(tmp_path))
+    assert open_network("synthetic").network.runtime == "onnxruntime"
+    with pytest.raises(InputError, match=r"OpenVINO cannot be loaded \(libtbb.so.12"):
+        open_network("synthetic", runtime="openvino")
+
+
+def test_another_networks_step_in_the_cache_is_not_taken(quick_weights, monkeypatch, tmp_path):
+    monkeypatch.setenv("LDEQ_HOME", str(tmp_path))
+    kept = tmp_path / "steps" / f"{sha256_of(quick_weights)[:32]}-1-1.onnx"
+    kept.parent.mkdir()
+    shutil.copy(pretrained.bundled_step(), kept)
+    assert open_network(quick_weights).network.runtime == "torch"
+    kept.unlink()
+    kept.symlink_to(kept)
+    assert open_network(quick_weights).network.runtime == "torch"
 
 
 def test_threads_are_those_of_the_environment(monkeypatch):

@@ -20,6 +20,7 @@ from ldeq.command_line import ArgumentParser, add_boolean, number_of, run
 from ldeq.config import SolverConfig
 from ldeq.errors import InputError
 from ldeq.files import printable, refuse_unwritable, sha256_of, written_whole
+from ldeq.lazy import load_package
 from ldeq.onnx_session import SUFFIX
 from ldeq.runtime.step_file import INPUTS, OUTPUTS, PRECISIONS, StepDescription, read_description
 
@@ -124,14 +125,9 @@ def export(
     Raises:
         InputError: where the checkpoint cannot be used, its step not be exported, or the file not be written.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-        import torch
-    except ImportError as error:
-        expected = 'expected pip install "ldeq[export]"'
-        raise InputError(f"{error.name or error} is not installed, {expected} to export a step") from None
+    for name in ("onnx", "onnxruntime", "onnxscript", "torch"):
+        load_package(name, name, install='"ldeq[export]"')
+    import torch
 
     from ldeq.device import load_model
     from ldeq.model.step import RecurrentStep

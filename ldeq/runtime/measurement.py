@@ -139,10 +139,18 @@ def measure(candidates: list[Candidate], settings: SolveSettings) -> dict[str, F
 
 def _key(candidates: list[Candidate], settings: SolveSettings, weights_sha256: str, device: str) -> str:
     """What the figures depend on. The cache folder may be on a disk that different machines share."""
-    versions = sorted({version_of(candidate.runtime) for candidate in candidates})
+    versions = sorted({_version_of(candidate.runtime) for candidate in candidates})
     solves = str(settings.max_iters) if settings.rwr else "frame by frame"
     processor = [cpu_name(), " ".join(cpu_features()), f"{n_threads()} threads"]
     return " | ".join([*processor, device, weights_sha256[:16], solves, *versions])
+
+
+def _version_of(runtime: str) -> str:
+    """Also of one that is installed and cannot be loaded."""
+    try:
+        return version_of(runtime)
+    except InputError as error:
+        return str(error)
 
 
 def _record() -> dict[str, dict[str, Figures]]:

@@ -3,16 +3,19 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ldeq.errors import InputError
+from ldeq.lazy import load_package
 from ldeq.onnx_session import last_words, open_session
 from ldeq.runtime.step_file import INPUTS, OUTPUTS
 from ldeq.torchrun import n_threads
 
+#: Runtimes by the names of their packages.
+TITLES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch"}
 #: By precision, as OpenVINO calls them.
 _OPENVINO_PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
@@ -59,10 +62,7 @@ def onnxruntime_step(path: Path, precision: str = "fp32") -> Step:
 
 def openvino_step(path: Path, precision: str = "fp32") -> Step:
     """Raises InputError where the CPU has no such precision, or OpenVINO is not installed or cannot read the file."""
-    try:
-        import openvino
-    except ImportError:
-        raise InputError("OpenVINO is not installed, expected pip install openvino") from None
+    openvino = load_package("openvino", TITLES["openvino"])
     hint = _OPENVINO_PRECISIONS[precision]
     core = openvino.Core()
     options = {
@@ -107,7 +107,6 @@ STEP_RUNTIMES: dict[str, Callable[[Path, str], Step]] = {"onnxruntime": onnxrunt
 
 
 def version_of(runtime: str) -> str:
-    """Name and version of a runtime that is installed, for a report."""
-    module: Any = __import__(runtime)
-    names = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch"}
-    return f"{names[runtime]} {str(module.__version__).partition('-')[0]}"
+    """Name and version of a runtime, for a report. Raises InputError as :func:`ldeq.lazy.load_package`."""
+    version = str(load_package(runtime, TITLES[runtime]).__version__).partition("-")[0]
+    return f"{TITLES[runtime]} {version}"
