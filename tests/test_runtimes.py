@@ -304,6 +304,8 @@ def _face():
         ({"runtime": "torch", "weights": pretrained.bundled_step()}, "is an exported step"),
         ({"runtime": "onnxruntime", "weights": GOLDEN / "broyden.pth.tar"}, "Broyden"),
         ({"precision": "int4"}, "precision = 'int4'"),
+        ({"weights": None}, "weights = None"),
+        ({"weights": b"synthetic"}, "weights = b'synthetic'"),
         ({"weights": pretrained.bundled_step(), "rwr_max_iters": 2}, "its graph makes 1 iteration with the last step"),
     ],
 )

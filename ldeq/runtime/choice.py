@@ -12,6 +12,7 @@ from pathlib import Path
 from ldeq import pretrained
 from ldeq.config import PRECISIONS, RUNTIMES
 from ldeq.errors import InputError
+from ldeq.fields import shown
 from ldeq.files import refuse_address
 from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS
 from ldeq.onnx_session import SUFFIX
@@ -80,6 +81,8 @@ def open_network(
         raise InputError(f"runtime = {runtime!r}, expected one of {', '.join(RUNTIMES)}")
     if precision not in (*PRECISIONS, "auto"):
         raise InputError(f"precision = {precision!r}, expected one of {', '.join((*PRECISIONS, 'auto'))}")
+    if not isinstance(weights, str | Path):
+        raise InputError(f"weights = {shown(weights)}, expected a path or one of {', '.join(pretrained.NAMES)}")
     refuse_address(weights)
     settings = settings or SolveSettings()
     request = _Request(weights, device, precision, settings, trust_pickle)
