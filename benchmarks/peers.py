@@ -100,9 +100,12 @@ class Found:
     seconds: float
 
     def figures(self) -> tuple[float, float, float]:
-        """Frames a second, percent of frames with a face, and jitter (NaN where no three frames follow each other)."""
+        """Frames a second, percent of frames with a face, and jitter.
+
+        NaN is the speed of one frame, and the jitter where no three frames follow each other.
+        """
         jitter = face_curves([self.rows])[1].summary()["jitter"] if len(self.rows) else None
-        rate = (self.n_frames - 1) / self.seconds if self.seconds else np.nan
+        rate = (self.n_frames - 1) / self.seconds if self.n_frames > 1 and self.seconds else np.nan
         return rate, 100 * len(self.rows) / self.n_frames, np.nan if jitter is None else jitter
 
 
@@ -144,7 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 failures.append(f"{clip}: {failure}")
                 peers.remove(peer)
         tables.append({method: what.figures() for method, what in found.items()})
-        title = f"{Path(clip).name}, {found['RwR'].n_frames} frames"
+        n_frames = found["RwR"].n_frames
+        title = f"{Path(clip).name}, {n_frames} frame{'s' * (n_frames > 1)}"
         out.print(terminal.table(title, COLUMNS, rows_of(tables[-1])))
     if len(tables) > 1:
         out.print(terminal.table(f"Medians over {len(tables)} clips", COLUMNS, rows_of(medians_of(tables))))
@@ -322,9 +326,18 @@ def row_of(frame: Frame, points: NDArray[np.float64], restarted: bool) -> NDArra
 
 
 def medians_of(tables: Sequence[Mapping[str, tuple[float, ...]]]) -> dict[str, tuple[float, ...]]:
-    """Each method's medians over clips, of methods that have figures of all clips."""
+    """Each method's medians over clips, of methods that were measured on all clips.
+
+    Each figure's is over the clips in which all of them have it, of those that have it in any: the same clips for all.
+    """
     methods = [method for method in tables[0] if all(method in table for table in tables)]
-    return {method: tuple(np.median([table[method] for table in tables], axis=0)) for method in methods}
+    figures = np.array([[table[method] for method in methods] for table in tables])
+    columns = []
+    for values in np.moveaxis(figures, 2, 0):  # (clips, methods)
+        is_known = np.isfinite(values)
+        known = values[(is_known | ~is_known.any(axis=0)).all(axis=1)]
+        columns.append(np.median(known, axis=0) if len(known) else np.full(len(methods), np.nan))
+    return {method: tuple(column[k] for column in columns) for k, method in enumerate(methods)}
 
 
 def rows_of(figures: Mapping[str, tuple[float, ...]]) -> list[list[str]]:

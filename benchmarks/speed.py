@@ -83,14 +83,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=at_least(1), default=15, help="steps of each")
     parser.add_argument("--frames", type=at_least(0), default=120, help="of the clip, end to end; 0: steps alone")
     flags = parser.parse(arguments)
+    if flags.frames == 1:
+        raise InputError(
+            "--frames 1: a clip of one frame is the start-up alone, expected at least 2, or 0 for steps alone"
+        )
+    for name in ("networks", "runtimes", "precisions", "streams"):
+        setattr(flags, name, list(dict.fromkeys(getattr(flags, name))))
     out = console()
     device = resolve_device(flags.device)
     runtimes = [runtime for runtime in flags.runtimes if is_installed(runtime)]
-    for runtime in set(flags.runtimes) - set(runtimes):
-        out.print(f"{runtime} is not installed (pip install {runtime}) and left out")
+    for runtime in flags.runtimes:
+        if runtime not in runtimes:
+            out.print(f"{runtime} is not installed (pip install {runtime}) and left out")
     if device.type != "cpu":
         runtimes = [runtime for runtime in runtimes if runtime == "torch"]
     ways = [Way(r, p) for r in runtimes for p in flags.precisions if not (r == "onnxruntime" and p != "fp32")]
+    if not ways:
+        asked = f"--runtimes {' '.join(flags.runtimes)} --precisions {' '.join(flags.precisions)} --device {device}"
+        raise InputError(
+            f"{asked}: none of them is left, expected torch, or on the CPU openvino, or onnxruntime and fp32"
+        )
     torch.set_num_threads(n_threads())
     limits = {precision: limit(precision, device) for precision in flags.precisions}
     if device.type != "cpu":
@@ -208,7 +220,10 @@ def step_figures(seconds: Mapping[Way, float], work: float, limits: Mapping[str,
 def end_to_end(
     ways: Sequence[Way], device: torch.device, checkpoint: Path, step: Path, clip: Path, folder: Path, label: str
 ) -> dict[Way, list[str]]:
-    """Frames a second, times those of PyTorch in float32, start-up in seconds, and peak memory in MiB."""
+    """Frames a second, times those of PyTorch in float32, start-up in seconds, and peak memory in MiB.
+
+    Where the clip takes no longer than its first frame, in noise, the speed is not known.
+    """
     first = folder / f"first-{clip.name}"
     n_frames = sum(1 for _ in VideoReader(clip))
     write_frames(first, itertools.islice(VideoReader(clip), 1))
@@ -218,7 +233,8 @@ def end_to_end(
             weights = checkpoint if way.runtime == "torch" else step
             start, _ = run_video(first, weights, way, device, folder)
             whole, memory = run_video(clip, weights, way, device, folder)
-            measured[way] = (n_frames - 1) / max(whole - start, 1e-9), start, memory
+            speed = (n_frames - 1) / (whole - start) if whole > start else np.nan
+            measured[way] = speed, start, memory
             bar.advance()
     base = measured.get(Way("torch", "fp32"))
     return {

@@ -83,6 +83,14 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         raise cannot_be_written(path, error) from None
 
 
+def refuse_unwritable(path: str | Path) -> None:
+    """Raises InputError where a file cannot be written, before what is to be in it has been made."""
+    try:
+        WholeFile(path).discard()
+    except OSError as error:
+        raise cannot_be_written(path, error) from None
+
+
 def cannot_be_written(path: str | Path, error: OSError) -> InputError:
     """The error for a file that the system does not let us write; ``error`` may name the temporary one."""
     return InputError(

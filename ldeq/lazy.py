@@ -1,9 +1,11 @@
-"""Names of a package that import their module when they are first used, so that importing the package is cheap."""
+"""What is imported when it is first used: modules behind a package's names, and packages that need not be installed."""
 
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
+
+from ldeq.errors import InputError, reason_of
 
 
 def lazy_names(package: str, module_of: Mapping[str, str]) -> Callable[[str], Any]:
@@ -28,3 +30,21 @@ def lazy_names(package: str, module_of: Mapping[str, str]) -> Callable[[str], An
         return value
 
     return getattr_of_package
+
+
+def load_package(name: str, title: str, install: str | None = None) -> Any:
+    """A package that need not be installed.
+
+    Args:
+        title: what it is called.
+        install: what pip installs it by, if not its name.
+
+    Raises:
+        InputError: where it is not installed, or cannot be loaded, for want of a library that it needs, say.
+    """
+    try:
+        return import_module(name)
+    except Exception as error:
+        is_missing = isinstance(error, ModuleNotFoundError) and error.name == name
+        fault = "is not installed" if is_missing else f"cannot be loaded ({reason_of(error)})"
+        raise InputError(f"{title} {fault}, expected pip install {install or name}") from None

@@ -1,9 +1,11 @@
 """Networks in ONNX files, by ONNX Runtime on the CPU."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 from ldeq.errors import InputError
+from ldeq.lazy import load_package
 from ldeq.torchrun import n_threads
 
 #: The suffix of ONNX files.
@@ -21,13 +23,9 @@ def open_session(path: Path, *, optimised: bool = True) -> Any:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected an ONNX file ({SUFFIX})")
-    try:
-        import onnxruntime
-    except ImportError:
-        raise InputError("ONNX Runtime is not installed, expected pip install onnxruntime") from None
-
+    onnxruntime = load_package("onnxruntime", "ONNX Runtime")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # its warnings are of its own optimisations
+    options.log_severity_level = 4  # its warnings are of its own optimisations, and its errors are raised as well
     options.intra_op_num_threads = n_threads() if optimised else 1
     options.inter_op_num_threads = 1
     # Threads that wait busily take the time of those that decode, detect and encode.
@@ -37,5 +35,11 @@ def open_session(path: Path, *, optimised: bool = True) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises classes of its own for each kind of fault
-        reason = " ".join(str(error).split()).rpartition(": ")[2]
-        raise InputError(f"{path}: cannot be read ({reason[:200]}), expected an ONNX file ({SUFFIX})") from None
+        raise InputError(f"{path}: cannot be read ({last_words(error)}), expected an ONNX file ({SUFFIX})") from None
+
+
+def last_words(error: Exception, most: int = 160) -> str:
+    """The end of what ONNX Runtime or OpenVINO say of an error: the fault itself. Where in their code comes before."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+    line = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", line).rstrip(".")
+    return line if len(line) <= most else f"…{line[-most:]}"

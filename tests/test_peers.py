@@ -158,6 +158,20 @@ def test_the_same_inner_points():
     assert max(peers.FACE_MESH) < 468
 
 
+def test_a_clip_without_figures_takes_none_from_the_medians(run_script, clip, tmp_path):
+    """One frame has neither a speed nor jitter."""
+    writer = VideoWriter(tmp_path / "one.mp4", 25)
+    writer.write(next(iter(VideoReader(clip))))
+    writer.close()
+    status, out, err = run_script(peers.main, "--input", clip, tmp_path / "one.mp4")
+    assert (status, err) == (0, "")
+    for method in ("RwR", "RwR, savitzky-golay", "frame by frame"):
+        whole, one, medians = figures(out, method)
+        assert np.isnan([one[0], one[2]]).all()
+        assert (medians[0], medians[2]) == (whole[0], whole[2])
+        assert medians[1] == pytest.approx((whole[1] + one[1]) / 2, abs=0.06)
+
+
 def test_a_peer_that_is_not_installed_is_left_out(run_script, weights, clip, environment, model):
     other = environment("mediapipe", "raise ImportError('No module named mediapipe')")
     new = environment("dlib", "raise ImportError('No module named dlib')")

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import onnx
@@ -28,7 +29,7 @@ from ldeq.runtime.step_file import read_description
 from ldeq.runtime.step_landmarker import StepLandmarker
 from ldeq.runtime.steps import STEP_RUNTIMES, onnxruntime_step
 from ldeq.solve_settings import SolveSettings
-from tests.conftest import GOLDEN, SMALL
+from tests.conftest import GOLDEN, SMALL, assert_refused
 from tests.test_package import CLIP, REPOSITORY, WITHOUT_TORCH
 from utils import bundled
 
@@ -116,6 +117,50 @@ def test_export_in_half_precision(run_script, tmp_path):
     assert 0 < np.abs(found.landmarks - expected.landmarks).max() * 256 < 1
 
 
+@pytest.mark.slow
+def test_no_file_of_landmarks_that_are_not_finite(run_script, tmp_path, monkeypatch):
+    """A weight beyond half precision. While the graph is made the folder has nothing that a kill would leave."""
+    model = tiny(tmp_path / "net.pth.tar", SolverConfig(solver="fpi"))
+    with torch.no_grad():
+        model.cell.head.conv.weight.view(-1)[0] = 1e5
+    save_checkpoint(tmp_path / "net.pth.tar", model)
+    made, seen = torch.onnx.export, []
+
+    def spied(*arguments, **options):
+        seen.extend(path.name for path in (tmp_path / "out").iterdir())
+        return made(*arguments, **options)
+
+    monkeypatch.setattr(torch.onnx, "export", spied)
+    flags = [f"--landmark_model_weights={tmp_path / 'net.pth.tar'}", f"--output={tmp_path / 'out' / 'step.onnx'}"]
+    assert_refused(
+        run_script(export.main, *flags, "--precision=fp16", "--last_step=false"),
+        "net.pth.tar",
+        "by nan pixels",
+        "expected",
+    )
+    assert seen == list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_export_takes_the_place_of_no_checkpoint(run_script, weights, tmp_path):
+    checkpoint = tmp_path / "small.pth.tar"
+    before = checkpoint.read_bytes()
+    os.link(checkpoint, tmp_path / "step.onnx")
+    for given in (weights, f"--landmark_model_weights={tmp_path / 'step.onnx'}"):
+        outcome = run_script(export.main, given, f"--output={tmp_path / 'step.onnx'}")
+        assert_refused(outcome, "step.onnx: is the checkpoint itself")
+    assert checkpoint.read_bytes() == before
+
+
+def test_exports_that_cannot_be_written(run_script, weights, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: pytest.fail("before anything takes long"))
+    outcome = run_script(export.main, weights, f"--output={tmp_path / 'file' / 'step.onnx'}")
+    assert_refused(outcome, "step.onnx: cannot be written")
+    monkeypatch.setattr(export, "MOST_BYTES", 1000)
+    outcome = run_script(export.main, weights, f"--output={tmp_path / 'step.onnx'}")
+    assert_refused(outcome, "small.pth.tar: has", "of weights, expected less than 2 GB")
+
+
 @pytest.mark.parametrize(
     ("weights", "flags", "sentence"),
     [
@@ -156,6 +201,17 @@ def test_files_that_are_no_steps(tmp_path):
     unnamed = onnx.load(pretrained.bundled_step())
     del unnamed.metadata_props[:]
     onnx.save(unnamed, tmp_path / "unnamed.onnx")
+    told = {entry.key: entry.value for entry in onnx.load(pretrained.bundled_step()).metadata_props}
+    wider = json.dumps(json.loads(told["model_config"]) | {"z_width": 110})
+    for key, value in (("model_config", wider), ("iterations", "-1"), ("iterations", "1" * 99), ("precision", "int4")):
+        edited = onnx.load(pretrained.bundled_step())
+        del edited.metadata_props[:]
+        onnx.helper.set_model_props(edited, told | {key: value})
+        onnx.save(edited, tmp_path / f"{key}{value[:2]}.onnx")
+    for name, type, shape in (("type", onnx.TensorProto.FLOAT, ["batch", 256, 256, 3]), ("batch", 2, [1, 256, 256, 3])):
+        edited = onnx.load(pretrained.bundled_step())
+        edited.graph.input[0].CopyFrom(onnx.helper.make_tensor_value_info("image", type, shape))
+        onnx.save(edited, tmp_path / f"{name}.onnx")
     (tmp_path / "empty.onnx").touch()
     (tmp_path / "cut.onnx").write_bytes(pretrained.bundled_step().read_bytes()[:100_000])
     shutil.copy(pretrained.path_of("synthetic"), tmp_path / "checkpoint.onnx")
@@ -248,6 +304,8 @@ def _face():
         ({"runtime": "torch", "weights": pretrained.bundled_step()}, "is an exported step"),
         ({"runtime": "onnxruntime", "weights": GOLDEN / "broyden.pth.tar"}, "Broyden"),
         ({"precision": "int4"}, "precision = 'int4'"),
+        ({"weights": None}, "weights = None"),
+        ({"weights": b"synthetic"}, "weights = b'synthetic'"),
         ({"weights": pretrained.bundled_step(), "rwr_max_iters": 2}, "its graph makes 1 iteration with the last step"),
     ],
 )
@@ -270,10 +328,12 @@ def test_landmarks_that_are_not_finite_are_an_error():
     def broken(images, z):
         result = onnxruntime_step(pretrained.bundled_step())(images, z)
         result.landmarks[0, 0] = np.nan
+        result.z[0, 0] = np.inf
         return result
 
-    with pytest.raises(NotFiniteError):
-        StepLandmarker(broken, description, SolveSettings()).locate(crops(), "abc")
+    for settings in (SolveSettings(), SolveSettings(rwr=False)):
+        with warnings.catch_warnings(action="error"), pytest.raises(NotFiniteError):
+            StepLandmarker(broken, description, settings).locate(crops(), "abc")
 
 
 WORKS_WITHOUT = """
@@ -334,6 +394,8 @@ class Made:
 
     def locate(self, crops, faces):
         self.clock.now += self.milliseconds / 1e3
+        if np.isnan(self.off):
+            raise NotFiniteError("the network's landmarks are not finite, expected weights that fit the precision")
         return CropLandmarks(np.full((1, 98, 2), self.off / 256), np.zeros((1, 98)))
 
 
@@ -361,8 +423,8 @@ def test_the_fastest_that_is_exact_enough_is_chosen_and_remembered(monkeypatch, 
             for name, f in figures.items()
         ]
 
-    def chosen(digest, **figures):
-        return measurement.fastest(candidates(**figures), SolveSettings(), digest)[0].name
+    def chosen(digest, device="cpu", **figures):
+        return measurement.fastest(candidates(**figures), SolveSettings(), digest, device)[0].name
 
     assert chosen("1", onnxruntime_fp32=(20, 0), openvino_fp32=(15, 0)) == "openvino fp32"
     assert chosen("2", onnxruntime_fp32=(20, 0), openvino_fp32=(5, 0.1)) == "onnxruntime fp32", "not exact"
@@ -381,7 +443,16 @@ def test_the_fastest_that_is_exact_enough_is_chosen_and_remembered(monkeypatch, 
         assert chosen("1", onnxruntime_fp32=(1, 0), openvino_fp32=(15, 0)) == "onnxruntime fp32", "measured again"
     with pytest.raises(InputError, match="arithmetic"):
         chosen("7", openvino_bf16=(None, 0), torch_bf16=(None, 0))
-    for spoilt in ("", "[]", '{"a": 3}', "{", "\x00"):
+    assert chosen("9", torch_fp32=(20, 0), torch_bf16=(9, 0)) == "torch bf16"
+    assert chosen("9", device="cuda:0", torch_fp32=(9, 0), torch_bf16=(20, 0)) == "torch fp32", (
+        "measured on each device"
+    )
+    assert chosen("10", openvino_fp16=(5, np.nan), torch_fp16=(30, 0)) == "torch fp16", "landmarks that are not finite"
+    entry = '{"onnxruntime fp32": %s, "openvino fp32": [1, 0]}'
+    key = json.dumps(next(key for key in json.loads((tmp_path / measurement.RECORD).read_text()) if "| 1 |" in key))
+    pairs = ("3", "[1]", "[NaN, 0]", "[true, 0]", '["1", 0]', "[-1, 0]", f"[{'9' * 400}, 0]", "[1, 0, 0]")
+    wrong = [f'{{"a": NaN, {key}: {entry % pair}}}' for pair in pairs]
+    for spoilt in ("", "[]", '{"a": 3}', "{", "\x00", f'{{"a": {"[" * 900}{"]" * 900}}}', *wrong):
         (tmp_path / measurement.RECORD).write_text(spoilt)
         assert chosen("1", onnxruntime_fp32=(1, 0), openvino_fp32=(15, 0)) == "onnxruntime fp32", "measured again"
 
@@ -399,6 +470,31 @@ def test_auto_takes_what_is_installed(monkeypatch):
     here.remove("torch")
     with pytest.raises(InputError, match="needs OpenVINO or PyTorch"):
         open_network("synthetic", precision="bf16")
+    monkeypatch.setattr(pretrained, "download", lambda *_: pytest.fail("what cannot be used"))
+    for runtime in ("auto", "onnxruntime"):
+        with pytest.raises(InputError, match="PyTorch is not installed"):
+            open_network("wflw", runtime=runtime)
+
+
+def test_a_runtime_that_cannot_be_loaded(monkeypatch, tmp_path):
+    (tmp_path / "openvino.py").write_text('raise ImportError("libtbb.so.12: cannot open shared object file")')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    monkeypatch.setenv("LDEQ_HOME", str(tmp_path))
+    assert open_network("synthetic").network.runtime == "onnxruntime"
+    with pytest.raises(InputError, match=r"OpenVINO cannot be loaded \(libtbb.so.12"):
+        open_network("synthetic", runtime="openvino")
+
+
+def test_another_networks_step_in_the_cache_is_not_taken(quick_weights, monkeypatch, tmp_path):
+    monkeypatch.setenv("LDEQ_HOME", str(tmp_path))
+    kept = tmp_path / "steps" / f"{sha256_of(quick_weights)[:32]}-1-1.onnx"
+    kept.parent.mkdir()
+    shutil.copy(pretrained.bundled_step(), kept)
+    assert open_network(quick_weights).network.runtime == "torch"
+    kept.unlink()
+    kept.symlink_to(kept)
+    assert open_network(quick_weights).network.runtime == "torch"
 
 
 def test_threads_are_those_of_the_environment(monkeypatch):

@@ -12,6 +12,7 @@ from pathlib import Path
 from ldeq import pretrained
 from ldeq.config import check_runtime
 from ldeq.errors import InputError
+from ldeq.fields import shown
 from ldeq.files import refuse_address
 from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS
 from ldeq.onnx_session import SUFFIX
@@ -77,13 +78,15 @@ def open_network(
         InputError: where the weights cannot be used, or not with this runtime, device, precision or settings.
     """
     check_runtime(runtime, precision)
+    if not isinstance(weights, str | Path):
+        raise InputError(f"weights = {shown(weights)}, expected a path or one of {', '.join(pretrained.NAMES)}")
     refuse_address(weights)
     settings = settings or SolveSettings()
     request = _Request(weights, device, precision, settings, trust_pickle)
     candidates = request.of_any_runtime() if runtime == "auto" else request.of_runtime(runtime)
     if len(candidates) == 1:
         return OpenedNetwork(candidates[0].make(), {})
-    chosen, figures = fastest(candidates, settings, request.digest())
+    chosen, figures = fastest(candidates, settings, request.digest(), request.place(candidates))
     return OpenedNetwork(chosen.make(), figures)
 
 
@@ -156,12 +159,13 @@ class _Request:
         """The checkpoint's path; one that is published is fetched if need be, which needs PyTorch to check it."""
 
         def check(path: Path) -> object:
-            if not is_installed("torch"):
-                raise InputError(NEEDS_TORCH)
             from ldeq.model.checkpoint import load_checkpoint
 
             return load_checkpoint(path)
 
+        is_name = isinstance(self.weights, str) and self.weights in pretrained.NAMES
+        if is_name and not pretrained.path_of(str(self.weights)).is_file() and not is_installed("torch"):
+            raise InputError(f"{NEEDS_TORCH} for {self.weights}")
         return pretrained.resolve(self.weights, check)
 
     def digest(self) -> str:
@@ -169,6 +173,14 @@ class _Request:
         from ldeq.files import sha256_of
 
         return sha256_of(self.weights if self.is_step else self.checkpoint)
+
+    def place(self, candidates: Iterable[Candidate]) -> str:
+        """Where they run, in words."""
+        if not any(candidate.runtime == "torch" for candidate in candidates):
+            return "cpu"
+        from ldeq.device import describe_device, resolve_device
+
+        return describe_device(resolve_device(self.device))
 
     def _has_accelerator(self) -> bool:
         """Whether PyTorch runs on something else than the CPU; asked only where there may be one, as it takes long."""

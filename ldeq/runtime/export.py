@@ -9,7 +9,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,18 +19,18 @@ from ldeq import pretrained, terminal
 from ldeq.command_line import ArgumentParser, add_boolean, number_of, run
 from ldeq.config import SolverConfig
 from ldeq.errors import InputError
-from ldeq.files import sha256_of, written_whole
+from ldeq.files import printable, refuse_unwritable, sha256_of, written_whole
+from ldeq.lazy import load_package
 from ldeq.onnx_session import SUFFIX
-from ldeq.runtime.step_file import INPUTS, OUTPUTS, StepDescription, read_description
+from ldeq.runtime.step_file import INPUTS, OUTPUTS, PRECISIONS, StepDescription, read_description
 
 if TYPE_CHECKING:  # imported by what exports, so that --help answers at once
     import numpy as np
     from numpy.typing import NDArray
 
     from ldeq.model.step import RecurrentStep
+    from ldeq.runtime.steps import Step
 
-#: Precisions that an exported step's convolutions can have.
-PRECISIONS = ("fp32", "fp16")
 #: The version of ONNX's operators: the first that has all of the graph's, which most runtimes of the last years know.
 OPSET = 18
 #: Most that landmarks may differ from PyTorch's, in pixels of the crop.
@@ -38,6 +38,8 @@ TOLERANCES = {"fp32": 0.01, "fp16": 0.5}
 #: The licence of the bundled weights; others have that of whoever trained them.
 BUNDLED_LICENCE = "MIT"
 OTHER_LICENCE = "that of the checkpoint"
+#: Bytes of weights that an ONNX file can hold, with some left for the graph.
+MOST_BYTES = 2**31 - 2**24
 
 
 def make_parser() -> ArgumentParser:
@@ -87,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         trust_pickle=flags.trust_pickle,
     )
     last = "with" if description.last_step else "without"
-    frame = f"{description.evaluations} evaluations of the cell a frame ({last} the last step)"
+    plural = "s" if description.evaluations > 1 else ""
+    frame = f"{description.evaluations} evaluation{plural} of the cell a frame ({last} the last step)"
     terminal.print_lines(
         terminal.console(),
         [
@@ -106,13 +109,15 @@ def export(
     precision: str = "fp32",
     licence: str | None = None,
     trust_pickle: bool = False,
+    on_begin: Callable[[], None] | None = None,
 ) -> tuple[StepDescription, float]:
     """Writes the step of a network, and compares it with PyTorch before the file gets its name.
 
     Args:
         weights: a checkpoint's path, or one of :data:`ldeq.pretrained.NAMES`.
-        iterations: as of :class:`ldeq.model.step.RecurrentStep`, as is ``last_step``.
+        iterations: as of :class:`ldeq.model.step.RecurrentStep`, as is ``last_step``; explicit networks have neither.
         precision: one of :data:`PRECISIONS`.
+        on_begin: called once the checkpoint and the place for the file are known to be good; the rest takes longer.
 
     Returns:
         What the file says of itself, and the largest difference of its landmarks from PyTorch's in crop pixels.
@@ -120,38 +125,46 @@ def export(
     Raises:
         InputError: where the checkpoint cannot be used, its step not be exported, or the file not be written.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-        import torch
-    except ImportError as error:
-        expected = 'expected pip install "ldeq[export]"'
-        raise InputError(f"{error.name} is not installed, {expected} to export a step") from None
+    for name in ("onnx", "onnxruntime", "onnxscript", "torch"):
+        load_package(name, name, install='"ldeq[export]"')
+    import torch
 
     from ldeq.device import load_model
     from ldeq.model.step import RecurrentStep
+    from ldeq.runtime.steps import onnxruntime_step
 
     model, path = load_model(weights, torch.device("cpu"), "fp32", trust_pickle)
+    if output.exists() and output.samefile(path):
+        raise InputError(f"{output}: is the checkpoint itself and would be overwritten, expected another output")
     dtype = torch.float32 if precision == "fp32" else torch.float16
     try:
         step = RecurrentStep(model, iterations, not last_step, dtype)
     except InputError as error:
         raise InputError(f"{path}: cannot be exported: {error}") from None
+    size = sum(parameter.nbytes for parameter in step.parameters())
+    if size > MOST_BYTES:
+        raise InputError(f"{path}: has {size / 1e9:.1f} GB of weights, expected less than 2 GB, as ONNX files hold")
+    refuse_unwritable(output)
+    if on_begin is not None:
+        on_begin()
     bundled = path.resolve() == pretrained.path_of(pretrained.BUNDLED)
     description = StepDescription(
         model=model.config,
         solver=model.solver_config,
-        iterations=iterations,
+        iterations=iterations if step.solver else 1,
         last_step=step.last_step,
         precision=precision,
-        weights=path.name,
+        weights=printable(path.name),
         weights_sha256=sha256_of(path),
-        licence=licence or (BUNDLED_LICENCE if bundled else OTHER_LICENCE),
+        licence=printable(licence or (BUNDLED_LICENCE if bundled else OTHER_LICENCE)),
     )
-    with written_whole(output) as temporary:
-        _write_graph(step, description, temporary)
-        reference = step if precision == "fp32" else RecurrentStep(model, iterations, not last_step)
-        difference = _largest_difference(reference, description, temporary)
+    graph = _graph_of(step, description)
+    reference = step if precision == "fp32" else RecurrentStep(model, iterations, not last_step)
+    with written_whole(output) as temporary:  # from here on nothing is imported, during which a Ctrl-C ends all at once
+        temporary.write_bytes(graph)
+        if read_description(temporary) != description:
+            raise AssertionError("an exported step does not say of itself what it is")
+        difference = _largest_difference(reference, description, onnxruntime_step(temporary))
         if not difference <= TOLERANCES[precision]:
             raise InputError(
                 f"{path}: the exported step's landmarks differ from PyTorch's by {difference:.2g} pixels of the crop, "
@@ -160,7 +173,8 @@ def export(
     return description, difference
 
 
-def _write_graph(step: "RecurrentStep", description: StepDescription, path: Path) -> None:
+def _graph_of(step: "RecurrentStep", description: StepDescription) -> bytes:
+    """The content of the file."""
     import onnx
     import torch
 
@@ -190,19 +204,15 @@ def _write_graph(step: "RecurrentStep", description: StepDescription, path: Path
     del graph.graph.metadata_props[:], graph.metadata_props[:]
     onnx.helper.set_model_props(graph, description.to_metadata())
     onnx.checker.check_model(graph)
-    path.write_bytes(graph.SerializeToString(deterministic=True))
+    content: bytes = graph.SerializeToString(deterministic=True)
+    return content
 
 
-def _largest_difference(reference: "RecurrentStep", description: StepDescription, path: Path) -> float:
-    """Over two frames of three faces by themselves and together, in crop pixels."""
+def _largest_difference(reference: "RecurrentStep", description: StepDescription, step: "Step") -> float:
+    """Over two frames of three faces by themselves and together, in crop pixels; NaN where landmarks are not finite."""
     import numpy as np
     import torch
 
-    from ldeq.runtime.steps import onnxruntime_step
-
-    if read_description(path) != description:
-        raise AssertionError("an exported step does not say of itself what it is")
-    step = onnxruntime_step(path)
     images, z = _inputs(description, 3)
     largest = 0.0
     for _ in range(2):
@@ -211,7 +221,8 @@ def _largest_difference(reference: "RecurrentStep", description: StepDescription
         together = step(images, z)
         alone = [step(images[row : row + 1], z[row : row + 1]) for row in range(len(images))]
         for found in (together.landmarks, np.concatenate([result.landmarks for result in alone])):
-            largest = max(largest, float(np.abs(found - expected[0]).max()) * description.model.im_size)
+            difference = np.abs(found - expected[0]).max() * description.model.im_size
+            largest = float(np.maximum(largest, difference))  # and not max, which passes over NaN
         z = expected[2]
     return largest
 

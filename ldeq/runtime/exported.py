@@ -1,11 +1,10 @@
 """Exported steps of checkpoints: the bundled one's, and those that are made when they are first asked for."""
 
-import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from ldeq import pretrained
+from ldeq.command_line import complain
 from ldeq.errors import InputError
 from ldeq.files import sha256_of
 from ldeq.onnx_session import SUFFIX
@@ -18,12 +17,10 @@ _FORMAT = 1
 
 def kept_step(checkpoint: Path, settings: SolveSettings) -> Path | None:
     """The exported step of a checkpoint that solves as the settings say, where there is one already."""
-    for path in _places(checkpoint, settings):
-        # One in the cache that is damaged, or of another version, is as good as none.
-        with suppress(InputError):
-            if path.is_file() and read_description(path).lacks(settings) is None:
-                return path
-    return None
+    if checkpoint.resolve() == pretrained.path_of(pretrained.BUNDLED) and _is_kept(pretrained.bundled_step(), settings):
+        return pretrained.bundled_step()
+    path, digest = _cached(checkpoint, settings)
+    return path if _is_kept(path, settings, digest) else None
 
 
 def exported_step(checkpoint: Path, settings: SolveSettings, trust_pickle: bool = False) -> Path:
@@ -39,27 +36,33 @@ def exported_step(checkpoint: Path, settings: SolveSettings, trust_pickle: bool 
         raise InputError("--stop_criterion batch needs the runtime torch: an exported step solves faces by themselves")
     from ldeq.runtime.export import export
 
-    path = _cached(checkpoint, settings)
-    print(f"{checkpoint}: its step is exported to {path}, which takes a moment and is done once", file=sys.stderr)
+    path, _ = _cached(checkpoint, settings)
+    line = f"{checkpoint}: its step is exported to {path}, which takes a moment and is done once"
     export(
         checkpoint,
         path,
         iterations=settings.max_iters if settings.rwr else 1,
         last_step=not (settings.rwr and settings.take_one_less_inference_step),
         trust_pickle=trust_pickle,
+        on_begin=lambda: complain(line),
     )
     return path
 
 
-def _places(checkpoint: Path, settings: SolveSettings) -> Iterator[Path]:
-    """Where the step may be. The cache's names need the whole checkpoint to be read, so they come last."""
-    if checkpoint.resolve() == pretrained.path_of(pretrained.BUNDLED):
-        yield pretrained.bundled_step()
-    yield _cached(checkpoint, settings)
+def _is_kept(path: Path, settings: SolveSettings, weights_sha256: str | None = None) -> bool:
+    """Whether this is a step that solves as the settings say, of these weights if any are named."""
+    # One in the cache that is damaged, cannot be read, or is of another version, is as good as none.
+    with suppress(InputError, OSError):
+        if path.is_file():
+            description = read_description(path)
+            return description.lacks(settings) is None and weights_sha256 in (None, description.weights_sha256)
+    return False
 
 
-def _cached(checkpoint: Path, settings: SolveSettings) -> Path:
+def _cached(checkpoint: Path, settings: SolveSettings) -> tuple[Path, str]:
+    """Where the step is in the cache, and the SHA-256 of the checkpoint, which has to be read for it."""
     if not checkpoint.is_file():
         raise InputError(f"{checkpoint}: no such file, expected a checkpoint or an exported step ({SUFFIX})")
     steps = f"{settings.max_iters}{'-short' if settings.take_one_less_inference_step else ''}" if settings.rwr else "1"
-    return pretrained.cache_folder() / "steps" / f"{sha256_of(checkpoint)[:32]}-{steps}-{_FORMAT}{SUFFIX}"
+    digest = sha256_of(checkpoint)
+    return pretrained.cache_folder() / "steps" / f"{digest[:32]}-{steps}-{_FORMAT}{SUFFIX}", digest

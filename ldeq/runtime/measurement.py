@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ import numpy as np
 
 from ldeq.errors import InputError
 from ldeq.face.crop import FaceCrop
+from ldeq.fields import convert
 from ldeq.files import write_json
 from ldeq.landmarks98 import CROP_SIZE
 from ldeq.pretrained import cache_folder
@@ -61,19 +62,20 @@ class Figures(NamedTuple):
 
 
 def fastest(
-    candidates: list[Candidate], settings: SolveSettings, weights_sha256: str
+    candidates: list[Candidate], settings: SolveSettings, weights_sha256: str, device: str
 ) -> tuple[Candidate, dict[str, Figures]]:
     """The fastest of those whose landmarks are exact enough, and all figures by the candidates' names.
 
     Args:
         candidates: the first that works is what the others' landmarks are compared with.
         settings: how they are going to solve.
+        device: where they run, in words.
 
     Raises:
         InputError: where none works, or none is exact enough.
     """
-    key = _key(candidates, settings, weights_sha256)
-    figures = _remembered(key)
+    key = _key(candidates, settings, weights_sha256, device)
+    figures = _record().get(key, {})
     if any(candidate.name not in figures for candidate in candidates):
         figures = measure(candidates, settings)
         _remember(key, figures)
@@ -91,7 +93,8 @@ def fastest(
 def measure(candidates: list[Candidate], settings: SolveSettings) -> dict[str, Figures]:
     """Figures of each candidate, taken in turns, so that what else the machine does meets them alike.
 
-    One that does not work here (without the arithmetic of its precision, say) takes forever.
+    One that does not work here (without the arithmetic of its precision, or because landmarks are not finite in it)
+    takes forever.
 
     Raises:
         InputError: where none works.
@@ -111,50 +114,70 @@ def measure(candidates: list[Candidate], settings: SolveSettings) -> dict[str, F
     points = {}
     under_way = list(landmarkers)
     for turn in range(N_BEFORE + N_FRAMES):
-        for name in under_way:
+        for name in list(under_way):
             started = time.perf_counter()
-            found = landmarkers[name].locate([crop], [1])
+            try:
+                points[name] = landmarkers[name].locate([crop], [1]).points
+            except InputError as error:
+                failures.append(error)
+                under_way.remove(name)
+                points.pop(name, None)
             seconds[name].append(time.perf_counter() - started)
-            points[name] = found.points
+        if not points:
+            raise failures[0]
         if turn == N_BEFORE - 1:
-            longest = HOPELESS * min(values[-1] for values in seconds.values())
+            longest = HOPELESS * min(seconds[name][-1] for name in under_way)
             under_way = [name for name in under_way if seconds[name][-1] <= longest]
-    reference = next(iter(points.values()))
+    reference = next(points[name] for name in landmarkers if name in points)
     figures = {candidate.name: Figures(math.inf, math.inf) for candidate in candidates}
-    for name in landmarkers:
+    for name in points:
         moved = float(np.median(np.linalg.norm(points[name] - reference, axis=-1))) * CROP_SIZE
         counted = seconds[name][N_BEFORE:] or seconds[name][-1:]
         figures[name] = Figures(1e3 * float(np.median(counted)), moved)
     return figures
 
 
-def _key(candidates: list[Candidate], settings: SolveSettings, weights_sha256: str) -> str:
+def _key(candidates: list[Candidate], settings: SolveSettings, weights_sha256: str, device: str) -> str:
     """What the figures depend on. The cache folder may be on a disk that different machines share."""
-    versions = sorted({version_of(candidate.runtime) for candidate in candidates})
+    versions = sorted({_version_of(candidate.runtime) for candidate in candidates})
     solves = str(settings.max_iters) if settings.rwr else "frame by frame"
     processor = [cpu_name(), " ".join(cpu_features()), f"{n_threads()} threads"]
-    return " | ".join([*processor, weights_sha256[:16], solves, *versions])
+    return " | ".join([*processor, device, weights_sha256[:16], solves, *versions])
 
 
-def _record() -> dict[str, Any]:
-    """What was measured before, by key; nothing where the record is not there or is not one, which ends no run."""
+def _version_of(runtime: str) -> str:
+    """Also of one that is installed and cannot be loaded."""
+    try:
+        return version_of(runtime)
+    except InputError as error:
+        return str(error)
+
+
+def _record() -> dict[str, dict[str, Figures]]:
+    """What was measured before, by key and candidate. What is there and is none of it is as good as nothing."""
+    content = None
     with suppress(OSError, ValueError, RecursionError):
         content = json.loads((cache_folder() / RECORD).read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else {}
-    return {}
+    if not isinstance(content, dict):
+        return {}
+    return {key: _figures(values) for key, values in content.items() if isinstance(values, dict)}
 
 
-def _remembered(key: str) -> dict[str, Figures]:
-    """The figures of this key; none where there are none, or what is there is none."""
-    with suppress(ValueError, TypeError, KeyError, AttributeError):
-        return {
-            name: Figures(*(math.inf if value is None else float(value) for value in values))
-            for name, values in _record()[key].items()
-        }
-    return {}
+def _figures(values: dict[str, Any]) -> dict[str, Figures]:
+    """Those of a key in the file, where what does not work is null."""
+    found = {}
+    for name, pair in values.items():
+        if isinstance(pair, list) and len(pair) == 2:
+            numbers = [math.inf if value is None else convert("float", value) for value in pair]
+            if all(number is not None and number >= 0 for number in numbers):
+                found[name] = Figures(*numbers)
+    return found
 
 
-def _remember(key: str, figures: Mapping[str, Figures]) -> None:
-    values = {name: [value if value < math.inf else None for value in found] for name, found in figures.items()}
+def _remember(key: str, figures: dict[str, Figures]) -> None:
+    values = {
+        known: {name: [value if value < math.inf else None for value in pair] for name, pair in found.items()}
+        for known, found in {**_record(), key: figures}.items()
+    }
     with suppress(InputError, OSError):  # a cache that cannot be written to costs a measurement, and no more
-        write_json(cache_folder() / RECORD, {**_record(), key: values})
+        write_json(cache_folder() / RECORD, values)

@@ -82,7 +82,9 @@ class StepNetwork:
         """See :class:`Network`."""
         lack = self._described.lacks(settings)
         if lack is not None:
-            raise InputError(f"{self.weights}: {lack}, expected settings that fit it, or the runtime torch")
+            raise InputError(
+                f"{self.weights}: {lack}, expected settings that fit it, or a checkpoint and the runtime torch"
+            )
         return StepLandmarker(self._step, self._described, settings, on_solve)
 
     def print_summary(self) -> None:

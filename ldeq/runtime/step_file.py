@@ -5,11 +5,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import ldeq
 from ldeq.config import ModelConfig, SolverConfig
 from ldeq.errors import InputError
+from ldeq.fields import coerced, field_named
 from ldeq.files import refuse_address
 from ldeq.landmarks98 import CROP_SCALE, CROP_SIZE, N_LANDMARKS
 from ldeq.onnx_session import open_session
@@ -18,6 +19,8 @@ from ldeq.solve_settings import SolveSettings
 #: Names of the graph's inputs and outputs.
 INPUTS = ("image", "z")
 OUTPUTS = ("landmarks", "uncertainty", "z_next")
+#: Precisions that its convolutions can have.
+PRECISIONS = ("fp32", "fp16")
 #: What is said of the landmarks to whoever finds the file.
 SCHEME = f"WFLW's {N_LANDMARKS} landmarks, order (x, y), fractions of the crop's side"
 CROP = (
@@ -38,7 +41,7 @@ class StepDescription:
     iterations: int
     #: Whether an evaluation of the cell follows the solver.
     last_step: bool
-    #: Of the convolutions: ``fp32`` or ``fp16``.
+    #: Of the convolutions, one of :data:`PRECISIONS`.
     precision: str
     #: The checkpoint's name and its SHA-256.
     weights: str
@@ -60,6 +63,19 @@ class StepDescription:
             self, iterations=self.solver.max_iters, last_step=not self.solver.take_one_less_inference_step
         )
         return own.evaluations
+
+    @property
+    def tensors(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Types of the graph's inputs and outputs, and their shapes after the batch, by their names."""
+        model = self.model
+        z = (model.z_width, model.heatmap_size, model.heatmap_size)
+        return {
+            "image": ("uint8", (model.im_size, model.im_size, 3)),
+            "z": ("float", z),
+            "landmarks": ("float", (model.n_keypoints, 2)),
+            "uncertainty": ("float", (model.n_keypoints,)),
+            "z_next": ("float", z),
+        }
 
     def lacks(self, settings: SolveSettings) -> str | None:
         """Why frames cannot be solved by this graph as the settings say; None where they can."""
@@ -95,10 +111,12 @@ class StepDescription:
     def from_metadata(cls, metadata: Mapping[str, str]) -> Self:
         """Raises InputError where they are not those of a step."""
         try:
+            if metadata["precision"] not in PRECISIONS:
+                raise ValueError(metadata["precision"])
             return cls(
                 model=ModelConfig(**json.loads(metadata["model_config"])),
                 solver=SolverConfig(**json.loads(metadata["solver_config"])),
-                iterations=int(metadata["iterations"]),
+                iterations=coerced(field_named(SolverConfig, "max_iters"), int(metadata["iterations"])),
                 last_step={"true": True, "false": False}[metadata["last_step"]],
                 precision=metadata["precision"],
                 weights=metadata["weights"],
@@ -115,19 +133,36 @@ def read_description(path: str | Path) -> StepDescription:
     """What an exported file says of itself.
 
     Raises:
-        InputError: where the file is missing, is no ONNX file, or not one of an exported step.
+        InputError: where the file is missing, is no ONNX file, or not one of an exported step; also where what it says
+            of itself is not what it is.
     """
     refuse_address(path)
     path = Path(path)
     session = open_session(path, optimised=False)
-    found = [[value.name for value in values] for values in (session.get_inputs(), session.get_outputs())]
-    if found != [list(INPUTS), list(OUTPUTS)]:
-        names = ", ".join(found[0])
+    tensors = [*session.get_inputs(), *session.get_outputs()]
+    if [tensor.name for tensor in tensors] != [*INPUTS, *OUTPUTS]:
+        names = ", ".join(tensor.name for tensor in session.get_inputs())
         raise InputError(
             f"{path}: its inputs are {names}, expected a step ({', '.join(INPUTS)}) as python -m ldeq.runtime.export "
             "writes it"
         )
     try:
-        return StepDescription.from_metadata(session.get_modelmeta().custom_metadata_map)
+        description = StepDescription.from_metadata(session.get_modelmeta().custom_metadata_map)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    for tensor in tensors:
+        type, shape = description.tensors[tensor.name]
+        if not _fits(tensor, type, shape):
+            sizes = ", ".join(map(str, tensor.shape))
+            raise InputError(
+                f"{path}: {tensor.name} is {tensor.type} of {sizes}, expected tensor({type}) of any batch, "
+                f"{', '.join(map(str, shape))} as its metadata say"
+            )
+    return description
+
+
+def _fits(tensor: Any, type: str, shape: tuple[int, ...]) -> bool:
+    """Whether ONNX Runtime says that a tensor is of a type, and of any batch of a shape. Unknown sizes have names."""
+    batch, *rest = tensor.shape or [0]
+    same = len(rest) == len(shape) and all(not isinstance(n, int) or n == m for n, m in zip(rest, shape, strict=True))
+    return bool(tensor.type == f"tensor({type})" and not isinstance(batch, int) and same)

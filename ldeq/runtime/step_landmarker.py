@@ -165,8 +165,9 @@ def _change(
     before: NDArray[np.float32], z: NDArray[np.float32], solver: SolverConfig
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Of B faces: whether z is finite, and its change in the solver's measure of error."""
-    size, change = _norms(z), _norms(z - before)
-    error = change / (_EPS + size) if solver.stop_mode == "rel" else change
+    with np.errstate(over="ignore", invalid="ignore"):  # of z that is not finite, which is counted
+        size, change = _norms(z), _norms(z - before)
+        error = change / (_EPS + size) if solver.stop_mode == "rel" else change
     return np.isfinite(size), np.where(np.isfinite(error), error, np.inf)
 
 

@@ -1,17 +1,21 @@
 """An exported step of RwR as a function of arrays, on the runtimes that need no PyTorch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ldeq.errors import InputError
-from ldeq.onnx_session import open_session
+from ldeq.lazy import load_package
+from ldeq.onnx_session import last_words, open_session
 from ldeq.runtime.step_file import INPUTS, OUTPUTS
 from ldeq.torchrun import n_threads
 
+#: Runtimes by the names of their packages.
+TITLES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch"}
 #: By precision, as OpenVINO calls them.
 _OPENVINO_PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
@@ -31,7 +35,11 @@ class Step(Protocol):
     """An exported step that is ready to run."""
 
     def __call__(self, images: NDArray[np.uint8], z: NDArray[np.float32]) -> StepResult:
-        """One frame of B faces: crops (B, 256, 256, 3) uint8 RGB, and z (B, z_width, 64, 64) of each."""
+        """One frame of B faces: crops (B, 256, 256, 3) uint8 RGB, and z (B, z_width, 64, 64) of each.
+
+        Raises:
+            InputError: where the graph cannot be run.
+        """
         ...
 
 
@@ -45,17 +53,16 @@ def onnxruntime_step(path: Path, precision: str = "fp32") -> Step:
     session = open_session(path)
 
     def step(images: NDArray[np.uint8], z: NDArray[np.float32]) -> StepResult:
-        return StepResult(*session.run(list(OUTPUTS), dict(zip(INPUTS, (images, z), strict=True))))
+        with _faults_of(path):
+            found = session.run(list(OUTPUTS), dict(zip(INPUTS, (images, z), strict=True)))
+        return StepResult(*found)
 
     return step
 
 
 def openvino_step(path: Path, precision: str = "fp32") -> Step:
     """Raises InputError where the CPU has no such precision, or OpenVINO is not installed or cannot read the file."""
-    try:
-        import openvino
-    except ImportError:
-        raise InputError("OpenVINO is not installed, expected pip install openvino") from None
+    openvino = load_package("openvino", TITLES["openvino"])
     hint = _OPENVINO_PRECISIONS[precision]
     core = openvino.Core()
     options = {
@@ -68,18 +75,31 @@ def openvino_step(path: Path, precision: str = "fp32") -> Step:
     try:
         compiled = core.compile_model(str(path), "CPU", options)
     except RuntimeError as error:
-        reason = " ".join(str(error).split()).rpartition(": ")[2]
-        raise InputError(f"{path}: cannot be read by OpenVINO ({reason[:200]}), expected an exported step") from None
+        raise InputError(
+            f"{path}: cannot be read by OpenVINO ({last_words(error)}), expected an exported step"
+        ) from None
     if compiled.get_property("INFERENCE_PRECISION_HINT").to_string() != hint:
         raise InputError(f"precision {precision}: this CPU has no such arithmetic, expected fp32") from None
     request = compiled.create_infer_request()
 
     def step(images: NDArray[np.uint8], z: NDArray[np.float32]) -> StepResult:
-        # The inputs are read where they are; the outputs are copied, as the next run writes over them.
-        found = request.infer(dict(zip(INPUTS, (images, z), strict=True)), share_inputs=True)
+        with _faults_of(path):
+            # The inputs are read where they are; the outputs are copied, as the next run writes over them.
+            found = request.infer(dict(zip(INPUTS, (images, z), strict=True)), share_inputs=True)
         return StepResult(*(found[name] for name in OUTPUTS))
 
     return step
+
+
+@contextmanager
+def _faults_of(path: Path) -> Iterator[None]:
+    """Raises InputError where a runtime cannot run a graph, as of a file that has been edited."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # ONNX Runtime raises classes of its own for each kind of fault
+        raise InputError(f"{path}: cannot be run ({last_words(error)}), expected an exported step") from None
 
 
 #: Runtimes of exported steps by name: what makes a step of a file and a precision, and the package that it needs.
@@ -87,7 +107,6 @@ STEP_RUNTIMES: dict[str, Callable[[Path, str], Step]] = {"onnxruntime": onnxrunt
 
 
 def version_of(runtime: str) -> str:
-    """Name and version of a runtime that is installed, for a report."""
-    module: Any = __import__(runtime)
-    names = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch"}
-    return f"{names[runtime]} {str(module.__version__).partition('-')[0]}"
+    """Name and version of a runtime, for a report. Raises InputError as :func:`ldeq.lazy.load_package`."""
+    version = str(load_package(runtime, TITLES[runtime]).__version__).partition("-")[0]
+    return f"{TITLES[runtime]} {version}"
