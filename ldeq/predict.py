@@ -235,6 +235,8 @@ def predict(
         taken: set[str] = set()
         work = [(name, None if folder is None else folder / subfolder_of(name, taken)) for name in inputs]
         bar = terminal.ProgressBar(None, "frame", f"0 of {len(inputs)} inputs", is_shown=shared and processes.is_main)
+        if shared:
+            prediction.print_head()  # what is said of inputs comes in the order in which they are done
         stack.enter_context(bar)
         shown = sys.stdout
         report = stack.enter_context(processes.reports(handle))

@@ -150,6 +150,7 @@ def joined(device: str, advice: str = "") -> Iterator[Processes]:
     torchrun.end_with_torchrun()
     store = _store()
     processes = _Main(store, size) if torchrun.is_main() else _Other(store, size, advice)
+    interrupts.say_before_end(processes.say_interrupted)
     with processes.ending_together():
         _take_own_part(device)
         yield processes
@@ -247,6 +248,10 @@ class _Main(_Several):
         for connection in self._connections.values():
             with suppress(OSError):  # one that is gone
                 connection.send((word, content))
+
+    def say_interrupted(self) -> None:
+        """Lets the others know that this one ends, and why."""
+        self._tell(_Word.STOP)
 
     def from_main(self, make: Callable[[], T]) -> T:
         made = make()
@@ -381,6 +386,10 @@ class _Other(_Several):
         except OSError:
             raise _Stopped from None
 
+    def say_interrupted(self, *words: object) -> None:
+        """Lets the main process know that this one ends, and why."""
+        self._say(_Word.INTERRUPTED, words)
+
     def from_main(self, make: Callable[[], T]) -> T:
         told: T = self._hear()
         return told
@@ -414,7 +423,7 @@ class _Other(_Several):
         with suppress(_Stopped):
             if isinstance(error, KeyboardInterrupt):
                 status = interrupts.STATUS
-                self._say(_Word.INTERRUPTED, error.args)
+                self.say_interrupted(*error.args)
             elif isinstance(error, Exception) and not isinstance(error, _Stopped):
                 sentence = sentence_of(error)
                 status = 1 if sentence is None else 2

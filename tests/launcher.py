@@ -27,10 +27,12 @@ from ldeq.orphans import end_with_parent
 from utils.engine import evaluation  # noqa: F401
 from utils.visualization import annotated_videos, figures, images, videos  # noqa: F401
 
+REQUESTS = (signal.SIGINT, signal.SIGTERM)
+
 
 def main() -> None:
     end_with_parent()
-    for kind in (signal.SIGINT, signal.SIGTERM):  # which tests send to all of its group
+    for kind in REQUESTS:  # which tests send to all of its group
         signal.signal(kind, lambda number, frame: None)
     for line in sys.stdin:
         order = json.loads(line)
@@ -43,7 +45,13 @@ def main() -> None:
 
 
 def start(order: dict, rank: int, port: int) -> int:
+    # A process of torchrun has no handlers of torchrun's, which would lose a request to end.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, REQUESTS)
     pid = os.fork()
+    if not pid:
+        for kind in REQUESTS:
+            signal.signal(kind, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if not pid:
         become(order, rank, port)
     return pid

@@ -368,6 +368,7 @@ def test_inputs_are_shared_out(inputs, several, tmp_path):
         f"predict_video.py: error: {inputs[1]}: cannot be decoded, expected a video",
         "predict_video.py: error: 1 of 4 inputs could not be used (named above), expected all to be",
     ]
+    assert ended.stdout.startswith("weights ")
     assert ended.stdout.count("weights ") == 1
     assert ended.stdout.endswith(f"3 of 4 inputs are done, each in a folder below {tmp_path / 'two'}\n")
     names = ["a", "a.2", "b"]
