@@ -5,14 +5,13 @@
 
 import argparse
 import glob
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from ldeq import smoothing, terminal
 from ldeq.command_line import (
@@ -202,7 +201,6 @@ def predict(
     failures: list[str] = []
     n_done = 0
     bar: terminal.ProgressBar
-    shown: TextIO
     report: Callable[[FrameDone | InputDone], None]
 
     def handle(done: FrameDone | InputDone) -> None:
@@ -212,7 +210,7 @@ def predict(
             return
         n_done += 1
         bar.describe(f"{n_done} of {len(inputs)} inputs")
-        print(done.said, end="", file=shown, flush=True)
+        bar.print_above(done.said)
         if done.failure is not None:
             # One that cannot be used takes nothing from the others.
             failures.append(done.failure)
@@ -238,7 +236,6 @@ def predict(
         if shared:
             prediction.print_head()  # what is said of inputs comes in the order in which they are done
         stack.enter_context(bar)
-        shown = sys.stdout
         report = stack.enter_context(processes.reports(handle))
         for name, place in processes.shared_out(work, dealt=1):
             failure = None

@@ -287,6 +287,57 @@ datasets.wflw_v.WFLWVDataset = opened
     assert not list(tmp_path.glob("out/*"))
 
 
+def test_a_process_that_never_comes(videos, several, tmp_path):
+    """The others wait for it, and end when they are told to."""
+    sabotage = {1: "import os, time; time.sleep(0.5); os._exit(3)"}
+    ended = several("test_LDEQ_WFLW_V", *videos[1], f"--output_dir={tmp_path / 'out'}", size=3, sabotage=sabotage)
+    assert ended.statuses == [130, 3, 130], ended
+    assert ended.sentences() == ["test_LDEQ_WFLW_V.py: interrupted"]
+
+
+def test_a_lost_process_is_named_where_the_end_of_the_others_is_asked_for_because_of_it(videos, several, tmp_path):
+    asked = """
+import os, signal, time
+from utils.visualization.annotated_videos import AnnotatedVideos
+def close(self):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(1)
+AnnotatedVideos.close = close
+"""
+    sabotage = {0: asked, 1: at_video(1, KILLED)}
+    flags = [*videos[1], f"--output_dir={tmp_path / 'out'}", "--WFLW_V_batch_size=1"]
+    ended = several("test_LDEQ_WFLW_V", *flags, sabotage=sabotage)
+    assert ended.statuses == [2, -signal.SIGKILL], ended
+    (sentence,) = ended.sentences()
+    assert "(rank 1 on " in sentence
+    assert sentence.endswith("--resume goes on from there")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_end_of_one_that_is_importing_is_known_to_all(rank, videos, several, tmp_path):
+    (tmp_path / "asked.py").write_text("import os, signal, time; os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)")
+    sabotage = {rank: at_video(1, f"__import__('sys').path.append({str(tmp_path)!r}); import asked")}
+    flags = [*videos[1], f"--output_dir={tmp_path / 'out'}", "--WFLW_V_batch_size=1"]
+    ended = several("test_LDEQ_WFLW_V", *flags, sabotage=sabotage)
+    assert ended.statuses[rank] == 130, ended
+    assert ended.statuses[0] == 130
+    (sentence,) = ended.sentences()
+    assert sentence.startswith("test_LDEQ_WFLW_V.py: interrupted")
+
+
+def test_each_machine_says_what_it_was(videos, several, tmp_path):
+    flags = [*videos[1], f"--output_dir={tmp_path / 'out'}"]
+    killed = f"""
+import datasets.wflw_v, os, signal
+datasets.wflw_v.WFLWVDataset = lambda *arguments: {KILLED}
+"""
+    ended = several("test_LDEQ_WFLW_V", *flags, size=3, one_a_machine=True, sabotage={0: killed})
+    assert [sentence.count("the main one of 3 processes has ended") for sentence in ended.sentences()] == [1, 1], ended
+    ended = several("test_LDEQ_WFLW_V", "--WFLW_V_batch_size=none", *flags, one_a_machine=True)
+    assert ended.statuses == [2, 2], ended
+    assert [sentence.count("'none' is not a whole number") for sentence in ended.sentences()] == [1, 1], ended
+
+
 def test_a_bad_video_of_one_process_is_an_error_of_all(videos, several, tmp_path):
     root = shutil.copytree(videos[0], tmp_path / "WFLW_V")
     bad = root / "videos" / "missing.mp4"  # the longest but one, and so not the main process's
@@ -450,6 +501,9 @@ def test_what_torchrun_says(monkeypatch):
     for name, word in {"WORLD_SIZE": "6", "RANK": "4", "LOCAL_WORLD_SIZE": "3", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, word)
     with pytest.raises(InputError, match="MASTER_PORT is ''"):
+        torchrun.number_of_processes()
+    monkeypatch.setenv("MASTER_PORT", "65536")
+    with pytest.raises(InputError, match="MASTER_PORT is '65536'"):
         torchrun.number_of_processes()
     assert not torchrun.is_main()
     assert [torchrun.share(n) for n in (0, 1, 8)] == [0, 1, 3]
