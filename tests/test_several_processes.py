@@ -287,21 +287,25 @@ datasets.wflw_v.WFLWVDataset = opened
     assert not list(tmp_path.glob("out/*"))
 
 
-def test_a_process_that_never_comes(videos, several, tmp_path):
+@pytest.mark.parametrize("one_a_machine", [False, True])
+def test_a_process_that_never_comes(one_a_machine, videos, several, tmp_path):
     """The others wait for it, and end when they are told to."""
     sabotage = {1: "import os, time; time.sleep(0.5); os._exit(3)"}
-    ended = several("test_LDEQ_WFLW_V", *videos[1], f"--output_dir={tmp_path / 'out'}", size=3, sabotage=sabotage)
+    flags = [*videos[1], f"--output_dir={tmp_path / 'out'}"]
+    ended = several("test_LDEQ_WFLW_V", *flags, size=3, one_a_machine=one_a_machine, sabotage=sabotage)
     assert ended.statuses == [130, 3, 130], ended
     assert ended.sentences() == ["test_LDEQ_WFLW_V.py: interrupted"]
 
 
 def test_a_lost_process_is_named_where_the_end_of_the_others_is_asked_for_because_of_it(videos, several, tmp_path):
+    # It hears of the loss first, and is asked on the way out.
     asked = """
-import os, signal, time
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 from utils.visualization.annotated_videos import AnnotatedVideos
 def close(self):
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(1)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    signal.raise_signal(signal.SIGTERM)
 AnnotatedVideos.close = close
 """
     sabotage = {0: asked, 1: at_video(1, KILLED)}
