@@ -63,7 +63,7 @@ class _Word(Enum):
 
 
 class _Stopped(Exception):
-    """The main process has told this one to stop."""
+    """The run is ending, and not for what this process was doing."""
 
 
 class Processes:
@@ -213,8 +213,8 @@ class _Main(_Several):
         self._all_there = threading.Event()
         # No SimpleQueue, whose timeout becomes none at all where a signal comes at its end (Python 3.11 and 3.12).
         self._received: queue.Queue[tuple[int, _Word, Any]] = queue.Queue()
-        #: Why the first of the others that has ended before its time did, once that is known.
-        self._loss: InputError | None = None
+        #: Why the run is ending, where that came with a result or in place of one.
+        self._reason: InputError | None = None
         is_one_machine = torchrun.number_on_this_machine() == size
         key = secrets.token_bytes(32)
         self._listener = Listener(("127.0.0.1" if is_one_machine else "", 0), backlog=size, authkey=key)
@@ -274,10 +274,15 @@ class _Main(_Several):
     @contextmanager
     def reports(self, handle: Callable[[T], None]) -> Iterator[Callable[[T], None]]:
         def report(result: T) -> None:
-            with interrupts.postponed_interrupt():
-                handle(result)
-                while not self._received.empty():
-                    self._hear(handle)
+            try:
+                with interrupts.postponed_interrupt():
+                    handle(result)
+                    while not self._received.empty():
+                        self._hear(handle)
+            except InputError as error:
+                # Who reports a result of some input would take it for an error of that input.
+                self._reason = self._reason or error
+                raise _Stopped from None
 
         try:
             yield report
@@ -304,22 +309,20 @@ class _Main(_Several):
             host = self._hosts[rank]
             if word is _Word.INTERRUPTED:
                 raise KeyboardInterrupt(*content)
-            loss: InputError = ProcessLost(
+            if word is _Word.FAILED:
+                raise InputError(content if host == socket.gethostname() else f"{host}: {content}")
+            raise ProcessLost(
                 f"one of {self.size} processes (rank {rank} on {host}) has ended before its time (killed, or memory "
                 "was full), expected all of them to live until the end of the run"
             )
-            if word is _Word.FAILED:
-                loss = InputError(content if host == socket.gethostname() else f"{host}: {content}")
-            self._loss = self._loss or loss
-            raise loss
 
     def _end_others(self, handle: Callable[[T], None], error: BaseException) -> NoReturn:
         """Ends a run for an error: others stop, and what they had finished is handled."""
         self._tell(_Word.STOP)
         # Where one has ended, torchrun ends the rest as it does where a user asks for the end: before this one has
         # heard of it, or after, in the middle of what an error has to pass.
-        if isinstance(error, KeyboardInterrupt) and self._loss is not None:
-            error = self._loss
+        if isinstance(error, KeyboardInterrupt | _Stopped) and self._reason is not None:
+            error = self._reason
         words = list(error.args) if isinstance(error, KeyboardInterrupt) else []
         until = time.monotonic() + _TO_END
         while self._at_work and time.monotonic() < until:

@@ -1,7 +1,7 @@
 """Starts runs of several processes as torchrun does, but has them import nothing: each is a fork of this one.
 
 Each line of its input is a run, as JSON; it prints the ids of the run's processes, and once all have ended their exit
-statuses. Where one fails the others get SIGTERM, as from torchrun.
+statuses. Where one fails the others on its machine get SIGTERM, as from torchrun.
 """
 
 import importlib
@@ -46,7 +46,7 @@ def main() -> None:
                 meeting = {"MASTER_PORT": str(free.getsockname()[1])}
         pids = [start(order, rank, meeting) for rank in range(order["size"])]
         print(json.dumps(pids), flush=True)
-        print(json.dumps(statuses_of(pids)), flush=True)
+        print(json.dumps(statuses_of(pids, are_told=not order["one_a_machine"])), flush=True)
 
 
 def start(order: dict, rank: int, meeting: dict[str, str]) -> int:
@@ -94,9 +94,9 @@ def run_as(order: dict, rank: int) -> NoReturn:
         os._exit(int(status or 0))
 
 
-def statuses_of(pids: list[int]) -> list[int]:
+def statuses_of(pids: list[int], are_told: bool) -> list[int]:
     statuses: dict[int, int] = {}
-    told = False
+    told = not are_told
     while len(statuses) < len(pids):
         for pid in set(pids) - set(statuses):
             ended, status = os.waitpid(pid, os.WNOHANG)

@@ -290,9 +290,15 @@ datasets.wflw_v.WFLWVDataset = opened
 @pytest.mark.parametrize("one_a_machine", [False, True])
 def test_a_process_that_never_comes(one_a_machine, videos, several, tmp_path):
     """The others wait for it, and end when they are told to."""
-    sabotage = {1: "import os, time; time.sleep(0.5); os._exit(3)"}
+    dies = """
+import os, signal, time
+time.sleep(0.5)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.killpg(0, signal.SIGTERM)
+os._exit(3)
+"""
     flags = [*videos[1], f"--output_dir={tmp_path / 'out'}"]
-    ended = several("test_LDEQ_WFLW_V", *flags, size=3, one_a_machine=one_a_machine, sabotage=sabotage)
+    ended = several("test_LDEQ_WFLW_V", *flags, size=3, one_a_machine=one_a_machine, sabotage={1: dies})
     assert ended.statuses == [130, 3, 130], ended
     assert ended.sentences() == ["test_LDEQ_WFLW_V.py: interrupted"]
 
@@ -301,16 +307,14 @@ def test_a_lost_process_is_named_where_the_end_of_the_others_is_asked_for_becaus
     # It hears of the loss first, and is asked on the way out.
     asked = """
 import signal
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 from utils.visualization.annotated_videos import AnnotatedVideos
 def close(self):
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     signal.raise_signal(signal.SIGTERM)
 AnnotatedVideos.close = close
 """
     sabotage = {0: asked, 1: at_video(1, KILLED)}
     flags = [*videos[1], f"--output_dir={tmp_path / 'out'}", "--WFLW_V_batch_size=1"]
-    ended = several("test_LDEQ_WFLW_V", *flags, sabotage=sabotage)
+    ended = several("test_LDEQ_WFLW_V", *flags, one_a_machine=True, sabotage=sabotage)
     assert ended.statuses == [2, -signal.SIGKILL], ended
     (sentence,) = ended.sentences()
     assert "(rank 1 on " in sentence
@@ -337,7 +341,8 @@ datasets.wflw_v.WFLWVDataset = lambda *arguments: {KILLED}
 """
     ended = several("test_LDEQ_WFLW_V", *flags, size=3, one_a_machine=True, sabotage={0: killed})
     assert [sentence.count("the main one of 3 processes has ended") for sentence in ended.sentences()] == [1, 1], ended
-    ended = several("test_LDEQ_WFLW_V", "--WFLW_V_batch_size=none", *flags, one_a_machine=True)
+    flags += ["--WFLW_V_batch_size=none"]
+    ended = several("test_LDEQ_WFLW_V", *flags, one_a_machine=True)
     assert ended.statuses == [2, 2], ended
     assert [sentence.count("'none' is not a whole number") for sentence in ended.sentences()] == [1, 1], ended
 
@@ -473,6 +478,30 @@ AnnotatedOutput.add = held
         assert (folder / "video.mp4").is_file()
     assert len(list((tmp_path / "out").iterdir())) == 2
     assert not list((tmp_path / "out").rglob(".*"))
+
+
+def test_a_lost_process_is_no_fault_of_the_input_that_another_is_at(inputs, weights, several, tmp_path):
+    # The main one is in the middle of its own, and nobody but it ends it.
+    kill = f"""
+import os, signal, time
+from ldeq.annotated_output import AnnotatedOutput
+add = AnnotatedOutput.add
+def held(self, image, at, *landmarks):
+    if os.environ["RANK"] == "1":
+        open("{tmp_path}/killed", "w").close()
+        {KILLED}
+    while not os.path.exists("{tmp_path}/killed"):
+        time.sleep(0.01)
+    time.sleep(0.01)
+    add(self, image, at, *landmarks)
+AnnotatedOutput.add = held
+"""
+    del inputs[1]
+    flags = [weights, "--device=cpu", *inputs, f"--output_dir={tmp_path / 'out'}"]
+    ended = several("predict_video", *flags, one_a_machine=True, sabotage={0: kill, 1: kill})
+    assert ended.statuses == [2, -signal.SIGKILL], ended
+    (sentence,) = ended.sentences()
+    assert "(rank 1 on " in sentence
 
 
 # -- what is refused, and what a process has ---------------------------------------------------------------------------
