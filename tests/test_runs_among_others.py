@@ -1,7 +1,7 @@
 """A run among other processes: who else is at work in its folder, asks it to end, is to end with it, and reads it."""
 
-import io
 import ctypes
+import io
 import json
 import os
 import signal
