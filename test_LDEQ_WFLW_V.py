@@ -12,7 +12,7 @@ if __name__ == "__main__":
 import argparse
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +25,10 @@ from ldeq.command_line import (
     add_boolean,
     add_common_flags,
     add_runtime_flag,
+    add_rwr_flags,
     at_least,
-    number_of,
     run,
 )
-from ldeq.config import SolverConfig
 from ldeq.fields import MOST_AT_A_TIME, first_of
 from ldeq.files import WholeFile
 from ldeq.processes import Processes, ProcessLost, joined
@@ -39,13 +38,14 @@ if TYPE_CHECKING:  # imported by main, so that --help answers at once
     import numpy as np
     from rich.console import Console
 
-    from datasets.wflw_v import WFLWVDataset
+    from datasets.wflw_v import Clip, WFLWVDataset
     from ldeq.face.landmarker import CropLandmarks
     from ldeq.runtime.choice import OpenedNetwork
     from ldeq.runtime.network import Network
     from ldeq.solve_settings import SolveSettings
     from ldeq.solver_tally import SolverTally
     from ldeq.video.window import Window
+    from utils.engine.evaluation import TrackedVideo
     from utils.runs.videos import VideoRun
 
 SCRIPT = "test_LDEQ_WFLW_V"
@@ -79,27 +79,11 @@ def make_parser() -> ArgumentParser:
     add_boolean(data, "--strict", "a video that cannot be used is an error")
     add_common_flags(parser, SCRIPT)
     add_runtime_flag(parser, "torch")
-    solver = parser.group("solver")
-    add_boolean(
-        solver, "--rwr", "recurrence without recurrence: each frame's solve starts from the last frame's equilibrium"
-    )
-    solver.add_argument(
-        "--rwr_max_iters",
-        type=number_of(SolverConfig, "max_iters"),
-        default=1,
-        metavar="N",
-        help="with --rwr, solver iterations on every frame",
-    )
-    add_boolean(
-        solver,
-        "--rwr_take_one_less_inference_step",
-        "with --rwr, leave out the evaluation that follows the solver",
-    )
+    add_rwr_flags(parser, default=False)
     output = parser.group("output")
     add_boolean(output, "--plot", "write annotated MP4s and curves of every video")
     add_boolean(output, "--show", "show frames in a live window as they are done (q ends the run)")
     add_boolean(output, "--resume", "go on with an interrupted run, in --output_dir or else in the latest folder")
-    parser.leave_to_full_help("--rwr_take_one_less_inference_step")
     return parser
 
 
@@ -113,58 +97,66 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def evaluate(flags: argparse.Namespace, processes: Processes, held: ExitStack) -> None:
     """Evaluates into the output folder, which nobody else has until ``held`` is closed."""
     from datasets.wflw_v import WFLWVDataset
-    from ldeq.runtime.choice import open_network
-    from ldeq.solve_settings import SolveSettings
+    from ldeq.network_from_flags import open_from_flags, settings_from_flags
     from ldeq.video.window import Window
-    from utils.cli.tables import solver_table
-    from utils.runs.videos import SUBFOLDERS, VideoRun
 
-    if processes.size > 1 and flags.stop_criterion == "batch" and flags.WFLW_V_batch_size > 1:
+    check_flags(flags, processes.size)
+    settings = settings_from_flags(flags)
+    opened = processes.alike(lambda choice: open_from_flags(flags, settings, choice), lambda opened: opened.choice)
+    network = opened.network
+    dataset = processes.main_first(lambda: WFLWVDataset(flags.WFLW_V_dataset_path, flags.WFLW_V_split, flags.videos))
+    if flags.strict:
+        refuse_missing_files(dataset)
+    if not processes.is_main:
+        track(network, settings, dataset, None, flags, None, processes)
+        return
+    window = Window("LDEQ") if flags.show else None
+    outcome = open_run(flags, network, dataset, held)
+    print_head(flags, opened, settings, dataset, outcome)
+    started = time.perf_counter()
+    try:
+        skipped, n_frames = track(network, settings, dataset, outcome, flags, window, processes)
+    except (KeyboardInterrupt, ProcessLost) as ended:
+        done = f"{len(outcome.rows)} of {len(dataset.clips)} videos are done"
+        words = [*map(str, ended.args), f"{done} and in {outcome.folder}, --resume goes on from there"]
+        raise type(ended)("; ".join(words)) from None
+    seconds = time.perf_counter() - started
+    remarks = finish(flags, network, settings, dataset, outcome, skipped)
+    speed = f"{n_frames} frames in {seconds:.1f} s ({n_frames / seconds:.1f} a second)."
+    terminal.print_lines(terminal.console(), [*remarks, f"{speed} Results are in {outcome.folder}"])
+
+
+def check_flags(flags: argparse.Namespace, n_processes: int) -> None:
+    """Raises InputError where flags contradict each other."""
+    if n_processes > 1 and flags.stop_criterion == "batch" and flags.WFLW_V_batch_size > 1:
         raise InputError(
-            f"--stop_criterion batch in {processes.size} processes: landmarks would depend on which videos share a "
+            f"--stop_criterion batch in {n_processes} processes: landmarks would depend on which videos share a "
             "batch, expected --stop_criterion sample, --WFLW_V_batch_size 1, or one process"
         )
     if flags.runtime != "torch" and not flags.rwr:
         raise InputError(f"--runtime {flags.runtime} makes a number of steps that is fixed, expected --rwr with it")
     if flags.runtime != "torch" and flags.summary:
         raise InputError("--summary lists the layers of a checkpoint, expected --runtime torch with it")
-    settings = SolveSettings(
-        rwr=flags.rwr,
-        max_iters=flags.rwr_max_iters,
-        take_one_less_inference_step=flags.rwr_take_one_less_inference_step,
-        stop_criterion=flags.stop_criterion,
-    )
 
-    def open_as(choice: "tuple[str, str] | None") -> "OpenedNetwork":
-        runtime, precision = choice or (flags.runtime, flags.precision)
-        return open_network(
-            flags.landmark_model_weights,
-            runtime=runtime,
-            device=flags.device,
-            precision=precision,
-            settings=settings,
-            trust_pickle=flags.trust_pickle,
-        )
 
-    opened = processes.alike(open_as, lambda opened: opened.choice)
-    network = opened.network
-    dataset = processes.main_first(lambda: WFLWVDataset(flags.WFLW_V_dataset_path, flags.WFLW_V_split, flags.videos))
+def refuse_missing_files(dataset: "WFLWVDataset") -> None:
+    """Raises InputError where videos or their annotations are not there."""
     missing = [str(clip.video_path) for clip in dataset.clips if not clip.video_path.is_file()]
     missing += dataset.lacking.values()
-    if flags.strict and missing:
+    if missing:
         raise InputError(f"missing files (--strict): {first_of(missing, LISTED)}")
-    if not processes.is_main:
-        track(network, settings, dataset, None, flags, None, processes)
-        return
-    window = Window("LDEQ") if flags.show else None
+
+
+def open_run(flags: argparse.Namespace, network: "Network", dataset: "WFLWVDataset", held: ExitStack) -> "VideoRun":
+    """The results, in a folder which nobody else has until ``held`` is closed; with ``--resume`` those so far."""
+    from utils.runs.videos import SUBFOLDERS, VideoRun
 
     description = run_folder.describe_run(SCRIPT, network, dataset.root, vars(flags))
     requested = run_folder.latest_folder(SCRIPT) if flags.resume and not flags.output_dir else flags.output_dir
     if requested and (Path(requested) / "videos").resolve() == (dataset.root / "videos").resolve():
         raise InputError(f"--output_dir {requested}: holds the data set's own videos, expected another folder")
-    folder = held.enter_context(run_folder.output_folder(requested, SCRIPT, SUBFOLDERS))
-    outcome = VideoRun(
-        folder,
+    return VideoRun(
+        held.enter_context(run_folder.output_folder(requested, SCRIPT, SUBFOLDERS)),
         description,
         identity_of(description, flags, network),
         dataset.lengths,
@@ -173,29 +165,44 @@ def evaluate(flags: argparse.Namespace, processes: Processes, held: ExitStack) -
         drawn=flags.plot,
     )
 
-    mode = settings.describe(network.config, network.solver_config)
-    console = terminal.console()
-    note = pretrained.note_on(network.weights)
+
+def print_head(
+    flags: argparse.Namespace,
+    opened: "OpenedNetwork",
+    settings: "SolveSettings",
+    dataset: "WFLWVDataset",
+    outcome: "VideoRun",
+) -> None:
+    network = opened.network
     head = [
         f"weights  {network.weights}",
         f"data     {dataset.root}, {flags.WFLW_V_split} ({len(dataset.clips)} videos)",
-        f"mode     {mode}",
+        f"mode     {settings.describe(network.config, network.solver_config)}",
         f"runtime  {opened.describe()}",
         f"resumed  {len(outcome.rows)} videos were done before" if outcome.rows else None,
         network.warning,
     ]
-    terminal.print_lines(console, head)
+    terminal.print_lines(terminal.console(), head)
     if flags.summary:
         network.print_summary()
 
-    started = time.perf_counter()
-    try:
-        skipped, n_frames = track(network, settings, dataset, outcome, flags, window, processes)
-    except (KeyboardInterrupt, ProcessLost) as ended:
-        done = f"{len(outcome.rows)} of {len(dataset.clips)} videos are done"
-        words = [*map(str, ended.args), f"{done} and in {folder}, --resume goes on from there"]
-        raise type(ended)("; ".join(words)) from None
-    seconds = time.perf_counter() - started
+
+def finish(
+    flags: argparse.Namespace,
+    network: "Network",
+    settings: "SolveSettings",
+    dataset: "WFLWVDataset",
+    outcome: "VideoRun",
+    skipped: dict[str, str],
+) -> list[str | None]:
+    """Writes and prints figures, tables and plots; gives remarks on them.
+
+    Raises:
+        InputError: where no video could be used.
+        NotFiniteError: where solves have given nothing finite.
+    """
+    from utils.cli.tables import solver_table
+
     if not outcome.rows:
         reasons = first_of(list(skipped.values()), LISTED, "; ")
         raise InputError(
@@ -204,15 +211,15 @@ def evaluate(flags: argparse.Namespace, processes: Processes, held: ExitStack) -
     unsound = outcome.tally.check()
     own = settings.to_converge(network.solver_config)
     outcome.finish(list(dataset.lengths), flags.WFLW_V_split, flags.rwr, skipped, to_converge=own is not None)
-    save_plots(outcome, dataset, mode, note, flags.plot)
-
+    note = pretrained.note_on(network.weights)
+    save_plots(outcome, dataset, settings.describe(network.config, network.solver_config), note, flags.plot)
+    console = terminal.console()
     print_tables(console, outcome, skipped, flags.WFLW_V_split)
     unconverged = None
     if outcome.tally.n_solved and own is not None:
         console.print(solver_table(own, {flags.WFLW_V_split: outcome.tally}))
         unconverged = outcome.tally.mostly_not_converged(own)
-    speed = f"{n_frames} frames in {seconds:.1f} s ({n_frames / seconds:.1f} a second)."
-    terminal.print_lines(console, [note, unsound, unconverged, f"{speed} Results are in {folder}"])
+    return [note, unsound, unconverged]
 
 
 def identity_of(description: dict[str, Any], flags: argparse.Namespace, network: "Network") -> dict[str, Any]:
@@ -269,6 +276,34 @@ class VideoSkipped:
     reason: str
 
 
+class Collected:
+    """What all processes report, in the main one.
+
+    Args:
+        outcome: takes the videos that are done.
+        bar: shows the frames.
+    """
+
+    def __init__(self, outcome: "VideoRun | None", bar: terminal.ProgressBar) -> None:
+        self._outcome, self._bar = outcome, bar
+        self.n_frames = 0
+        #: Why videos cannot be used, by their ids.
+        self.reasons: dict[str, str] = {}
+
+    def take(self, done: FramesDone | SolveDone | VideoDone | VideoSkipped) -> None:
+        """Takes a report."""
+        if isinstance(done, FramesDone):
+            self.n_frames += done.n_frames
+            self._bar.advance(done.n_frames)
+        elif isinstance(done, SolveDone):
+            print(done.description)
+        elif isinstance(done, VideoSkipped):
+            self.reasons[done.id] = done.reason
+        else:
+            assert self._outcome is not None
+            self._outcome.add(done.id, done.nme, done.nmf, done.landmarks, done.tally, done.drawn)
+
+
 def track(
     network: "Network",
     settings: "SolveSettings",
@@ -286,10 +321,6 @@ def track(
     Raises:
         InputError: with ``--strict``, at the first video that cannot be used.
     """
-    import numpy as np
-
-    from datasets.wflw_v import UnusableVideo
-    from ldeq.metrics import video_nme, video_nmf
     from utils.engine.evaluation import track_videos
     from utils.runs.videos import annotated_video
     from utils.visualization.annotated_videos import AnnotatedVideos
@@ -306,59 +337,53 @@ def track(
         # Of few videos few at a time, so that there are some for all of them.
         batch_size = min(batch_size, max(1, len(digests) // (2 * processes.size)))
     n_done = sum(row["n_frames"] for row in outcome.rows.values()) if outcome is not None else 0
-    reasons: dict[str, str] = {}
-    n_frames = 0
-    drawings = AnnotatedVideos(lambda id: annotated_video(folder, id), flags.plot, window)
-
-    with terminal.ProgressBar(
+    bar = terminal.ProgressBar(
         sum(dataset.lengths.values()), "frame", flags.WFLW_V_split, n_done, is_shown=processes.is_main
-    ) as bar:
+    )
+    collected = Collected(outcome, bar)
+    drawings = AnnotatedVideos(lambda id: annotated_video(folder, id), flags.plot, window)
+    with bar, processes.reports(collected.take) as report, closing(drawings):
 
-        def handle(done: FramesDone | SolveDone | VideoDone | VideoSkipped) -> None:
-            nonlocal n_frames
-            if isinstance(done, FramesDone):
-                n_frames += done.n_frames
-                bar.advance(done.n_frames)
-            elif isinstance(done, SolveDone):
-                print(done.description)
-            elif isinstance(done, VideoSkipped):
-                reasons[done.id] = done.reason
-            else:
-                assert outcome is not None
-                outcome.add(done.id, done.nme, done.nmf, done.landmarks, done.tally, done.drawn)
+        def on_solve(description: str) -> None:
+            report(SolveDone(description))
 
-        with processes.reports(handle) as report:
+        def on_batch(found: "CropLandmarks") -> None:
+            report(FramesDone(len(found.points)))
 
-            def on_solve(description: str) -> None:
-                report(SolveDone(description))
-
-            def on_batch(found: "CropLandmarks") -> None:
-                report(FramesDone(len(found.points)))
-
-            try:
-                for video in track_videos(
-                    network.landmarker(settings, on_solve if flags.verbose_solver else None),
-                    (clips[id] for id in processes.shared_out(list(digests), dealt=batch_size + 1)),
-                    lambda clip: clip.frames(keep_frames=drawings.wanted),
-                    batch_size=batch_size,
-                    workers=torchrun.share(flags.WFLW_V_workers),
-                    on_frame=lambda video, frame, landmarks: drawings.add(video.clip, frame.frame, landmarks),
-                    on_batch=on_batch,
-                ):
-                    clip = video.clip
-                    drawn = drawings.end(clip, failed=video.failure is not None)
-                    if video.failure is None:
-                        predicted, truth = np.stack(video.landmarks), clip.landmarks
-                        figures = video_nme(predicted, truth), video_nmf(predicted, truth)
-                        report(VideoDone(clip.id, *figures, predicted, video.tally, drawn))
-                    elif flags.strict or not isinstance(video.failure, UnusableVideo):
-                        raise video.failure
-                    else:
-                        report(VideoSkipped(clip.id, str(video.failure)))
-            finally:
-                drawings.close()
+        for video in track_videos(
+            network.landmarker(settings, on_solve if flags.verbose_solver else None),
+            (clips[id] for id in processes.shared_out(list(digests), dealt=batch_size + 1)),
+            lambda clip: clip.frames(keep_frames=drawings.wanted),
+            batch_size=batch_size,
+            workers=torchrun.share(flags.WFLW_V_workers),
+            on_frame=lambda video, frame, landmarks: drawings.add(video.clip, frame.frame, landmarks),
+            on_batch=on_batch,
+        ):
+            report(result_of(video, drawings.end(video.clip, failed=video.failure is not None), flags.strict))
     # In the order of the id list, whichever of them was found out first.
-    return {**dataset.lacking, **{id: reasons[id] for id in clips if id in reasons}}, n_frames
+    reasons = {id: collected.reasons[id] for id in clips if id in collected.reasons}
+    return {**dataset.lacking, **reasons}, collected.n_frames
+
+
+def result_of(video: "TrackedVideo[Clip]", drawn: WholeFile | None, strict: bool) -> VideoDone | VideoSkipped:
+    """The figures of a video at its end, or why it has none.
+
+    Raises:
+        InputError: where it cannot be used, if that is an error.
+    """
+    import numpy as np
+
+    from datasets.wflw_v import UnusableVideo
+    from ldeq.metrics import video_nme, video_nmf
+
+    clip = video.clip
+    if video.failure is None:
+        predicted, truth = np.stack(video.landmarks), clip.landmarks
+        figures = video_nme(predicted, truth), video_nmf(predicted, truth)
+        return VideoDone(clip.id, *figures, predicted, video.tally, drawn)
+    if strict or not isinstance(video.failure, UnusableVideo):
+        raise video.failure
+    return VideoSkipped(clip.id, str(video.failure))
 
 
 def left_to_do(outcome: "VideoRun | None", dataset: "WFLWVDataset", longest_first: bool) -> tuple[Path, dict[str, str]]:

@@ -85,15 +85,7 @@ def train(flags: argparse.Namespace, world: "World", held: ExitStack) -> None:
     init = load_init(flags)
     settings = settings_from_flags(flags, init, world)
     config = settings.training
-    if config.batch_size % (world.size * config.accumulate):
-        parts = f"{world.size} processes times {config.accumulate} parts (--accumulate)"
-        raise InputError(f"batch_size = {config.batch_size}, expected a multiple of {parts}")
-    for name in ("dataset_path", "renderings"):
-        path = getattr(settings.data, name)
-        if flags.resume and path and not Path(path).exists():
-            raise InputError(
-                f"{path}: no such folder, expected the data set of the run to resume (where it is now: --{name})"
-            )
+    check_settings(settings, world, flags.resume)
     settings = with_fixed_count(settings, world)
     training_set = TrainingSet(settings.data, settings.augmentation, config.seed, settings.model.im_size)
     trainer = make_trainer(settings, init, world)
@@ -130,13 +122,8 @@ def train(flags: argparse.Namespace, world: "World", held: ExitStack) -> None:
     world.on_all_ranks(begin)
     if training_run is not None:
         n_weights = sum(weight.numel() for weight in trainer.model.parameters())
-        head = [
-            f"network  {n_weights:,} weights",
-            f"validate {validation_set.description}",
-            f"run      {training_run.folder}",
-            slow_precision_note(world.device, config.precision, training=True),
-        ]
-        terminal.print_lines(terminal.console(), head)
+        note = slow_precision_note(world.device, config.precision, training=True)
+        print_head(n_weights, validation_set.description, training_run.folder, note)
     with closing(batches), training_run or nullcontext():
         figures = fit(trainer, world.lockstep(steps_of(batches, config.accumulate)), validation_set, training_run)
     if training_run is not None:
@@ -168,6 +155,20 @@ def settings_from_flags(flags: argparse.Namespace, init: "LDEQ | None", world: "
     return Settings(**{name: config_from_flags(cls, flags, base.get(name)) for name, cls in groups.items()})  # type: ignore[arg-type]
 
 
+def check_settings(settings: Settings, world: "World", is_resumed: bool) -> None:
+    """Raises InputError where these processes cannot share out the batches, or a resumed run's data set has gone."""
+    config = settings.training
+    if config.batch_size % (world.size * config.accumulate):
+        parts = f"{world.size} processes times {config.accumulate} parts (--accumulate)"
+        raise InputError(f"batch_size = {config.batch_size}, expected a multiple of {parts}")
+    for name in ("dataset_path", "renderings"):
+        path = getattr(settings.data, name)
+        if is_resumed and path and not Path(path).exists():
+            raise InputError(
+                f"{path}: no such folder, expected the data set of the run to resume (where it is now: --{name})"
+            )
+
+
 def with_fixed_count(settings: Settings, world: "World") -> Settings:
     """Settings that say how many renderings there are to train on, which may become more while the run lasts."""
     data = settings.data
@@ -180,6 +181,13 @@ def with_fixed_count(settings: Settings, world: "World") -> Settings:
         return len(open_renderings(data))
 
     return dataclasses.replace(settings, data=dataclasses.replace(data, n_renderings=world.from_main(count)))
+
+
+def print_head(n_weights: int, validation: str, folder: Path, note: str | None) -> None:
+    from ldeq import terminal
+
+    head = [f"network  {n_weights:,} weights", f"validate {validation}", f"run      {folder}", note]
+    terminal.print_lines(terminal.console(), head)
 
 
 def describe(flags: argparse.Namespace, world: "World") -> dict[str, Any]:

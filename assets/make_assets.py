@@ -214,18 +214,18 @@ def synthetic_images() -> dict[str, dict[int, FaceImage]]:
 # -- WFLW-V ------------------------------------------------------------------------------------------------------------
 
 
-def handheld(rng: np.random.Generator, n_frames: int = N_FRAMES, shake: float = 1.0) -> Iterator[View]:
+def handheld(rng: np.random.Generator) -> Iterator[View]:
     """Views along a smooth random path: slow sweeps with a hand's tremor on them."""
-    seconds = np.arange(n_frames) / FPS
+    seconds = np.arange(N_FRAMES) / FPS
 
     def path(sweep: float, tremor: float) -> NDArray[np.float64]:
-        return smooth_path(rng, seconds, ((sweep, 0.15, 0.5), (sweep / 2, 0.5, 1.0), (tremor * shake, 2.0, 5.0)))
+        return smooth_path(rng, seconds, ((sweep, 0.15, 0.5), (sweep / 2, 0.5, 1.0), (tremor, 2.0, 5.0)))
 
     width, height = FRAME_SIZE
     x, y = width / 2 + path(28, 1.2), height / 2 + path(12, 1.2)
     size = 190 * np.exp(path(0.10, 0.004))
     roll, yaw, pitch = path(7, 0.4), path(14, 0.4), path(7, 0.3)
-    for t in range(n_frames):
+    for t in range(N_FRAMES):
         yield View((x[t], y[t]), size[t], roll[t], yaw[t], pitch[t])
 
 

@@ -5,7 +5,7 @@ The two take turns in one thread, so that a noisy machine disturbs both alike; f
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -33,15 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = []
     for size in flags.sizes:
         faces = SyntheticFaces(0, size, images_per_person=flags.images_per_person, augment=True)
-        sources = {"drawn": faces.draw, "off the disk": _off_the_disk(renderings, size)}
-        seconds: dict[str, list[float]] = {name: [] for name in sources}
-        for number in range(flags.rounds + 1):
-            for name, draw in sources.items():
-                start = time.perf_counter()
-                for index in range(number * _ROUND, (number + 1) * _ROUND):
-                    draw(index)
-                seconds[name].append((time.perf_counter() - start) / _ROUND)
-        medians = {name: statistics.median(measured[1:]) for name, measured in seconds.items()}
+        medians = seconds_a_face({"drawn": faces.draw, "off the disk": _off_the_disk(renderings, size)}, flags.rounds)
         rows += [
             [size, name, f"{1e3 * median:.1f}", f"{1 / median:.0f}", f"{medians['drawn'] / median:.1f}"]
             for name, median in medians.items()
@@ -53,6 +45,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{len(renderings)} renderings, {sum(path.stat().st_size for path in images) / len(images):,.0f} bytes each"
     )
     out.print(table("Training's faces", ["side", "source", "ms a face", "faces/s", "speed-up"], rows, n_words=2))
+
+
+def seconds_a_face(sources: Mapping[str, Callable[[int], FaceImage]], rounds: int) -> dict[str, float]:
+    """Medians over rounds in which the sources take turns; the first round does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in sources}
+    for number in range(rounds + 1):
+        for name, draw in sources.items():
+            start = time.perf_counter()
+            for index in range(number * _ROUND, (number + 1) * _ROUND):
+                draw(index)
+            seconds[name].append((time.perf_counter() - start) / _ROUND)
+    return {name: statistics.median(measured[1:]) for name, measured in seconds.items()}
 
 
 def _off_the_disk(renderings: Renderings, size: int) -> Callable[[int], FaceImage]:

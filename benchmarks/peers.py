@@ -30,9 +30,9 @@ from ldeq.errors import InputError
 from ldeq.face.curves import face_curves
 from ldeq.face.settings import TrackingSettings
 from ldeq.landmarks98 import IBUG68
+from ldeq.network_from_flags import open_from_flags
 from ldeq.pipeline import Pipeline
 from ldeq.processor import cpu_name
-from ldeq.runtime.choice import open_network
 from ldeq.smoothing import RECOMMENDED, smooth, smooth_tracks
 from ldeq.solve_settings import SolveSettings
 from ldeq.torchrun import n_threads
@@ -124,13 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for clip in flags.input:
         open_source(clip).close()  # before anything takes long
     peers, lines = usable(*asked_for(flags.mediapipe, flags.dlib, flags.dlib_model))
-    opened = open_network(
-        flags.landmark_model_weights,
-        runtime=flags.runtime,
-        device=flags.device,
-        precision=flags.precision,
-        trust_pickle=flags.trust_pickle,
-    )
+    opened = open_from_flags(flags)
     ours = {
         name: Pipeline(opened.network, SolveSettings(rwr=rwr), tracking=TrackingSettings(max_faces=1))
         for name, rwr in (("RwR", True), ("frame by frame", False))

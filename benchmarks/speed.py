@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -95,11 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     limits = {precision: limit(precision, device) for precision in flags.precisions}
     if device.type != "cpu":
         out.print(describe_machine(device))
+    products = [f"matrix product {precision}: {value / 1e9:.0f} GFLOP/s" for precision, value in limits.items()]
     out.print(f"{cpu_name()} ({', '.join(cpu_features()) or platform.machine()}), {n_threads()} threads")
     out.print(f"Python {platform.python_version()}, {', '.join(map(version_of, runtimes))}")
-    out.print(
-        "; ".join(f"matrix product {precision}: {value / 1e9:.0f} GFLOP/s" for precision, value in limits.items())
-    )
+    out.print("; ".join(products))
     steps, videos = [], []
     with tempfile.TemporaryDirectory() as folder:
         clips = {n: Path(folder) / f"clip{n}.mp4" for n in flags.streams} if flags.frames else {}
@@ -111,11 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for n in flags.streams:
                 faces = f"{name}, {n} face{'s' * (n > 1)}"
                 seconds = time_steps(ways, device, checkpoint, step, n, flags.repeats)
-                base = seconds.get(Way("torch", "fp32"))
-                for way, taken in seconds.items():
-                    ratio = "" if base is None else f"{base / taken:.2f}"
-                    share = f"{100 * work * 1e9 / taken / limits[way.precision]:.0f}"
-                    steps.append([faces, str(way), f"{1e3 * taken:.1f}", ratio, share])
+                steps += [[faces, str(way), *figures] for way, figures in step_figures(seconds, work, limits).items()]
                 if n in clips and name == "bundled":
                     usable = [way for way, taken in seconds.items() if taken < _HOPELESS * min(seconds.values())]
                     for way in seconds.keys() - set(usable):
@@ -190,6 +185,24 @@ def time_steps(
             if turn >= 2:
                 seconds[way].append(time.perf_counter() - started)
     return {way: statistics.median(values) / n for way, values in seconds.items()}
+
+
+def step_figures(seconds: Mapping[Way, float], work: float, limits: Mapping[str, float]) -> dict[Way, list[str]]:
+    """Milliseconds a face, times as fast as PyTorch in float32, and percent of the limit.
+
+    Args:
+        work: of a step, in 10⁹ operations.
+        limits: operations a second, by precision.
+    """
+    base = seconds.get(Way("torch", "fp32"))
+    return {
+        way: [
+            f"{1e3 * taken:.1f}",
+            "" if base is None else f"{base / taken:.2f}",
+            f"{100 * work * 1e9 / taken / limits[way.precision]:.0f}",
+        ]
+        for way, taken in seconds.items()
+    }
 
 
 def end_to_end(

@@ -42,13 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=at_least(1), default=5, help="runs of each")
     flags = parser.parse(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        clip = Path(folder) / "clip.mp4"
-        write_clip(clip)
-        video = "ldeq-video, one frame"
-        programs: dict[str, list[str]] = {f"{script[-1]} --help": [*script, "--help"] for script in SCRIPTS}
-        programs |= {name: ["-c", name] for name in ("import ldeq", "import torch")}
-        programs[video] = ["-m", "ldeq.predict", str(clip), "--output_dir", str(Path(folder) / "out")]
-        programs[video] += ["--runtime", "onnxruntime"]
+        programs = make_programs(Path(folder))
         seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
         with ProgressBar(flags.repeats * len(programs), "run", "startup") as bar:
             # In turns, so that a noisy moment disturbs all alike.
@@ -63,6 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out.print(f"{cpu_name()}, {os.cpu_count()} CPU cores, Python {sys.version.split()[0]}")
     rows = [[name, *(f"{figure:.2f}" for figure in figures)] for name, figures in medians.items()]
     out.print(table(f"Seconds, medians of {flags.repeats} runs", ["program", "processor", "wall"], rows))
+
+
+def make_programs(folder: Path) -> dict[str, list[str]]:
+    """What is run, as arguments of Python, by its name; files of its own are in a folder."""
+    clip = folder / "clip.mp4"
+    write_clip(clip)
+    programs: dict[str, list[str]] = {f"{script[-1]} --help": [*script, "--help"] for script in SCRIPTS}
+    programs |= {name: ["-c", name] for name in ("import ldeq", "import torch")}
+    video = ["-m", "ldeq.predict", str(clip), "--output_dir", str(folder / "out"), "--runtime", "onnxruntime"]
+    return {**programs, "ldeq-video, one frame": video}
 
 
 def write_clip(path: Path) -> None:

@@ -20,6 +20,7 @@ from datasets.synthetic.people.person import draw_person, draw_phenotypes
 from datasets.synthetic.people.pose import Pose, PosedFace, pose_face
 from datasets.synthetic.renderer.arrays import f32
 from datasets.synthetic.renderer.camera import Projection
+from datasets.synthetic.renderer.colour import to_srgb
 from datasets.synthetic.renderer.light import Light
 from datasets.synthetic.renderer.scene import render
 from ldeq import predict
@@ -44,6 +45,8 @@ _LIGHT = Light(
     f32([-0.35, -0.55, -0.76]), f32([0.62, 0.6, 0.56]), f32([0.5, 0.52, 0.56]), f32([0.28, 0.26, 0.25]), 0.7, 2
 )
 _OVERSAMPLING = 1.5
+#: Row of the image at which the houses end and the pavement begins.
+_GROUND = 640
 #: Centimetres: of everybody from a camera that is scaled to make them near or far, and of a face.
 _DISTANCE, _FACE = 320.0, 15.0
 
@@ -140,7 +143,7 @@ def _rendered(
     width, height = (int(n) + 4 for n in high - low)
     finer = Projection(_OVERSAMPLING * scale, _OVERSAMPLING * (2 - low))
     linear, seen = render(scene, _LIGHT, finer, round(_OVERSAMPLING * height), round(_OVERSAMPLING * width))
-    srgb = f32(255 * np.clip(linear * 1.1, 0, 1) ** (1 / 2.2) * seen[..., None])
+    srgb = to_srgb(linear * np.float32(1.1)) * f32(seen)[..., None]
     image, opacity = (
         f32(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)) for part in (srgb, f32(seen))
     )
@@ -172,53 +175,86 @@ def _backdrop(rng: np.random.Generator) -> Image:
     width, height = SIZE
     image = np.empty((height, width, 3), np.uint8)
     image[:] = np.linspace((176, 196, 220), (214, 216, 214), height)[:, None]
-    ground = 640
-    edges = [0, 420, 800, 1260, 1560, width]
-    for left, right in itertools.pairwise(edges):
-        wall = rng.integers(90, 190, 3)
-        cv2.rectangle(image, (left, int(rng.integers(0, 60))), (right, ground), wall.tolist(), -1)
-        for x in range(left + 30, right - 70, 95):
-            for y in range(80, ground - 200, 120):
-                cv2.rectangle(image, (x, y), (x + 52, y + 76), (wall * 0.45).tolist(), -1)
-                cv2.rectangle(image, (x, y), (x + 52, y + 76), (230, 230, 225), 3)
-                cv2.line(image, (x + 26, y), (x + 26, y + 76), (230, 230, 225), 2)
-    image[ground:] = (128, 126, 122)
-    for y in range(ground, height, 60):
-        cv2.line(image, (0, y), (width, y), (112, 110, 106), 2)
-    for x in (110, 640, 1180, 1700):  # lamps
-        cv2.line(image, (x, 190), (x, ground + 40), (45, 48, 50), 8)
-        cv2.circle(image, (x, 170), 30, (250, 240, 205), -1, cv2.LINE_AA)
-        cv2.circle(image, (x, 170), 30, (60, 60, 60), 4, cv2.LINE_AA)
-    for x in (330, 1400):  # cars
-        cv2.rectangle(image, (x - 170, ground - 60), (x + 170, ground + 40), rng.integers(40, 200, 3).tolist(), -1)
-        for wheel in (x - 100, x + 100):
-            cv2.circle(image, (wheel, ground + 40), 44, (25, 25, 27), -1, cv2.LINE_AA)
-            cv2.circle(image, (wheel, ground + 40), 24, (170, 172, 176), -1, cv2.LINE_AA)
-            for spoke in np.arange(5) * 2 * np.pi / 5:
-                end = (int(wheel + 22 * np.cos(spoke)), int(ground + 40 + 22 * np.sin(spoke)))
-                cv2.line(image, (wheel, ground + 40), end, (80, 80, 84), 4, cv2.LINE_AA)
-    cv2.circle(image, (960, 120), 62, (240, 236, 226), -1, cv2.LINE_AA)  # a clock
-    cv2.circle(image, (960, 120), 62, (40, 40, 40), 6, cv2.LINE_AA)
-    for hour in np.arange(12) * np.pi / 6:
-        cv2.circle(
-            image, (int(960 + 50 * np.cos(hour)), int(120 + 50 * np.sin(hour))), 4, (40, 40, 40), -1, cv2.LINE_AA
-        )
-    cv2.line(image, (960, 120), (960, 82), (30, 30, 30), 5, cv2.LINE_AA)
-    cv2.line(image, (960, 120), (986, 134), (30, 30, 30), 6, cv2.LINE_AA)
-    for number, (x, words) in enumerate(((200, "SALE"), (740, "OPEN"), (1300, "JAZZ"), (1800, "TAXI"))):  # posters
-        cv2.rectangle(image, (x, 30), (x + 110, 190), rng.integers(150, 255, 3).tolist(), -1)
-        cv2.putText(image, words, (x + 8, 70), cv2.FONT_HERSHEY_DUPLEX, 1.1, (30, 30, 60), 2, cv2.LINE_AA)
-        if number % 2:
-            tiles = (np.indices((8, 8)).sum(axis=0) % 2 * 255).astype(np.uint8)
-            poster = cv2.resize(tiles, (90, 90), interpolation=cv2.INTER_NEAREST)
-            image[90:180, x + 10 : x + 100] = poster[..., None]
-        else:
-            for ring in range(5):
-                grey = (240, 240, 240) if ring % 2 else (200, 40, 40)
-                cv2.circle(image, (x + 55, 132), 44 - 9 * ring, grey, -1, cv2.LINE_AA)
+    _add_houses(image, rng)
+    _add_pavement(image)
+    for x in (110, 640, 1180, 1700):
+        _add_lamp(image, x)
+    for x in (330, 1400):
+        _add_car(image, x, rng)
+    _add_clock(image, (960, 120))
+    for number, (x, words) in enumerate(((200, "SALE"), (740, "OPEN"), (1300, "JAZZ"), (1800, "TAXI"))):
+        _add_poster(image, x, words, rng, checked=number % 2 == 1)
     noise = rng.normal(0, 5, (height // 2, width // 2, 3)).astype(np.float32)
     noisy = image + cv2.resize(noise, SIZE, interpolation=cv2.INTER_LINEAR)
     return np.clip(cv2.GaussianBlur(noisy, (0, 0), 0.8), 0, 255).astype(np.uint8)
+
+
+# -- what stands in the street, drawn in place; x is its column --------------------------------------------------------
+
+
+def _add_houses(image: Image, rng: np.random.Generator) -> None:
+    frame = (230, 230, 225)
+    for left, right in itertools.pairwise([0, 420, 800, 1260, 1560, SIZE[0]]):
+        wall = rng.integers(90, 190, 3)
+        cv2.rectangle(image, (left, int(rng.integers(0, 60))), (right, _GROUND), wall.tolist(), -1)
+        for x, y in itertools.product(range(left + 30, right - 70, 95), range(80, _GROUND - 200, 120)):
+            cv2.rectangle(image, (x, y), (x + 52, y + 76), (wall * 0.45).tolist(), -1)
+            cv2.rectangle(image, (x, y), (x + 52, y + 76), frame, 3)
+            cv2.line(image, (x + 26, y), (x + 26, y + 76), frame, 2)
+
+
+def _add_pavement(image: Image) -> None:
+    image[_GROUND:] = (128, 126, 122)
+    for y in range(_GROUND, SIZE[1], 60):
+        cv2.line(image, (0, y), (SIZE[0], y), (112, 110, 106), 2)
+
+
+def _add_lamp(image: Image, x: int) -> None:
+    cv2.line(image, (x, 190), (x, _GROUND + 40), (45, 48, 50), 8)
+    cv2.circle(image, (x, 170), 30, (250, 240, 205), -1, cv2.LINE_AA)
+    cv2.circle(image, (x, 170), 30, (60, 60, 60), 4, cv2.LINE_AA)
+
+
+def _add_car(image: Image, x: int, rng: np.random.Generator) -> None:
+    paint = rng.integers(40, 200, 3).tolist()
+    cv2.rectangle(image, (x - 170, _GROUND - 60), (x + 170, _GROUND + 40), paint, -1)
+    for wheel in (x - 100, x + 100):
+        hub = (wheel, _GROUND + 40)
+        cv2.circle(image, hub, 44, (25, 25, 27), -1, cv2.LINE_AA)
+        cv2.circle(image, hub, 24, (170, 172, 176), -1, cv2.LINE_AA)
+        for spoke in np.arange(5) * 2 * np.pi / 5:
+            cv2.line(image, hub, _around(hub, 22, spoke), (80, 80, 84), 4, cv2.LINE_AA)
+
+
+def _add_clock(image: Image, middle: tuple[int, int]) -> None:
+    x, y = middle
+    cv2.circle(image, middle, 62, (240, 236, 226), -1, cv2.LINE_AA)
+    cv2.circle(image, middle, 62, (40, 40, 40), 6, cv2.LINE_AA)
+    for hour in np.arange(12) * np.pi / 6:
+        cv2.circle(image, _around(middle, 50, hour), 4, (40, 40, 40), -1, cv2.LINE_AA)
+    cv2.line(image, middle, (x, y - 38), (30, 30, 30), 5, cv2.LINE_AA)
+    cv2.line(image, middle, (x + 26, y + 14), (30, 30, 30), 6, cv2.LINE_AA)
+
+
+def _add_poster(image: Image, x: int, words: str, rng: np.random.Generator, checked: bool) -> None:
+    """Words above a chequerboard or a target."""
+    cv2.rectangle(image, (x, 30), (x + 110, 190), rng.integers(150, 255, 3).tolist(), -1)
+    cv2.putText(image, words, (x + 8, 70), cv2.FONT_HERSHEY_DUPLEX, 1.1, (30, 30, 60), 2, cv2.LINE_AA)
+    if checked:
+        tiles = (np.indices((8, 8)).sum(axis=0) % 2 * 255).astype(np.uint8)
+        image[90:180, x + 10 : x + 100] = cv2.resize(tiles, (90, 90), interpolation=cv2.INTER_NEAREST)[..., None]
+        return
+    for ring in range(5):
+        colour = (240, 240, 240) if ring % 2 else (200, 40, 40)
+        cv2.circle(image, (x + 55, 132), 44 - 9 * ring, colour, -1, cv2.LINE_AA)
+
+
+def _around(middle: tuple[int, int], radius: float, angle: float) -> tuple[int, int]:
+    """A point on a circle, in whole pixels."""
+    return int(middle[0] + radius * np.cos(angle)), int(middle[1] + radius * np.sin(angle))
+
+
+# -- what is found in it -----------------------------------------------------------------------------------------------
 
 
 def write_clip(street: Street, n_frames: int, path: Path) -> list[dict[int, Points]]:

@@ -146,18 +146,21 @@ def landmarks_of(
     failures: dict[str, str] = {}
     paths = {clip.id: folder / f"{clip.id}.npy" for clip in clips}
     missing = [clip for clip in clips if not paths[clip.id].exists()]
-    if missing:
-        with terminal.ProgressBar(len(missing), "video", name) as bar:
-            for video in track_videos(landmarker, missing, Clip.frames, batch_size=batch_size, workers=workers):
-                if isinstance(video.failure, UnusableVideo):
-                    failures[video.clip.id] = str(video.failure)
-                elif video.failure is not None:
-                    raise video.failure
-                else:
-                    with written_whole(paths[video.clip.id]) as temporary:
-                        np.save(temporary, np.array(video.landmarks))
-                bar.advance()
+    with terminal.ProgressBar(len(missing), "video", name, is_shown=bool(missing)) as bar:
+        for video in track_videos(landmarker, missing, Clip.frames, batch_size=batch_size, workers=workers):
+            if isinstance(video.failure, UnusableVideo):
+                failures[video.clip.id] = str(video.failure)
+            elif video.failure is not None:
+                raise video.failure
+            else:
+                _save_landmarks(paths[video.clip.id], video.landmarks)
+            bar.advance()
     return {id: np.load(path) for id, path in paths.items() if id not in failures}, failures
+
+
+def _save_landmarks(path: Path, landmarks: Sequence[Array]) -> None:
+    with written_whole(path) as temporary:
+        np.save(temporary, np.array(landmarks))
 
 
 def frame_rates(clips: Sequence[Clip]) -> tuple[dict[str, float], dict[str, str]]:
@@ -233,13 +236,13 @@ def front(rows: Sequence[Row]) -> list[Row]:
     return sorted(kept, key=lambda row: row.NMF)
 
 
-def chance_unbeaten(row: Row, others: Sequence[Row], seed: int = 0) -> float:
+def chance_unbeaten(row: Row, others: Sequence[Row]) -> float:
     """The fraction of draws of the videos, with replacement, in which none of the others beats a row in both figures.
 
     The others stand for one that is tuned anew on each draw.
     """
     n_videos = len(row.figures)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     counts = rng.multinomial(n_videos, np.full(n_videos, 1 / n_videos), size=N_DRAWS).astype(np.float64)
     mine = counts @ row.figures
     unbeaten = np.ones(N_DRAWS, dtype=bool)

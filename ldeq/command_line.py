@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ldeq import interrupts, pretrained, torchrun
-from ldeq.config import PRECISIONS, RUNTIMES, STOP_CRITERIA
+from ldeq.config import PRECISIONS, RUNTIMES, STOP_CRITERIA, SolverConfig
 from ldeq.errors import InputError, program_name, sentence_of
 from ldeq.fields import MOST_SAMPLES, field_named, in_words, kind, setting_of, shortened
 from ldeq.files import printable, refuse_address
@@ -275,6 +275,33 @@ def add_runtime_flag(parser: ArgumentParser, default: str) -> None:
         if action.dest == "precision":
             action.choices = (*PRECISIONS, "auto")
             action.help = f"{action.help}; auto: bf16 where it is faster here and exact enough"
+
+
+def add_rwr_flags(parser: ArgumentParser, default: bool) -> None:
+    """Adds the flags for how the frames of a video are solved, of which RwR is the ``default`` or is not."""
+    solver = parser.group("solver")
+    add_boolean(
+        solver,
+        "--rwr",
+        "recurrence without recurrence: each frame's solve starts from the last frame's equilibrium",
+        default=default,
+    )
+    if default:
+        solver.add_argument(
+            "--no-rwr", dest="rwr", action="store_false", default=argparse.SUPPRESS, help="the same as --rwr false"
+        )
+        parser.leave_to_full_help("--no-rwr")
+    solver.add_argument(
+        "--rwr_max_iters",
+        type=number_of(SolverConfig, "max_iters"),
+        default=1,
+        metavar="N",
+        help="with --rwr, solver iterations on every frame",
+    )
+    add_boolean(
+        solver, "--rwr_take_one_less_inference_step", "with --rwr, leave out the evaluation that follows the solver"
+    )
+    parser.leave_to_full_help("--rwr_take_one_less_inference_step")
 
 
 def run(script: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> NoReturn:

@@ -43,6 +43,14 @@ MAX_WIDTH = 2048
 MAX_Z_WIDTH = 512
 
 
+def check_runtime(runtime: str, precision: str) -> None:
+    """Raises InputError where there is no such runtime, or no such precision; ``auto`` is one of each."""
+    if runtime not in RUNTIMES:
+        raise InputError(f"runtime = {runtime!r}, expected one of {', '.join(RUNTIMES)}")
+    if precision not in (*PRECISIONS, "auto"):
+        raise InputError(f"precision = {precision!r}, expected one of {', '.join((*PRECISIONS, 'auto'))}")
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Architecture of an LDEQ network.

@@ -163,9 +163,9 @@ def shortened(text: str, longest: int) -> str:
     return f"{text[: longest - 1 - n_last]}…{text[-n_last:]}"
 
 
-def listed(names: Sequence[object], most: int = 5) -> str:
+def listed(names: Sequence[object]) -> str:
     """Names out of a file for a sentence: the first of them, and how many more there are."""
-    return first_of(list(map(in_characters, names)), most)
+    return first_of(list(map(in_characters, names)), 5)
 
 
 def first_of(words: Sequence[str], most: int, separator: str = ", ") -> str:

@@ -1,9 +1,9 @@
 """The one line of Python: landmarks of whatever shows faces."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,11 @@ from ldeq.errors import InputError
 from ldeq.face.settings import TrackingSettings
 from ldeq.landmark_table import UNSMOOTHED, make_row, row_type, smooth_rows, write_csv_table, write_npz_table
 from ldeq.landmarks98 import IBUG68
+
+if TYPE_CHECKING:  # imported by landmarks, at its first use
+    from ldeq.face.given import Bboxes
+    from ldeq.pipeline import VideoFaces
+    from ldeq.video.sources import FrameSource
 
 DEFAULTS = TrackingSettings()
 
@@ -148,33 +153,21 @@ def landmarks(
     >>> result.landmarks.shape  # doctest: +SKIP
     (151, 98, 2)
     """
-    from ldeq.config import FPS, PRECISIONS, RUNTIMES, SolverConfig
-    from ldeq.face.given import Bboxes, bboxes_from_array, read_bboxes
-    from ldeq.fields import coerced, convert, field_named
-    from ldeq.smoothing import RECOMMENDED, named_filter
+    from ldeq.config import SolverConfig, check_runtime
+    from ldeq.fields import coerced, field_named
     from ldeq.video.sources import open_source
 
-    if runtime not in RUNTIMES:
-        raise InputError(f"runtime = {runtime!r}, expected one of {', '.join(RUNTIMES)}")
-    if precision not in (*PRECISIONS, "auto"):
-        raise InputError(f"precision = {precision!r}, expected one of {', '.join((*PRECISIONS, 'auto'))}")
+    check_runtime(runtime, precision)
     rwr_max_iters = coerced(field_named(SolverConfig, "max_iters"), rwr_max_iters, "rwr_max_iters")
     tracking = TrackingSettings(detect_every=detect_every, max_faces=max_faces, max_uncertainty=max_uncertainty)
-    if convert("float", fps) is None or not FPS[0] <= fps <= FPS[1]:
-        raise InputError(f"fps = {fps!r}, expected frames a second, from {FPS[0]:g} to {FPS[1]:g}")
-    filter_name = RECOMMENDED if smoothing is True else smoothing or None
-    if filter_name is not None:
-        named_filter(filter_name)
-    given: Bboxes | None = None
-    if isinstance(bboxes, (str, Path)):
-        given = read_bboxes(bboxes)
-    elif bboxes is not None:
-        given = bboxes_from_array(bboxes, "bboxes")
+    _check_fps(fps)
+    filter_name = _filter_named(smoothing)
+    given = _given_bboxes(bboxes)
 
     with open_source(source, fps) as frames:
         # Only now, as it takes a second: what has no frames is refused at once.
         from ldeq.face.detectors import make_detector
-        from ldeq.pipeline import Pipeline, decoded_ahead
+        from ldeq.pipeline import Pipeline
         from ldeq.runtime.choice import open_network
         from ldeq.solve_settings import SolveSettings
 
@@ -187,22 +180,11 @@ def landmarks(
             detector=lambda: make_detector(detector, yunet_model) if isinstance(detector, str) else detector,
         )
         faces = pipeline.faces(given)
-        type = row_type([UNSMOOTHED] if filter_name else [])
-        rows: list[NDArray[Any]] = []
-        preview, most, n_frames = None, 0, 0
-        with decoded_ahead(frames) as ahead:
-            for frame, found in faces.follow(ahead):
-                rows += [make_row(type, frame.index, frame.time, face) for face in found]
-                if len(found) > most:
-                    preview, most = frame.image.copy(), len(found)
-                n_frames += 1
-                if progress is not None:
-                    progress(n_frames, frames.n_frames)
+        table, n_frames, preview = _follow(faces, frames, [UNSMOOTHED] if filter_name else [], progress)
         tally = faces.landmarker.tally
         settings = solving.to_converge(network.solver_config)
         unconverged = None if settings is None else tally.mostly_not_converged(settings)
         warnings = [*frames.check(), *filter(None, [tally.check(), unconverged])]
-    table = np.array(rows, dtype=type) if rows else np.zeros(0, dtype=type)
     if filter_name is not None:
         smooth_rows(table, filter_name, frames.fps)
     return LandmarkResult(
@@ -219,3 +201,59 @@ def landmarks(
         _rows=table,
         _preview=preview,
     )
+
+
+def _follow(
+    faces: "VideoFaces",
+    frames: "FrameSource",
+    suffixes: Sequence[str],
+    progress: Callable[[int, int | None], None] | None,
+) -> tuple[NDArray[Any], int, NDArray[np.uint8] | None]:
+    """Finds the faces of every frame.
+
+    Args:
+        suffixes: as of :func:`ldeq.landmark_table.row_type`.
+
+    Returns:
+        Rows (N,) of that type, the number of frames, and the first frame with the most faces, None without a face.
+    """
+    from ldeq.pipeline import decoded_ahead
+
+    type = row_type(suffixes)
+    rows: list[NDArray[Any]] = []
+    preview, most, n_frames = None, 0, 0
+    with decoded_ahead(frames) as ahead:
+        for frame, found in faces.follow(ahead):
+            rows += [make_row(type, frame.index, frame.time, face) for face in found]
+            if len(found) > most:
+                preview, most = frame.image.copy(), len(found)
+            n_frames += 1
+            if progress is not None:
+                progress(n_frames, frames.n_frames)
+    return (np.array(rows, dtype=type) if rows else np.zeros(0, dtype=type)), n_frames, preview
+
+
+def _check_fps(fps: float) -> None:
+    from ldeq.config import FPS
+    from ldeq.fields import convert
+
+    if convert("float", fps) is None or not FPS[0] <= fps <= FPS[1]:
+        raise InputError(f"fps = {fps!r}, expected frames a second, from {FPS[0]:g} to {FPS[1]:g}")
+
+
+def _filter_named(smoothing: str | bool | None) -> str | None:
+    """The name of the filter that is asked for; None for none."""
+    from ldeq.smoothing import RECOMMENDED, named_filter
+
+    name = RECOMMENDED if smoothing is True else smoothing or None
+    if name is not None:
+        named_filter(name)
+    return name
+
+
+def _given_bboxes(bboxes: ArrayLike | str | Path | None) -> "Bboxes | None":
+    from ldeq.face.given import bboxes_from_array, read_bboxes
+
+    if isinstance(bboxes, (str, Path)):
+        return read_bboxes(bboxes)
+    return None if bboxes is None else bboxes_from_array(bboxes, "bboxes")

@@ -143,20 +143,25 @@ def write_npz_table(
     check_points(points)
     with written_whole(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name in type.names or ():
-            field = type[name]
-            shape = field.shape if not name.startswith(("landmarks", "uncertainty")) else (points, *field.shape[1:])
-            header = {
-                "descr": np.lib.format.dtype_to_descr(field.base),
-                "fortran_order": False,
-                "shape": (n_rows, *shape),
-            }
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array_header_1_0(member, header)
-                for rows in chunks:
-                    values = rows[name]
-                    if shape != field.shape:
-                        values = chosen_points(values, points)
-                    member.write(np.ascontiguousarray(values).tobytes())
+            _write_column(archive, name, type[name], chunks, n_rows, points)
+
+
+def _write_column(
+    archive: zipfile.ZipFile,
+    name: str,
+    field: np.dtype[Any],
+    chunks: Iterable[NDArray[Any]],
+    n_rows: int,
+    points: int,
+) -> None:
+    """Writes a field of all rows as an array of an NPZ."""
+    shape = field.shape if not name.startswith(("landmarks", "uncertainty")) else (points, *field.shape[1:])
+    header = {"descr": np.lib.format.dtype_to_descr(field.base), "fortran_order": False, "shape": (n_rows, *shape)}
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+        np.lib.format.write_array_header_1_0(member, header)
+        for rows in chunks:
+            values = rows[name] if shape == field.shape else chosen_points(rows[name], points)
+            member.write(np.ascontiguousarray(values).tobytes())
 
 
 def smooth_rows(rows: NDArray[Any], name: str, fps: float) -> None:

@@ -19,19 +19,20 @@ from ldeq.command_line import (
     add_boolean,
     add_common_flags,
     add_runtime_flag,
+    add_rwr_flags,
     at_least,
     complain,
     number_of,
     number_within,
     run,
 )
-from ldeq.config import FPS, SolverConfig
+from ldeq.config import FPS
 from ldeq.errors import InputError, program_name
 from ldeq.face.settings import DETECTORS, TrackingSettings
 from ldeq.processes import Processes, joined
 
 if TYPE_CHECKING:  # imported by main, so that --help answers at once
-    from ldeq.prediction import Finished
+    from ldeq.prediction import Finished, Prediction
 
 SCRIPT = "predict_video"
 DEFAULTS = TrackingSettings()
@@ -75,27 +76,8 @@ def make_parser() -> ArgumentParser:
     )
     add_boolean(output, "--side_by_side", "also solve frame by frame, and show both next to each other")
     add_boolean(output, "--show", "show frames in a live window as they are done (q ends the run)")
-    solving = parser.group("solver")
-    add_boolean(
-        solving,
-        "--rwr",
-        "recurrence without recurrence: each frame's solve starts from the last frame's equilibrium",
-        default=True,
-    )
-    solving.add_argument(
-        "--no-rwr", dest="rwr", action="store_false", default=argparse.SUPPRESS, help="the same as --rwr false"
-    )
-    solving.add_argument(
-        "--rwr_max_iters",
-        type=number_of(SolverConfig, "max_iters"),
-        default=1,
-        metavar="N",
-        help="with --rwr, solver iterations on every frame",
-    )
-    add_boolean(
-        solving, "--rwr_take_one_less_inference_step", "with --rwr, leave out the evaluation that follows the solver"
-    )
-    solving.add_argument(
+    add_rwr_flags(parser, default=True)
+    parser.group("solver").add_argument(
         "--full_first_solve",
         choices=("auto", "true", "false"),
         default="auto",
@@ -151,8 +133,9 @@ def make_parser() -> ArgumentParser:
     add_common_flags(parser, SCRIPT)
     add_runtime_flag(parser, "auto")
     parser.leave_to_full_help("--input", "--fps")
-    parser.leave_to_full_help("--no-rwr", "--rwr_take_one_less_inference_step", "--full_first_solve")
-    parser.leave_to_full_help("--detector_score", "--detector_side", "--detect_every", "--max_uncertainty")
+    parser.leave_to_full_help(
+        "--full_first_solve", "--detector_score", "--detector_side", "--detect_every", "--max_uncertainty"
+    )
     return parser
 
 
@@ -183,6 +166,33 @@ class InputDone:
     failure: str | None
 
 
+class Collected:
+    """What all processes report of the inputs, in the main one.
+
+    Args:
+        n_inputs: of all of them.
+        bar: shows the frames.
+    """
+
+    def __init__(self, n_inputs: int, bar: terminal.ProgressBar) -> None:
+        self._n_inputs, self._bar = n_inputs, bar
+        self._n_done = 0
+        self.failures: list[str] = []
+
+    def take(self, done: FrameDone | InputDone) -> None:
+        """Takes a report."""
+        if isinstance(done, FrameDone):
+            self._bar.advance()
+            return
+        self._n_done += 1
+        self._bar.describe(f"{self._n_done} of {self._n_inputs} inputs")
+        self._bar.print_above(done.said)
+        if done.failure is not None:
+            # One that cannot be used takes nothing from the others.
+            self.failures.append(done.failure)
+            complain(f"{program_name()}: error: {done.failure}")
+
+
 def predict(
     flags: argparse.Namespace,
     inputs: Sequence[str],
@@ -198,23 +208,7 @@ def predict(
     from ldeq.run_folder import output_folder
 
     several, shared = len(inputs) > 1, processes.size > 1
-    failures: list[str] = []
-    n_done = 0
-    bar: terminal.ProgressBar
     report: Callable[[FrameDone | InputDone], None]
-
-    def handle(done: FrameDone | InputDone) -> None:
-        nonlocal n_done
-        if isinstance(done, FrameDone):
-            bar.advance()
-            return
-        n_done += 1
-        bar.describe(f"{n_done} of {len(inputs)} inputs")
-        bar.print_above(done.said)
-        if done.failure is not None:
-            # One that cannot be used takes nothing from the others.
-            failures.append(done.failure)
-            complain(f"{program_name()}: error: {done.failure}")
 
     def on_frame() -> None:
         report(FrameDone())
@@ -236,26 +230,39 @@ def predict(
         if shared:
             prediction.print_head()  # what is said of inputs comes in the order in which they are done
         stack.enter_context(bar)
-        report = stack.enter_context(processes.reports(handle))
+        collected = Collected(len(inputs), bar)
+        report = stack.enter_context(processes.reports(collected.take))
         for name, place in processes.shared_out(work, dealt=1):
-            failure = None
-            said = StringIO()
-            # What several processes say at a time is shown input by input.
-            with redirect_stdout(said) if shared else nullcontext():
-                try:
-                    prediction.process(name, place)
-                except InputError as error:
-                    if not several:
-                        raise
-                    failure = str(error)
-            report(InputDone(said.getvalue(), failure))
+            report(process_input(prediction, name, place, quiet=shared, may_fail=several))
     if not processes.is_main:
         return
+    n_failed = len(collected.failures)
     if several:
-        counted = f"{len(inputs) - len(failures)} of {len(inputs)} inputs are done, each in a folder below {folder}"
+        counted = f"{len(inputs) - n_failed} of {len(inputs)} inputs are done, each in a folder below {folder}"
         terminal.print_lines(terminal.console(), [counted])
-    if failures:
-        raise InputError(f"{len(failures)} of {len(inputs)} inputs could not be used (named above), expected all to be")
+    if n_failed:
+        raise InputError(f"{n_failed} of {len(inputs)} inputs could not be used (named above), expected all to be")
+
+
+def process_input(
+    prediction: "Prediction", name: str, folder: Path | None, *, quiet: bool, may_fail: bool
+) -> InputDone:
+    """Finds the landmarks of an input.
+
+    Args:
+        folder: as of :meth:`Prediction.process`.
+        quiet: what there is to say is not printed: of several processes it is shown input by input.
+        may_fail: an input that cannot be used is reported, and no error.
+    """
+    said, failure = StringIO(), None
+    with redirect_stdout(said) if quiet else nullcontext():
+        try:
+            prediction.process(name, folder)
+        except InputError as error:
+            if not may_fail:
+                raise
+            failure = str(error)
+    return InputDone(said.getvalue(), failure)
 
 
 def checked_inputs(flags: argparse.Namespace, n_processes: int) -> list[str]:

@@ -23,11 +23,10 @@ from ldeq.face.settings import TrackingSettings
 from ldeq.files import write_json
 from ldeq.interrupts import Interrupt, deferred_interrupt
 from ldeq.landmark_table import FRAME_BY_FRAME, UNSMOOTHED, RowsOnDisk, write_csv_table, write_npz_table
+from ldeq.network_from_flags import open_from_flags, settings_from_flags
 from ldeq.pipeline import Pipeline, VideoFaces, decoded_ahead, solved_again
 from ldeq.run_folder import describe_run, output_folder
-from ldeq.runtime.choice import open_network
 from ldeq.runtime.network import CountedLandmarker
-from ldeq.solve_settings import SolveSettings
 from ldeq.solver_tally import SolverTally
 from ldeq.video.prefetch import Lookahead
 from ldeq.video.sound import has_sound
@@ -92,25 +91,12 @@ class Prediction:
         self.on_finished = on_finished
         self.on_frame = on_frame
         self.console = terminal.console()
-        self.settings = SolveSettings(
-            rwr=flags.rwr,
-            max_iters=flags.rwr_max_iters,
-            take_one_less_inference_step=flags.rwr_take_one_less_inference_step,
-            stop_criterion=flags.stop_criterion,
-        )
+        self.settings = settings_from_flags(flags)
         if flags.summary and flags.runtime not in ("auto", "torch"):
             raise InputError("--summary lists the layers of a checkpoint, expected --runtime torch with it")
-        # An exported step has no layers to list.
-        asked_for = "torch" if flags.summary and flags.runtime == "auto" else flags.runtime
-        runtime, precision = choice or (asked_for, flags.precision)
-        opened = open_network(
-            flags.landmark_model_weights,
-            runtime=runtime,
-            device=flags.device,
-            precision=precision,
-            settings=self.settings,
-            trust_pickle=flags.trust_pickle,
-        )
+        if flags.summary:  # an exported step has no layers to list
+            choice = choice or ("torch", flags.precision)
+        opened = open_from_flags(flags, self.settings, choice)
         self.network = opened.network
         self.choice = opened.choice
         self.bboxes: Bboxes | None = read_bboxes(flags.bboxes) if flags.bboxes else None

@@ -44,14 +44,17 @@ def output_folder(requested: str | None, script: str, subfolders: Sequence[str] 
                 pass  # better now than after hours
         except OSError as error:
             raise InputError(f"{folder}: {error.strerror}, expected a folder for the results (--output_dir)") from None
-        for path in (folder / "run.json", folder / "results.json"):
-            if path.is_file():
-                expected = "expected an earlier run's (or another --output_dir)"
-                owner = read_json_object(path, expected).get("script", script)
-                if owner != script:
-                    raise InputError(f"{folder}: holds results of {owner}, expected another --output_dir")
+        _refuse_results_of_others(folder, script)
         remove_leftovers(folder, *subfolders)
         yield folder
+
+
+def _refuse_results_of_others(folder: Path, script: str) -> None:
+    for path in (folder / "run.json", folder / "results.json"):
+        if path.is_file():
+            owner = read_json_object(path, "expected an earlier run's (or another --output_dir)").get("script", script)
+            if owner != script:
+                raise InputError(f"{folder}: holds results of {owner}, expected another --output_dir")
 
 
 def _make_new(folder: Path) -> Path:

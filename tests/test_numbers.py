@@ -31,7 +31,7 @@ COMMANDS = {
     "utils.download_WFLW_V": 6,
     "utils.download_weights": 5,
     "benchmarks.speed": 3,
-    "benchmarks.int8": 1,
+    "benchmarks.low_precision": 1,
     "ldeq.runtime.export": 1,
     "benchmarks.startup": 1,
     "benchmarks.street": 2,

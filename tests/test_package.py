@@ -31,7 +31,7 @@ LAYERS = (
     ("face", "video", "drawing", "landmark_table", "run_folder", "processes"),
     ("annotated_output",),
     ("runtime",),
-    ("pipeline",),
+    ("pipeline", "network_from_flags"),
     ("inference", "prediction"),
     ("predict",),
     ("__main__",),

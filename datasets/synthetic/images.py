@@ -11,6 +11,7 @@ from datasets.synthetic.people.pose import pose_face, random_pose, turned_aside
 from datasets.synthetic.photographs import MARGIN, FaceImage, Photographer, Rendering
 from datasets.synthetic.renderer.arrays import Bytes, Doubles, Floats
 from datasets.synthetic.renderer.camera import Projection
+from datasets.synthetic.renderer.colour import GAMMA
 from datasets.synthetic.renderer.light import random_light
 from datasets.synthetic.renderer.scene import render
 from datasets.synthetic.renderer.surroundings import random_background
@@ -134,5 +135,5 @@ def _gain(image: Floats, landmarks: Doubles) -> float:
 
 def _in_bytes(image: Floats, gain: float) -> Bytes:
     """Linear RGB times a gain as :attr:`Rendering.image` has it."""
-    levels = cv2.pow((image * np.float32(gain)).clip(0, 1), 1 / 2.2)
+    levels = cv2.pow((image * np.float32(gain)).clip(0, 1), 1 / GAMMA)  # OpenCV's is the faster power
     return (levels * np.float32(255) + np.float32(0.5)).astype(np.uint8)

@@ -5,7 +5,7 @@ A rendering takes long to draw and a photograph of it does not, so that one rend
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -13,17 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.motion import ClipMotions, Motion, displacement_field, move_points
+from datasets.reduction import reduced
 from datasets.synthetic.relighting import relit
 from datasets.synthetic.renderer.arrays import Bytes, Doubles, Floats, f32
 from datasets.synthetic.renderer.colour import to_linear
-from datasets.synthetic.renderer.photography import exposure, photograph, random_degradation, severe_degradation
+from datasets.synthetic.renderer.photography import (
+    Degradation,
+    exposure,
+    photograph,
+    random_degradation,
+    severe_degradation,
+)
 from datasets.synthetic.renderer.surroundings import occlude
 from ldeq.face.bbox import tight_bbox
 from ldeq.landmarks98 import CROP_SCALE, CROP_SIZE, MIRRORED
 
 #: A rendering's side relative to that of WFLW's crop of its face. A crop that is turned by 45° reaches as far.
 MARGIN = 1.5
-#: Pixels of a crop for each pixel of the rendering below which the rendering is reduced first, in place of aliasing.
+#: Pixels of a crop for each pixel of the rendering below which the rendering is reduced first.
 _LEAST_SCALE = 0.75
 #: From a clip's frame to the one before: how far occluders move, in face sizes (standard deviation), and how the
 #: severity of a hard image's degradation changes, by a trend, least and most, and at random (standard deviation).
@@ -47,7 +54,7 @@ class FaceImage(NamedTuple):
 class Rendering(NamedTuple):
     """A face with its surroundings, :data:`MARGIN` times as wide as WFLW's crop: before crop, occluders and camera."""
 
-    #: (S, S, 3), RGB: a power of 1/2.2 of the linear RGB times :attr:`gain`.
+    #: (S, S, 3), RGB: sRGB of the linear RGB times :attr:`gain`.
     image: Bytes
     #: (98, 2), fractions of the side, from the left and the upper edge.
     landmarks: Doubles
@@ -95,35 +102,27 @@ class Photographer:
         points = crop.landmarks * self.size - 0.5
         is_occluded = occlude(scene, rng, points, rendering.brightness, n_occluders) > 0
         gain = exposure(scene, points)
-        mild = random_degradation(rng, own_severity)
-        severe, severity = mild, 0.0
-        if hard:
-            severe, severity = severe_degradation(hard_rng, mild), float(hard_rng.uniform(0.2, 1.0))
-        degradation = mild.blend(severe, severity) if hard else mild
-        added = {
-            "illumination": abs(degradation.exposure) > 0.9,
-            "occlusion": is_occluded,
-            "blur": max(degradation.blur / 1.8, degradation.motion / 5, 0.5 / degradation.resolution) > 1,
-        }
-        attributes = rendering.attributes | {name for name, present in added.items() if present}
-        # Blur is in pixels of a crop of 256.
-        image = photograph(scene * gain, degradation.scaled(self.size / CROP_SIZE), rng)
+        camera = _Camera.random(rng, own_severity, hard_rng if hard else None)
+        attributes = rendering.attributes | _added_attributes(camera.degradation, is_occluded)
+        image = self._photograph(scene * gain, camera, rng)
         frames = [FaceImage(image, _as_wflw(crop.landmarks), attributes)]
         # Earlier frames, from the last back to the first.
         occluder_motion = clip_rng.normal(0, _OCCLUDER_MOTION, 2) * np.ptp(points, axis=0).max()
         trend, motions = clip_rng.uniform(*_SEVERITY_TREND), ClipMotions(clip_rng)
         for age in range(1, clip_length):
-            if hard:
-                severity = float(np.clip(severity + trend + clip_rng.normal(0, _SEVERITY_NOISE), 0, 1))
-                degradation = mild.blend(severe, severity)
-            moved = motions.earlier(severity)
+            camera = camera.earlier(trend, clip_rng)
+            moved = motions.earlier(camera.severity)
             scene, landmarks = self._scene(rendering, crop, index, moved), move_points(crop.landmarks, moved)
             # The same random numbers are the same occluders.
             occluder_points = landmarks * self.size - 0.5 + age * occluder_motion
             occlude(scene, copy.deepcopy(occluder_rng), occluder_points, rendering.brightness, n_occluders)
-            image = photograph(scene * gain, degradation.scaled(self.size / CROP_SIZE), clip_rng)
+            image = self._photograph(scene * gain, camera, clip_rng)
             frames.append(FaceImage(image, _as_wflw(landmarks), attributes))
         return frames[::-1]
+
+    def _photograph(self, scene: Floats, camera: "_Camera", rng: np.random.Generator) -> Bytes:
+        # Degradations are in pixels of a crop of 256.
+        return photograph(scene, camera.degradation.scaled(self.size / CROP_SIZE), rng)
 
     def _rng(self, index: int, stream: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, index, stream))
@@ -165,6 +164,51 @@ class Photographer:
 
 
 @dataclass(frozen=True)
+class _Camera:
+    """The camera of a frame, by its degradation, which changes over the frames of a hard clip."""
+
+    mild: Degradation
+    #: That of the worst frames; None where the clip is not hard.
+    severe: Degradation | None = None
+    #: Of the frame, 0 (mild) to 1 (severe).
+    severity: float = 0.0
+
+    @classmethod
+    def random(cls, rng: np.random.Generator, own_severity: float, hard_rng: np.random.Generator | None) -> "_Camera":
+        """That of a clip's last frame.
+
+        Args:
+            own_severity: as of :func:`random_degradation`.
+            hard_rng: makes it a hard clip's.
+        """
+        mild = random_degradation(rng, own_severity)
+        if hard_rng is None:
+            return cls(mild)
+        return cls(mild, severe_degradation(hard_rng, mild), float(hard_rng.uniform(0.2, 1.0)))
+
+    def earlier(self, trend: float, rng: np.random.Generator) -> "_Camera":
+        """That of the frame before."""
+        if self.severe is None:
+            return self
+        severity = float(np.clip(self.severity + trend + rng.normal(0, _SEVERITY_NOISE), 0, 1))
+        return replace(self, severity=severity)
+
+    @property
+    def degradation(self) -> Degradation:
+        return self.mild if self.severe is None else self.mild.blend(self.severe, self.severity)
+
+
+def _added_attributes(degradation: Degradation, is_occluded: bool) -> set[str]:
+    """Attributes that a face has by its photograph."""
+    added = {
+        "illumination": abs(degradation.exposure) > 0.9,
+        "occlusion": is_occluded,
+        "blur": max(degradation.blur / 1.8, degradation.motion / 5, 0.5 / degradation.resolution) > 1,
+    }
+    return {name for name, present in added.items() if present}
+
+
+@dataclass(frozen=True)
 class _Crop:
     """Where a crop is in a rendering."""
 
@@ -179,10 +223,7 @@ class _Crop:
 
     def cut(self, image: Bytes, size: int, motions: list[Motion] | None = None) -> Bytes:
         """The crop (size, size, 3) of a rendering's image, whose face was moved within the crop."""
-        scale = size / (len(image) * math.sqrt(abs(np.linalg.det(self.matrix[:, :2]))))
-        if scale < _LEAST_SCALE:
-            side = max(1, round(len(image) * scale))
-            image = np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        image = reduced(image, size / math.sqrt(abs(np.linalg.det(self.matrix[:, :2]))), _LEAST_SCALE)
         side = len(image)
         (left, top), (right, bottom) = np.round(self.bounds * side).astype(int).clip(0, side).tolist()
         # From pixels to pixels; the centre of the first one is at 0.

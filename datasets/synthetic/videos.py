@@ -1,7 +1,7 @@
 """Synthetic videos of one person each: smooth paths of head, camera, expression, gaze and light."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from datasets.motion import jittered_bbox, smooth_path
 from datasets.synthetic.people.expression import Actions, random_expression
-from datasets.synthetic.people.head import load_head
+from datasets.synthetic.people.head import Head, load_head
 from datasets.synthetic.people.landmarks import LandmarkModel
 from datasets.synthetic.people.person import Person, draw_person, draw_phenotypes
 from datasets.synthetic.people.pose import Pose, pose_face
@@ -25,6 +25,8 @@ FPS = 25
 #: Width and height of frames in pixels.
 FRAME_SIZE = (384, 384)
 _OVERSAMPLING = 1.25
+#: Width and height of frames as they are drawn.
+_DRAWN_SIZE = (round(FRAME_SIZE[0] * _OVERSAMPLING), round(FRAME_SIZE[1] * _OVERSAMPLING))
 #: Mean side of a face in a frame, as a share of the frame's height.
 _FACE_SHARE = 0.5
 # Streams of random numbers.
@@ -73,53 +75,59 @@ class SyntheticVideo:
 
     def __iter__(self) -> Iterator[VideoFrame]:
         head = load_head()
-        model = LandmarkModel(head)
         rng, person, trajectories = self._begin()
         light = random_light(rng)
-        width, height = FRAME_SIZE
-        size = (round(width * _OVERSAMPLING), round(height * _OVERSAMPLING))
-        brightness = light.brightness
-        backdrop = (
-            random_background(rng, round(size[1] * 1.5), round(size[0] * 1.5)) * brightness * rng.uniform(0.6, 1.3)
-        )
+        width, height = (round(1.5 * side) for side in _DRAWN_SIZE)
+        backdrop = random_background(rng, height, width) * light.brightness * rng.uniform(0.6, 1.3)
         mild = random_degradation(rng, 0.15 + 0.25 * self._difficulty)
         severe = severe_degradation(rng, mild)
         occluder_seed = int(rng.integers(2**31))
+        stage = _Stage(head, LandmarkModel(head), person, trajectories, light, backdrop, occluder_seed)
         # The exposure is set once, as if the camera had locked it.
         gain: np.float32 | None = None
         for t in range(self._n):
             frame_rng = np.random.default_rng((self._seed, self._number, _FRAME, t))
-            pose, focal = trajectories.pose(t), trajectories.focal(t)
-            face = pose_face(head, person, trajectories.expression(t), pose)
-            scale = focal * size[1]
-            project = Projection(scale, trajectories.centre(t) * size - 0.5)
-            points = face.landmarks(model, project)
-            lit = trajectories.light(light, t)
-            rendering, seen = render(face.scene(head), lit, project, size[1], size[0])
-            rendering = np.where(seen[..., None], rendering, _pan(backdrop, trajectories.centre(t), size))
-            offset = trajectories.occluder_offset(t)
-            if offset is not None:
-                # The same random numbers are the same occluder in every frame, which moves over the face.
-                moved = points + offset * np.ptp(points, axis=0).max()
-                occlude(
-                    rendering,
-                    np.random.default_rng(occluder_seed + trajectories.occluder(t)),
-                    moved,
-                    brightness,
-                    1.0,
-                    least=1,
-                )
+            rendering, points = stage.render(t)
             small = f32(cv2.resize(rendering, FRAME_SIZE, interpolation=cv2.INTER_AREA))
             if gain is None:
                 gain = exposure(small, points / _OVERSAMPLING)
-            degradation = mild.blend(severe, trajectories.severity(t))
-            image = photograph(small * gain, degradation, frame_rng)
+            severity = trajectories.severity(t)
+            image = photograph(small * gain, mild.blend(severe, severity), frame_rng)
             shown = (points + 0.5) / _OVERSAMPLING - 0.5
-            yield VideoFrame(
-                image,
-                shown,
-                jittered_bbox(shown, frame_rng, 0.008 + 0.02 * self._difficulty * (0.3 + trajectories.severity(t))),
-            )
+            deviation = 0.008 + 0.02 * self._difficulty * (0.3 + severity)
+            yield VideoFrame(image, shown, jittered_bbox(shown, frame_rng, deviation))
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What is before the camera of a video."""
+
+    head: Head
+    landmarks: LandmarkModel
+    person: Person
+    trajectories: "_Trajectories"
+    #: That of the person without its glow.
+    light: Light
+    #: (H, W, 3), linear RGB, larger than the frames that are drawn.
+    backdrop: Floats
+    #: The first of the occluders' seeds.
+    occluder_seed: int
+
+    def render(self, t: int) -> tuple[Floats, Doubles]:
+        """Frame ``t`` of :data:`_DRAWN_SIZE`, in linear RGB, and the landmarks (98, 2) in its pixels."""
+        path, size = self.trajectories, _DRAWN_SIZE
+        face = pose_face(self.head, self.person, path.expression(t), path.pose(t))
+        project = Projection(path.focal(t) * size[1], path.centre(t) * size - 0.5)
+        points = face.landmarks(self.landmarks, project)
+        image, seen = render(face.scene(self.head), path.light(self.light, t), project, size[1], size[0])
+        image = np.where(seen[..., None], image, _pan(self.backdrop, path.centre(t), size))
+        offset = path.occluder_offset(t)
+        if offset is not None:
+            # The same random numbers are the same occluder in every frame, which moves over the face.
+            rng = np.random.default_rng(self.occluder_seed + path.occluder(t))
+            moved = points + offset * np.ptp(points, axis=0).max()
+            occlude(image, rng, moved, self.light.brightness, 1.0, least=1)
+        return image, points
 
 
 def _pan(backdrop: Floats, centre: NDArray[np.floating], size: tuple[int, int]) -> Floats:

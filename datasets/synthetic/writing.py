@@ -171,7 +171,6 @@ def write_images(
     folder.mkdir(parents=True, exist_ok=True)
     arguments = {"seed": seed, "crop_jitter": crop_jitter, "images_per_person": images_per_person}
     settings = {**arguments, "quality": quality, "count": count}
-    names = [_name(index) for index in range(count)]
     known = read_json_object(finished, "expected the settings of these images") if finished.is_file() else {}
     if known == settings and _are_whole(lists):
         yield count
@@ -197,20 +196,26 @@ def write_images(
     attributes = np.concatenate([part["attributes"] for part in saved])
     if split == "test":
         for attribute, present in zip(ATTRIBUTES, attributes.T, strict=True):
-            subset, chosen = root / f"{split}_{attribute}", np.flatnonzero(present).tolist()
+            subset = root / f"{split}_{attribute}"
             subset.mkdir(exist_ok=True)
-            for index in chosen:
-                with written_whole(subset / names[index]) as temporary:
-                    shutil.copyfile(folder / names[index], temporary)
-            names_of, landmarks_of = [names[index] for index in chosen], landmarks[chosen]
-            if not chosen:
+            if present.any():
+                _write_subset(subset, folder, np.flatnonzero(present).tolist(), landmarks)
+            else:
                 index, face = _next_with(attribute, count, arguments)
                 write_jpeg(subset / _name(index), face.image, quality)
-                names_of, landmarks_of = [_name(index)], face.landmarks[None]
-            write_list(root / f"{split}_{attribute}.txt", names_of, landmarks_of)
-    write_list(root / f"{split}.txt", names, landmarks)
+                write_list(subset.with_suffix(".txt"), [_name(index)], face.landmarks[None])
+    write_list(root / f"{split}.txt", [_name(index) for index in range(count)], landmarks)
     write_json(finished, settings)
     shutil.rmtree(parts.parent)
+
+
+def _write_subset(subset: Path, folder: Path, chosen: list[int], landmarks: NDArray[np.floating]) -> None:
+    """Copies some of the images in a folder, whose landmarks are (N, 98, 2), to that of a subset; and its list."""
+    names = [_name(index) for index in chosen]
+    for name in names:
+        with written_whole(subset / name) as temporary:
+            shutil.copyfile(folder / name, temporary)
+    write_list(subset.with_suffix(".txt"), names, landmarks[chosen])
 
 
 @_in_held_folder

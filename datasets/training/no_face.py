@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.motion import ClipMotions, move_image
+from datasets.reduction import reduced
 from ldeq.face.bbox import tight_bbox
 from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS
 from utils.engine.evaluation import Sample
@@ -20,6 +21,8 @@ MOST_INSIDE = 0.4
 _TINY = (0.04, 0.15)
 #: How much a part of a face is enlarged, least and usually most, and at most.
 _ENLARGED, _MOST_ENLARGED = (2.2, 6.0), 100.0
+#: Sides of a face's image after it is warped over those before below which it is reduced first.
+_LEAST_SCALE = 0.7
 #: Stream of random numbers, beside those of the faces.
 _STREAM = 7
 
@@ -87,9 +90,7 @@ class NoFace:
     def _warped(self, rng: np.random.Generator, face: Image, matrix: NDArray[np.float64]) -> Image:
         """A face's image by a map of fractions of its side to fractions of this side, on something else around it."""
         side, zoom = self._side, matrix[0, 0]
-        if zoom * side < 0.7 * len(face):  # else pixels in between would be left out
-            small = max(4, round(zoom * side))
-            face = np.asarray(cv2.resize(face, (small, small), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        face = reduced(face, zoom * side, _LEAST_SCALE)
         scale = zoom * side / len(face)
         warp = np.column_stack([scale * np.eye(2), matrix[:, 2] * side + (scale - 1) / 2])
         size = (side, side)

@@ -86,7 +86,7 @@ def _listed(root: Path, split: str) -> SplitIds:
     path = ids_path(root, split)
     if split in SPLITS and not path.is_file():
         annotated_ids(root)  # what is no data set needs no list
-        ids = _fetched_ids(path, split)
+        ids = _fetched_ids(path)
     else:
         ids = read_ids(root, split)
         if not is_published(path):
@@ -94,7 +94,7 @@ def _listed(root: Path, split: str) -> SplitIds:
     return _without_lacking(root, ids, f"expected annotations of a video of the published {split} list")
 
 
-def _fetched_ids(path: Path, split: str) -> list[str]:
+def _fetched_ids(path: Path) -> list[str]:
     """The ids of the published list that takes the place of ``path``."""
     name = path.name
     try:

@@ -215,6 +215,7 @@ class CenterFaceDetector(_LookingTwice):
     def _detect(self, image: NDArray[np.uint8], side: int) -> NDArray[np.float64]:
         scaled, _ = _scaled(image, min(side, max(image.shape[:2])))
         width, height = (self._STRIDE * max(1, round(n / self._STRIDE)) for n in (scaled.shape[1], scaled.shape[0]))
+        # Again: one reduction by area, to a size that is no whole part, would take longer than both.
         scaled = np.asarray(cv2.resize(scaled, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
         ((boxes, scores),) = self._look(scaled[None])
         boxes = boxes * (np.array(image.shape[1::-1] * 2) / (width, height, width, height))

@@ -9,6 +9,7 @@ tells two faces apart that have crossed.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,24 @@ class _Track:
     def expected_bbox(self) -> Bbox:
         """The last landmarks' bbox, moved to where the face is expected."""
         return self.bbox if self.extent is None else self.extent + np.tile(self.expected - _centre(self.extent), 2)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sighting:
+    """What the network finds where a track is expected."""
+
+    track: _Track
+    crop: FaceCrop
+    #: (98, 2), frame pixels.
+    points: NDArray[np.float64]
+    #: (98,)
+    uncertainty: NDArray[np.float64]
+    is_sure: bool
+
+    @cached_property
+    def extent(self) -> Bbox:
+        """The landmarks' tight bbox."""
+        return tight_bbox(self.points)
 
 
 class FaceTracker:
@@ -247,52 +266,52 @@ class FaceTracker:
         """The faces of these tracks that are there, and whether one of those followed before is not."""
         if not tracks:
             return [], False
+        seen = self._sight(image, tracks)
+        rivals = [track for track in self._live if track not in tracks]
+        plausible = [sighting for sighting in seen if sighting.is_sure and self._is_plausible(sighting, image)]
+        kept = self._without_doubles(plausible, rivals)
+        lost = False
+        for sighting in seen:
+            if sighting not in kept:
+                lost |= not sighting.track.missing and sighting.track.id is not None
+                self._lose(sighting.track)
+        faces = [self._face_of(sighting) for sighting in kept]
+        extents = [sighting.extent for sighting in kept]
+        for number, (sighting, extent) in enumerate(zip(kept, extents, strict=True)):
+            others = [*extents[:number], *extents[number + 1 :], *(rival.extent for rival in rivals)]
+            entangled = any(overlap(extent, other) > ENTANGLED for other in others if other is not None)
+            _advance(sighting.track, extent, entangled and sighting.track.since_anchor <= self._settings.remember)
+        return faces, lost
+
+    def _sight(self, image: NDArray[np.uint8], tracks: list[_Track]) -> list[_Sighting]:
+        """What the network finds where these tracks are expected."""
+        seen = self._locate(image, tracks)
+        doubtful = [sighting.track for sighting in seen if not (sighting.is_sure or sighting.track.restarted)]
+        if not doubtful:
+            return seen
+        # What the network remembers of a face may be what misleads it: a second chance without.
+        for track in doubtful:
+            track.bbox, track.restarted = track.expected_bbox, True
+        self._landmarker.restart(*doubtful)
+        anew = {sighting.track: sighting for sighting in self._locate(image, doubtful)}
+        return [anew.get(sighting.track, sighting) for sighting in seen]
+
+    def _locate(self, image: NDArray[np.uint8], tracks: list[_Track]) -> list[_Sighting]:
         crops = [FaceCrop.around(image, track.bbox) for track in tracks]
         found = self._landmarker.locate(crops, tracks)
-        points = [crop.to_frame(of_crop) for crop, of_crop in zip(crops, found.points, strict=True)]
-        uncertainty = list(found.uncertainty)
-        sure = [self._is_sure(track, spread) for track, spread in zip(tracks, uncertainty, strict=True)]
-        # What the network remembers of a face may be what misleads it: a second chance without.
-        again = [index for index, track in enumerate(tracks) if not (sure[index] or track.restarted)]
-        if again:
-            doubtful = [tracks[index] for index in again]
-            for track in doubtful:
-                track.bbox, track.restarted = track.expected_bbox, True
-            self._landmarker.restart(*doubtful)
-            for index in again:
-                crops[index] = FaceCrop.around(image, tracks[index].bbox)
-            found = self._landmarker.locate([crops[index] for index in again], doubtful)
-            for number, index in enumerate(again):
-                points[index] = crops[index].to_frame(found.points[number])
-                uncertainty[index] = found.uncertainty[number]
-                sure[index] = self._is_sure(tracks[index], uncertainty[index])
-        kept = [
-            index
-            for index, track in enumerate(tracks)
-            if sure[index] and self._is_plausible(track, tight_bbox(points[index]), image)
+        return [
+            _Sighting(track, crop, crop.to_frame(points), uncertainty, self._is_sure(track, uncertainty))
+            for track, crop, points, uncertainty in zip(tracks, crops, found.points, found.uncertainty, strict=True)
         ]
-        rivals = [track for track in self._live if track not in tracks]
-        kept = self._without_doubles(tracks, points, kept, rivals)
-        lost = False
-        for index, track in enumerate(tracks):
-            if index not in kept:
-                lost |= not track.missing and track.id is not None
-                self._lose(track)
-        alone = [tracks[index] for index in kept]
-        faces = []
-        for index in kept:
-            track = tracks[index]
-            if track.id is None:
-                self._n_faces += 1
-                track.id = self._n_faces
-                self._tracks.append(track)
-            faces.append(Face(track.id, points[index], uncertainty[index], track.bbox, track.restarted, crops[index]))
-        extents = [tight_bbox(points[index]) for index in kept]
-        for number, track in enumerate(alone):
-            others = [*extents[:number], *extents[number + 1 :], *(rival.extent for rival in rivals)]
-            entangled = any(overlap(extents[number], other) > ENTANGLED for other in others if other is not None)
-            _advance(track, extents[number], entangled and track.since_anchor <= self._settings.remember)
-        return faces, lost
+
+    def _face_of(self, sighting: _Sighting) -> Face:
+        """The face that is seen, which gets a number where it is new."""
+        track = sighting.track
+        if track.id is None:
+            self._n_faces += 1
+            track.id = self._n_faces
+            self._tracks.append(track)
+        return Face(track.id, sighting.points, sighting.uncertainty, track.bbox, track.restarted, sighting.crop)
 
     def _is_sure(self, track: _Track, uncertainty: NDArray[np.float64]) -> bool:
         """True where the network is sure of a face: by the median over points, since parts may be hidden."""
@@ -303,9 +322,9 @@ class FaceTracker:
             return track.unsure == 0
         return track.unsure < settings.unsure_frames and median <= settings.far_above * settings.max_uncertainty
 
-    def _is_plausible(self, track: _Track, extent: Bbox, image: NDArray[np.uint8]) -> bool:
+    def _is_plausible(self, sighting: _Sighting, image: NDArray[np.uint8]) -> bool:
         """True where a face can have this size and be there."""
-        settings = self._settings
+        settings, track, extent = self._settings, sighting.track, sighting.extent
         size = _size(extent)
         if size < settings.min_size:
             return False
@@ -319,30 +338,22 @@ class FaceTracker:
         growth = max(size, track.size) / min(size, track.size)
         return jump <= settings.max_jump * track.size and growth <= settings.max_growth
 
-    def _without_doubles(
-        self, tracks: list[_Track], points: list[NDArray[np.float64]], kept: list[int], rivals: list[_Track]
-    ) -> list[int]:
+    def _without_doubles(self, seen: list[_Sighting], rivals: list[_Track]) -> list[_Sighting]:
         """Where two tracks have landed on one face, the one goes on whose motion led there."""
 
-        def surprise(index: int) -> float:
-            track = tracks[index]
-            if track.restarted:
-                return np.inf
-            return float(np.linalg.norm(_centre(tight_bbox(points[index])) - track.expected))
+        def surprise(sighting: _Sighting) -> float:
+            track = sighting.track
+            return np.inf if track.restarted else float(np.linalg.norm(_centre(sighting.extent) - track.expected))
 
-        remaining: list[int] = []
-        for index in sorted(kept, key=surprise):
-            limit = self._settings.same_face * _size(tight_bbox(points[index]))
-            near = [
-                other for other in remaining if np.linalg.norm(points[index] - points[other], axis=1).mean() < limit
-            ]
-            taken = any(
-                rival.extent is not None and np.abs(rival.extent - tight_bbox(points[index])).mean() < limit
-                for rival in rivals
-            )
+        remaining: list[_Sighting] = []
+        for sighting in sorted(seen, key=surprise):
+            points, extent = sighting.points, sighting.extent
+            limit = self._settings.same_face * _size(extent)
+            near = any(np.linalg.norm(points - other.points, axis=1).mean() < limit for other in remaining)
+            taken = any(rival.extent is not None and np.abs(rival.extent - extent).mean() < limit for rival in rivals)
             if not near and not taken:
-                remaining.append(index)
-        return sorted(remaining)
+                remaining.append(sighting)
+        return [sighting for sighting in seen if sighting in remaining]
 
     def _lose(self, track: _Track) -> None:
         self._landmarker.restart(track)

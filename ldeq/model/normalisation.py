@@ -27,14 +27,6 @@ def normalise(images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], device: t
     return rows.div_(255).sub_(mean).div_(std).view(n, height, width, 3).permute(0, 3, 1, 2)
 
 
-def denormalise(images: Tensor) -> NDArray[np.uint8]:
-    """The inverse of :func:`normalise`: (B, 3, H, W) → (B, H, W, 3) uint8 RGB."""
-    mean, std = (_constants(values, images.device).view(1, 3, 1, 1) for values in (MEAN, STD))
-    levels = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-    restored: NDArray[np.uint8] = levels.permute(0, 2, 3, 1).cpu().numpy()
-    return restored
-
-
 def _constants(values: Sequence[float], device: torch.device) -> Tensor:
     """(3,), made on the device, which the host need not wait for as for a transfer."""
     return torch.cat([torch.full((1,), value, device=device) for value in values])

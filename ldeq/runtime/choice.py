@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ldeq import pretrained
-from ldeq.config import PRECISIONS, RUNTIMES
+from ldeq.config import check_runtime
 from ldeq.errors import InputError
 from ldeq.files import refuse_address
 from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS
@@ -76,10 +76,7 @@ def open_network(
     Raises:
         InputError: where the weights cannot be used, or not with this runtime, device, precision or settings.
     """
-    if runtime not in RUNTIMES:
-        raise InputError(f"runtime = {runtime!r}, expected one of {', '.join(RUNTIMES)}")
-    if precision not in (*PRECISIONS, "auto"):
-        raise InputError(f"precision = {precision!r}, expected one of {', '.join((*PRECISIONS, 'auto'))}")
+    check_runtime(runtime, precision)
     refuse_address(weights)
     settings = settings or SolveSettings()
     request = _Request(weights, device, precision, settings, trust_pickle)

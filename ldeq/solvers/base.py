@@ -153,12 +153,8 @@ def solve(
         kept.update(iterate, error, finite & (error < kept.error) if solver.keeps_best else finite)
         kept.n_iters.fill_(iteration)
         kept.n_fallbacks += iterate.fell_back
-        converged = finite & (error < tolerance)
-        kept.reason = kept.reason.masked_fill(converged, StopReason.CONVERGED)
-        if solver.divergence_ratio is not None:
-            diverged = finite & ~converged & (error > solver.divergence_ratio[stop_mode] * first)
-            kept.reason = kept.reason.masked_fill(diverged, StopReason.DIVERGED)
-        kept.reason = kept.reason.masked_fill(~finite, StopReason.NON_FINITE)
+        diverged_from = None if solver.divergence_ratio is None else solver.divergence_ratio[stop_mode] * first
+        kept.reason = _stop_reason(kept.reason, error, finite, tolerance, diverged_from)
         if iteration == last_iteration:
             break
         stopped = kept.reason != StopReason.MAX_ITERS
@@ -261,6 +257,21 @@ def _is_finite(iterate: Iterate) -> Tensor:
     """By its errors: relative to its size the error is not finite where z or f(z) is not, and 0 where only the size is
     infinite."""
     return (iterate.rel_error < torch.inf) & ((iterate.rel_error > 0) | (iterate.abs_error == 0))
+
+
+def _stop_reason(
+    before: Tensor, error: Tensor, finite: Tensor, tolerance: float, diverged_from: Tensor | None
+) -> Tensor:
+    """Why samples stop after an iteration, (B,), or what was there before.
+
+    Args:
+        diverged_from: (B,), the errors past which samples have diverged; None where none is taken to.
+    """
+    converged = finite & (error < tolerance)
+    reason = before.masked_fill(converged, StopReason.CONVERGED)
+    if diverged_from is not None:
+        reason = reason.masked_fill(finite & ~converged & (error > diverged_from), StopReason.DIVERGED)
+    return reason.masked_fill(~finite, StopReason.NON_FINITE)
 
 
 def _mean_over(error: Tensor, finite: Tensor) -> Tensor:

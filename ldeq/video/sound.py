@@ -1,7 +1,7 @@
 """Sound for an MP4 that is being written, taken from another media file in step with the images."""
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
@@ -106,29 +106,32 @@ class Sound:
         import av
 
         beginning, end = beginning_of(video), -math.inf
-        timeline = Timeline(source, [video, stream])
         try:
-            for packet in source.demux(video, stream):
-                if packet.size:
-                    timeline.mend(packet)
-                if packet.stream is not stream:
+            for packet, item in self._demuxed(source, video, stream):
+                time = float(item.pts * item.time_base)
+                if time < end - BACKWARDS:  # of segments that overlap the first one is heard
                     continue
-                items = [packet] if self.copied else packet.decode()
-                for item in items:
-                    if item.pts is None or not item.time_base or (self.copied and packet.size == 0):
-                        continue
-                    time = float(item.pts * item.time_base)
-                    if time < end - BACKWARDS:  # of segments that overlap the first one is heard
-                        continue
-                    seconds = packet.duration * packet.time_base if self.copied else item.samples / item.sample_rate
-                    end = max(end, time + float(seconds or 0))
-                    shift = round(beginning / item.time_base)
-                    item.pts -= shift
-                    if self.copied and item.dts is not None:
-                        item.dts -= shift
-                    yield item
+                seconds = packet.duration * packet.time_base if self.copied else item.samples / item.sample_rate
+                end = max(end, time + float(seconds or 0))
+                shift = round(beginning / item.time_base)
+                item.pts -= shift
+                if self.copied and item.dts is not None:
+                    item.dts -= shift
+                yield item
         except (av.FFmpegError, OSError) as error:
             self.failure = _damaged(error)
+
+    def _demuxed(self, source: Any, video: Any, stream: Any) -> Iterator[tuple[Any, Any]]:
+        """Each packet with itself or a frame of it, of those that have a time."""
+        timeline = Timeline(source, [video, stream])
+        for packet in source.demux(video, stream):
+            if packet.size:
+                timeline.mend(packet)
+            if packet.stream is not stream:
+                continue
+            for item in [packet] if self.copied else packet.decode():
+                if item.pts is not None and item.time_base and (packet.size or not self.copied):
+                    yield packet, item
 
     def _write(self, item: Any) -> None:
         if self.copied:

@@ -107,14 +107,7 @@ def unpack(
                 raise DamagedArchive(f"{title}: has {seen[key]!r} and {member.name!r}, expected one for {target}")
             seen[key] = member.name
             _check_room(title, member.size, folder)
-            try:
-                file = WholeFile(target)
-                unfinished.callback(file.discard)
-                with file.temporary.open("wb") as copy:
-                    _copy(member, copy, title)
-            except OSError as error:
-                raise cannot_be_written(target, error) from None
-            files.append(file)
+            files.append(_unpacked(member, target, title, unfinished))
             on_file(target)
         if is_empty:
             raise DamagedArchive(f"{title}: has no files in it, {_EXPECTED}")
@@ -124,6 +117,18 @@ def unpack(
                 file.commit()
             except OSError as error:
                 raise cannot_be_written(file.path, error) from None
+
+
+def _unpacked(member: _Member, target: Path, title: str, unfinished: ExitStack) -> WholeFile:
+    """A member's file, which has not got its name yet, and which ``unfinished`` discards if it never does."""
+    try:
+        file = WholeFile(target)
+        unfinished.callback(file.discard)
+        with file.temporary.open("wb") as copy:
+            _copy(member, copy, title)
+    except OSError as error:
+        raise cannot_be_written(target, error) from None
+    return file
 
 
 def _copy(member: _Member, target: IO[bytes] | None, title: str) -> None:

@@ -77,7 +77,6 @@ def predict_images(
     model: LDEQ,
     dataset: Samples,
     *,
-    solver_config: SolverConfig | None = None,
     batch_size: int = 32,
     workers: int = 4,
     on_batch: Callable[[LDEQOutput], None] = lambda output: None,
@@ -85,7 +84,7 @@ def predict_images(
     """Runs the network over a data set, as :func:`predict_batches` does."""
     parts = []
     batches = image_batches(dataset, batch_size)
-    for _, found, output in predict_batches(model, batches, solver_config=solver_config, workers=workers):
+    for _, found, output in predict_batches(model, batches, workers=workers):
         parts.append(found)
         if output is not None:
             on_batch(output)

@@ -45,14 +45,8 @@ def fit(
             ended = trainer.advance(parts, interrupt.requested)
             step = trainer.step
             trainer.meter.seconds += time.perf_counter() - since
-            due = {
-                "log": step % config.log_every == 0 or step == config.steps,
-                "validate": step % config.validate_every == 0 or step == config.steps,
-                "save": (step % config.save_every == 0 and trainer.is_sound) or step == config.steps or ended,
-            }
-            row: dict[str, float] = {}
-            if due["log"]:
-                row = trainer.meter.take()
+            due = _due(trainer, ended)
+            row: dict[str, float] = trainer.meter.take() if due["log"] else {}
             if due["validate"]:
                 figures = validate(trainer, validation)
                 row |= figures
@@ -68,6 +62,17 @@ def fit(
                 where = f" --output_dir {shlex.quote(str(training_run.folder))}" if training_run else ""
                 raise KeyboardInterrupt(f"step {step} of {config.steps} is saved, --resume{where} goes on from it")
     return figures
+
+
+def _due(trainer: Trainer, ended: bool) -> dict[str, bool]:
+    """What is to be done after a step, which is the last one where the run has ``ended``."""
+    config, step = trainer.config, trainer.step
+    is_last = step == config.steps
+    return {
+        "log": step % config.log_every == 0 or is_last,
+        "validate": step % config.validate_every == 0 or is_last,
+        "save": (step % config.save_every == 0 and trainer.is_sound) or is_last or ended,
+    }
 
 
 def validate(trainer: Trainer, samples: Samples) -> dict[str, float]:

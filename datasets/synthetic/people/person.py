@@ -110,7 +110,7 @@ def draw_person(head: Head, phenotype: Phenotype, rng: np.random.Generator) -> P
     if rng.random() < 0.012:  # painted from head to neck
         skin = random_colour(rng, 1.5).clip(8, 255)
     hair = _hair_colour(rng, age, melanin)
-    colours, specular = random_skin(head, rng, skin, gender, age)
+    colours, specular = random_skin(head, rng, skin, gender)
     brow_hair = (hair * rng.uniform(0.45, 1.05) + rng.normal(0, 4, 3)).clip(4, 250)
     texture = np.zeros((*TEXTURE_SHAPE, 4), dtype=np.float32)
     add_blemishes(texture, rng, skin, age)

@@ -71,9 +71,15 @@ def _add_wrinkles(texture: Floats, rng: np.random.Generator, skin: NDArray[np.fl
 
 
 def add_makeup(texture: Floats, rng: np.random.Generator) -> None:
-    """Make-up around the eyes, along the lids and on the cheeks."""
-    height, width = texture.shape[:2]
-    mask = np.zeros((height, width), np.uint8)
+    """Make-up around the eyes, on the cheeks and along the lids."""
+    _add_eye_shadow(texture, rng)
+    _add_blush(texture, rng)
+    if rng.random() < 0.6:
+        _add_eye_liner(texture, rng)
+
+
+def _add_eye_shadow(texture: Floats, rng: np.random.Generator) -> None:
+    mask = np.zeros(texture.shape[:2], np.uint8)
     for side in (-1, 1):
         x, y = plane_to_texels(np.array(side * rng.uniform(2.9, 3.4)), np.array(rng.uniform(-0.9, -0.4)))
         axes = (int(TEXELS * rng.uniform(1.4, 2.0)), int(TEXELS * rng.uniform(0.6, 1.1)))
@@ -82,27 +88,32 @@ def add_makeup(texture: Floats, rng: np.random.Generator) -> None:
     composite_onto_texture(
         texture, coverage(soft) * np.float32(rng.uniform(0.1, 0.7)), to_linear(random_colour(rng) * 0.7)
     )
-    mask[:] = 0
+
+
+def _add_blush(texture: Floats, rng: np.random.Generator) -> None:
+    mask = np.zeros(texture.shape[:2], np.uint8)
     for side in (-1, 1):
         x, y = plane_to_texels(np.array(side * 5.0), np.array(3.6))
         cv2.ellipse(mask, (int(x), int(y)), (TEXELS * 2, TEXELS), -side * 25, 0, 360, 255, -1, cv2.LINE_AA)
     soft = cv2.GaussianBlur(mask, (0, 0), TEXELS * 0.6)
     composite_onto_texture(texture, coverage(soft) * np.float32(rng.uniform(0, 0.4)), to_linear((200, 80, 90)))
-    if rng.random() < 0.6:
-        # Lines along the lids, to a wing beyond the outer corners.
-        mask[:] = 0
-        wing, line = rng.uniform(0, 0.9), int(rng.integers(1, 5))
-        at = np.linspace(0, 1, 9)
-        for side in (-1, 1):
-            for bulge in (-0.75, 0.55)[: int(rng.integers(1, 3))]:
-                x = side * (1.75 + at * 2.75)
-                y = 0.25 - 0.25 * at + bulge * np.sin(np.pi * at)
-                if bulge < 0:
-                    x, y = np.append(x, x[-1] + side * wing), np.append(y, y[-1] - 0.5 * wing)
-                draw_line(mask, np.stack(plane_to_texels(x, y), 1), width=line)
-        soft = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.5, 2.0))
-        ink = to_linear(random_colour(rng) * rng.uniform(0.0, 0.4))
-        composite_onto_texture(texture, coverage(soft) * np.float32(rng.uniform(0.3, 0.95)), ink)
+
+
+def _add_eye_liner(texture: Floats, rng: np.random.Generator) -> None:
+    """Lines along the lids, to a wing beyond the outer corners."""
+    mask = np.zeros(texture.shape[:2], np.uint8)
+    wing, line = rng.uniform(0, 0.9), int(rng.integers(1, 5))
+    at = np.linspace(0, 1, 9)
+    for side in (-1, 1):
+        for bulge in (-0.75, 0.55)[: int(rng.integers(1, 3))]:
+            x = side * (1.75 + at * 2.75)
+            y = 0.25 - 0.25 * at + bulge * np.sin(np.pi * at)
+            if bulge < 0:
+                x, y = np.append(x, x[-1] + side * wing), np.append(y, y[-1] - 0.5 * wing)
+            draw_line(mask, np.stack(plane_to_texels(x, y), 1), width=line)
+    soft = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.5, 2.0))
+    ink = to_linear(random_colour(rng) * rng.uniform(0.0, 0.4))
+    composite_onto_texture(texture, coverage(soft) * np.float32(rng.uniform(0.3, 0.95)), ink)
 
 
 def add_face_paint(texture: Floats, rng: np.random.Generator) -> None:

@@ -8,10 +8,19 @@ from numpy.typing import NDArray
 
 from datasets.synthetic.renderer.arrays import Floats
 
+#: Of a display: linear RGB is this power of sRGB.
+GAMMA = 2.2
+
 
 def to_linear(colour: Sequence[float] | NDArray[np.floating]) -> Floats:
-    """sRGB in 0 to 255 → linear RGB in [0, 1] (a plain power of 2.2)."""
-    return ((np.asarray(colour, dtype=np.float32).clip(0, 255) / 255) ** 2.2).astype(np.float32)
+    """sRGB in 0 to 255 → linear RGB in [0, 1] (a plain power)."""
+    return ((np.asarray(colour, dtype=np.float32).clip(0, 255) / 255) ** GAMMA).astype(np.float32)
+
+
+def to_srgb(linear: Floats) -> Floats:
+    """Linear RGB, of which what is beyond [0, 1] is clipped → sRGB in 0 to 255."""
+    levels: Floats = np.clip(linear, 0, 1) ** np.float32(1 / GAMMA) * 255
+    return levels
 
 
 def grey_levels(colours: Floats) -> Floats:
@@ -42,8 +51,9 @@ def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: float
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
 
 
-def wave_noise(rng: np.random.Generator, points: Floats, wavelength: float, waves: int = 6) -> Floats:
+def wave_noise(rng: np.random.Generator, points: Floats, wavelength: float) -> Floats:
     """Smooth noise in space, of deviation about 1: (n, 3) → (n,)."""
+    waves = 6
     directions = rng.standard_normal((waves, 3), dtype=np.float32) * np.float32(2 * np.pi / wavelength)
     phases = rng.uniform(0, 2 * np.pi, waves).astype(np.float32)
     noise: Floats = np.sin(points @ directions.T + phases).sum(1) * np.float32(np.sqrt(2 / waves))

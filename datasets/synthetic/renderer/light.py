@@ -6,12 +6,6 @@ import numpy as np
 
 from datasets.synthetic.renderer.arrays import Doubles, Floats
 
-#: Sorts of light, and how often each comes: half of the images have a plain one.
-_KINDS = {
-    "plain": 0.56, "hard": 0.10, "flash": 0.07, "noon": 0.08, "below": 0.03, "behind": 0.05, "stage": 0.05,
-    "soft": 0.06,
-}  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Light:
@@ -35,9 +29,42 @@ class Light:
         return float((self.sky + self.ground).mean() / 2 + 0.6 * self.colour.mean())
 
 
+@dataclass
+class _Lighting:
+    """A lamp and the room around it, whose strengths are yet to be drawn."""
+
+    #: (3,), towards the lamp, of any length.
+    direction: Doubles
+    #: How much of the light is the lamp's; the room's light is the less the larger it is.
+    ratio: float
+    #: As of :class:`Light`.
+    shadow: float
+    softness: float
+    #: (3,) each, linear RGB of mean about 1.
+    lamp_tint: Doubles
+    room_tint: Doubles
+
+
 def random_light(rng: np.random.Generator) -> Light:
     """A lamp from anywhere in front of the face and a room around it, or one of the lights that are hard to see by."""
-    kind = str(rng.choice(list(_KINDS), p=list(_KINDS.values())))
+    kinds, shares = zip(*_KINDS, strict=True)
+    change = kinds[int(rng.choice(len(kinds), p=shares))]
+    lighting = _random_lighting(rng)
+    change(lighting, rng)
+    direction = lighting.direction / np.linalg.norm(lighting.direction)
+    lamp = lighting.lamp_tint * lighting.ratio * rng.uniform(0.9, 1.4)
+    room = (1 - 0.75 * lighting.ratio) * lighting.room_tint
+    return Light(
+        direction=direction.astype(np.float32),
+        colour=lamp.astype(np.float32),
+        sky=(room * rng.uniform(0.6, 1.1)).astype(np.float32),
+        ground=(room * rng.uniform(0.25, 0.9) * (1 + rng.normal(0, 0.1, 3))).clip(0).astype(np.float32),
+        shadow=float(lighting.shadow),
+        softness=float(lighting.softness),
+    )
+
+
+def _random_lighting(rng: np.random.Generator) -> _Lighting:
     direction = np.array(
         [
             rng.normal(0, 0.8),
@@ -49,38 +76,7 @@ def random_light(rng: np.random.Generator) -> Light:
     softness = rng.uniform(0.5, 3.5)
     shadow = rng.uniform(0.3, 1) if rng.random() < 0.8 else 0.0
     lamp_tint, room_tint = _tint(rng, 0.12), _tint(rng, 0.08 if rng.random() < 0.85 else 0.25)
-    if kind == "hard":  # one lamp, and next to nothing else
-        direction[0] += rng.normal(0, 0.9)
-        ratio, shadow, softness = rng.uniform(1.05, 1.28), rng.uniform(0.85, 1), rng.uniform(0.3, 1.5)
-    elif kind == "flash":
-        direction = np.array([rng.normal(0, 0.08), -abs(rng.normal(0, 0.12)), -1.0])
-        ratio, shadow, softness = rng.uniform(1.0, 1.28), rng.uniform(0.5, 1), rng.uniform(0.3, 1)
-    elif kind == "noon":  # deep shade in the eyes and under what is worn
-        direction = np.array([rng.normal(0, 0.35), -1.0, rng.uniform(-0.8, 0.1)])
-        ratio, shadow, softness = rng.uniform(0.95, 1.25), rng.uniform(0.8, 1), rng.uniform(0.3, 1.2)
-    elif kind == "below":
-        direction = np.array([rng.normal(0, 0.4), rng.uniform(0.4, 1.2), -rng.uniform(0.2, 0.9)])
-        ratio = rng.uniform(0.8, 1.25)
-    elif kind == "behind":
-        direction = np.array([rng.normal(0, 0.8), -abs(rng.normal(0.3, 0.4)), rng.uniform(0.2, 1.0)])
-        ratio, shadow = rng.uniform(0.8, 1.2), rng.uniform(0.7, 1)
-    elif kind == "stage":
-        strength = rng.uniform(0.3, 1.0)
-        lamp_tint, room_tint = (1 - strength + strength * 1.6 * rng.dirichlet((0.7, 0.7, 0.7)) for _ in range(2))
-        ratio = rng.uniform(0.6, 1.2)
-    elif kind == "soft":
-        ratio, shadow = rng.uniform(0.0, 0.3), 0.0
-    direction /= np.linalg.norm(direction)
-    lamp = lamp_tint * ratio * rng.uniform(0.9, 1.4)
-    room = (1 - 0.75 * ratio) * room_tint
-    return Light(
-        direction=direction.astype(np.float32),
-        colour=lamp.astype(np.float32),
-        sky=(room * rng.uniform(0.6, 1.1)).astype(np.float32),
-        ground=(room * rng.uniform(0.25, 0.9) * (1 + rng.normal(0, 0.1, 3))).clip(0).astype(np.float32),
-        shadow=float(shadow),
-        softness=float(softness),
-    )
+    return _Lighting(direction, ratio, shadow, softness, lamp_tint, room_tint)
 
 
 def _tint(rng: np.random.Generator, strength: float) -> Doubles:
@@ -88,3 +84,60 @@ def _tint(rng: np.random.Generator, strength: float) -> Doubles:
     warm = rng.normal(0.3 * strength, strength)
     tint: Doubles = np.maximum(np.array([1 + warm, 1, 1 - warm]) * (1 + rng.normal(0, 0.25 * strength, 3)), 0.2)
     return tint
+
+
+# -- sorts of light: what becomes of a lighting, in place --------------------------------------------------------------
+
+
+def _plain(lighting: _Lighting, rng: np.random.Generator) -> None:
+    pass
+
+
+def _hard(lighting: _Lighting, rng: np.random.Generator) -> None:
+    """One lamp, and next to nothing else."""
+    lighting.direction[0] += rng.normal(0, 0.9)
+    lighting.ratio = rng.uniform(1.05, 1.28)
+    lighting.shadow, lighting.softness = rng.uniform(0.85, 1), rng.uniform(0.3, 1.5)
+
+
+def _flash(lighting: _Lighting, rng: np.random.Generator) -> None:
+    lighting.direction = np.array([rng.normal(0, 0.08), -abs(rng.normal(0, 0.12)), -1.0])
+    lighting.ratio = rng.uniform(1.0, 1.28)
+    lighting.shadow, lighting.softness = rng.uniform(0.5, 1), rng.uniform(0.3, 1)
+
+
+def _noon(lighting: _Lighting, rng: np.random.Generator) -> None:
+    """Deep shade in the eyes and under what is worn."""
+    lighting.direction = np.array([rng.normal(0, 0.35), -1.0, rng.uniform(-0.8, 0.1)])
+    lighting.ratio = rng.uniform(0.95, 1.25)
+    lighting.shadow, lighting.softness = rng.uniform(0.8, 1), rng.uniform(0.3, 1.2)
+
+
+def _below(lighting: _Lighting, rng: np.random.Generator) -> None:
+    lighting.direction = np.array([rng.normal(0, 0.4), rng.uniform(0.4, 1.2), -rng.uniform(0.2, 0.9)])
+    lighting.ratio = rng.uniform(0.8, 1.25)
+
+
+def _behind(lighting: _Lighting, rng: np.random.Generator) -> None:
+    lighting.direction = np.array([rng.normal(0, 0.8), -abs(rng.normal(0.3, 0.4)), rng.uniform(0.2, 1.0)])
+    lighting.ratio, lighting.shadow = rng.uniform(0.8, 1.2), rng.uniform(0.7, 1)
+
+
+def _stage(lighting: _Lighting, rng: np.random.Generator) -> None:
+    """Lamp and room in colours of their own."""
+    strength = rng.uniform(0.3, 1.0)
+    lighting.lamp_tint, lighting.room_tint = (
+        1 - strength + strength * 1.6 * rng.dirichlet((0.7, 0.7, 0.7)) for _ in range(2)
+    )
+    lighting.ratio = rng.uniform(0.6, 1.2)
+
+
+def _soft(lighting: _Lighting, rng: np.random.Generator) -> None:
+    lighting.ratio, lighting.shadow = rng.uniform(0.0, 0.3), 0.0
+
+
+#: Sorts of light, and how often each comes: half of the images have a plain one.
+_KINDS = (
+    (_plain, 0.56), (_hard, 0.10), (_flash, 0.07), (_noon, 0.08), (_below, 0.03), (_behind, 0.05), (_stage, 0.05),
+    (_soft, 0.06),
+)  # fmt: skip

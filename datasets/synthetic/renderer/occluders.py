@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.synthetic.renderer.arrays import Floats, f32
+from datasets.synthetic.renderer.arrays import Bytes, Doubles, Floats, f32
 from datasets.synthetic.renderer.colour import palette_colour, random_colour, to_linear
 from datasets.synthetic.renderer.compositing import composite, coverage
 from datasets.synthetic.renderer.hands import add_hand
@@ -39,10 +39,23 @@ def hand(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], 
     skin = to_linear(palette_colour(SKIN, rng.random()))
     relief = Relief(*image.shape[:2])
     reach = {"open": rng.uniform(8, 16), "fist": 8.0, "pointing": 14.0}[pose]
-    frame = face.turned(target, angle)
-    frame = frame.turned(frame(-reach, 0), 0.0)
-    add_hand(relief, rng, frame, pose, skin)
+    _add_hand_at(relief, rng, face.turned(target, angle), reach, pose, skin)
     relief.draw(image, rng, brightness)
+
+
+def _add_hand_at(relief: Relief, rng: np.random.Generator, frame: Frame, reach: float, pose: str, skin: Floats) -> None:
+    """Adds a hand that reaches to the frame's origin along its first axis.
+
+    Args:
+        reach: centimetres from the wrist to there.
+        pose, skin: as of :func:`datasets.synthetic.renderer.hands.add_hand`.
+    """
+    add_hand(relief, rng, frame.turned(frame(-reach, 0), 0.0), pose, skin)
+
+
+def _add_grip(relief: Relief, rng: np.random.Generator, frame: Frame, at: Doubles, angle: float, skin: Floats) -> None:
+    """Adds a fist that holds what is at a place (2,) in pixels, from about this angle of the frame."""
+    _add_hand_at(relief, rng, frame.turned(at, angle + rng.normal(0, 0.4)), 7, "fist", skin)
 
 
 def microphone(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], brightness: float) -> None:
@@ -69,55 +82,75 @@ def microphone(image: Floats, rng: np.random.Generator, points: NDArray[np.float
                     0.3 * cm)  # fmt: skip
         relief.limb(frame(0, 0), frame(0.8, 0), radius * cm, 0.9 * radius * cm, metal, 0.6 * cm)
         if held:
-            wrist = frame.turned(frame(10, 0), np.pi / 2 + rng.normal(0, 0.4))
-            add_hand(relief, rng, wrist.turned(wrist(-7, 0), 0.0), "fist", skin)
+            _add_grip(relief, rng, frame, frame(10, 0), np.pi / 2, skin)
     relief.draw(image, rng, brightness, grain=0.25)
 
 
 def held(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], brightness: float) -> None:
     """A cup, a bottle, a telephone, a flute or another instrument at the face, some in a hand."""
     face = _face_frame(points)
-    cm = face.unit
     relief = Relief(*image.shape[:2])
     colour, second = to_linear(random_colour(rng)), to_linear(random_colour(rng))
     skin = to_linear(palette_colour(SKIN, rng.random()))
     kind = str(rng.choice(["cup", "bottle", "telephone", "flute", "horn"]))
     lean = rng.normal(0, 0.35)
     side = float(rng.choice((-1, 1)))
-    grip = rng.random() < 0.6
+    has_hand = rng.random() < 0.6 or kind == "telephone"
     flat = np.zeros(image.shape[:2], np.uint8)
     if kind == "cup":
-        frame = face.turned(face(rng.uniform(-0.5, 2), rng.normal(0, 1)), lean)
-        width, height = rng.uniform(3.0, 4.5), rng.uniform(6, 12)
-        corners = [frame(0, -width), frame(0, width), frame(height, 0.8 * width), frame(height, -0.8 * width)]
-        fill(flat, np.stack(corners))
-        cv2.ellipse(flat, _pixel(frame(0, 0)), (max(1, int(width * cm)), max(1, int(0.25 * width * cm))),
-                    float(np.degrees(np.arctan2(frame.second[1], frame.second[0]))), 0, 360, 255, -1,
-                    cv2.LINE_AA)  # fmt: skip
-        hand_at, hand_angle = frame(height * 0.6, -side * 5), np.pi / 2
+        at, angle = _draw_cup(flat, rng, face, lean, side), np.pi / 2
     elif kind == "bottle":
-        frame = face.turned(face(rng.uniform(-0.3, 1), rng.normal(0, 0.6)), lean)
-        relief.limb(frame(0, 0), frame(5, 0), 1.3 * cm, 1.5 * cm, second, 0.5 * cm)
-        relief.limb(frame(8, 0), frame(22, 0), 3.2 * cm, 3.4 * cm, colour, 0.0)
-        hand_at, hand_angle = frame(10, -side * 5), np.pi / 2
+        at, angle = _add_bottle(relief, rng, face, lean, side, colour, second), np.pi / 2
     elif kind == "telephone":
-        frame = face.turned(np.asarray(points[4 if side > 0 else 28], dtype=np.float64), lean)
-        fill(flat, np.stack([frame(-7, -2), frame(-7, 2), frame(7, 2), frame(7, -2)]))
-        hand_at, hand_angle = frame(2, 0), np.pi
-        grip = True
+        ear = np.asarray(points[4 if side > 0 else 28], dtype=np.float64)
+        at, angle = _draw_telephone(flat, face.turned(ear, lean)), np.pi
     else:
-        frame = face.turned(face(0.8, 0), (side * np.pi / 2 if kind == "flute" else 0.0) + lean)
-        relief.limb(frame(-1 if kind == "horn" else -6, 0), frame(30, 0), 0.9 * cm, 1.1 * cm, colour, 0.8 * cm)
-        if kind == "horn":
-            relief.limb(frame(9, -3), frame(9, 3), 2.2 * cm, 2.2 * cm, colour, 0.5 * cm)
-        hand_at, hand_angle = frame(9, -side * 4), np.pi / 2
+        at, angle = _add_instrument(relief, face, kind, lean, side, colour), np.pi / 2
     # The drawn shape is behind the hand that holds it.
     height, width = image.shape[:2]
     composite(image, coverage(flat), shaded(rng, height, width, colour, brightness))
-    if grip:
-        wrist = face.turned(hand_at, hand_angle + rng.normal(0, 0.4))
-        add_hand(relief, rng, wrist.turned(wrist(-7, 0), 0.0), "fist", skin)
+    if has_hand:
+        _add_grip(relief, rng, face, at, angle, skin)
     relief.draw(image, rng, brightness)
+
+
+# What is held, each drawn on a mask or added to a relief, gives where a hand holds it, (2,) in pixels. Cups and the
+# like lean by an angle in radians, and the hand is on the side −1 or 1.
+
+
+def _draw_cup(flat: Bytes, rng: np.random.Generator, face: Frame, lean: float, side: float) -> Doubles:
+    frame = face.turned(face(rng.uniform(-0.5, 2), rng.normal(0, 1)), lean)
+    width, height = rng.uniform(3.0, 4.5), rng.uniform(6, 12)
+    corners = [frame(0, -width), frame(0, width), frame(height, 0.8 * width), frame(height, -0.8 * width)]
+    fill(flat, np.stack(corners))
+    axes = (max(1, int(width * face.unit)), max(1, int(0.25 * width * face.unit)))
+    turn = float(np.degrees(np.arctan2(frame.second[1], frame.second[0])))
+    cv2.ellipse(flat, _pixel(frame(0, 0)), axes, turn, 0, 360, 255, -1, cv2.LINE_AA)
+    return frame(height * 0.6, -side * 5)
+
+
+def _add_bottle(
+    relief: Relief, rng: np.random.Generator, face: Frame, lean: float, side: float, colour: Floats, neck: Floats
+) -> Doubles:
+    cm = face.unit
+    frame = face.turned(face(rng.uniform(-0.3, 1), rng.normal(0, 0.6)), lean)
+    relief.limb(frame(0, 0), frame(5, 0), 1.3 * cm, 1.5 * cm, neck, 0.5 * cm)
+    relief.limb(frame(8, 0), frame(22, 0), 3.2 * cm, 3.4 * cm, colour, 0.0)
+    return frame(10, -side * 5)
+
+
+def _draw_telephone(flat: Bytes, frame: Frame) -> Doubles:
+    fill(flat, np.stack([frame(-7, -2), frame(-7, 2), frame(7, 2), frame(7, -2)]))
+    return frame(2, 0)
+
+
+def _add_instrument(relief: Relief, face: Frame, kind: str, lean: float, side: float, colour: Floats) -> Doubles:
+    cm = face.unit
+    frame = face.turned(face(0.8, 0), (side * np.pi / 2 if kind == "flute" else 0.0) + lean)
+    relief.limb(frame(-1 if kind == "horn" else -6, 0), frame(30, 0), 0.9 * cm, 1.1 * cm, colour, 0.8 * cm)
+    if kind == "horn":
+        relief.limb(frame(9, -3), frame(9, 3), 2.2 * cm, 2.2 * cm, colour, 0.5 * cm)
+    return frame(9, -side * 4)
 
 
 def other_head(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], brightness: float) -> None:
@@ -153,9 +186,8 @@ def other_head(image: Floats, rng: np.random.Generator, points: NDArray[np.float
 def eyewear(image: Floats, rng: np.random.Generator, points: NDArray[np.floating], brightness: float) -> None:
     """Sunglasses or goggles, dark or mirrored."""
     face = _face_frame(points)
-    height, width = image.shape[:2]
     goggles = rng.random() < 0.3
-    grow = rng.uniform(1.5, 2.1) if goggles else rng.uniform(1.25, 1.85)
+    wide = rng.uniform(1.5, 2.1) if goggles else rng.uniform(1.25, 1.85)
     tall = rng.uniform(2.2, 3.2) if goggles else rng.uniform(1.4, 2.4)
     power = rng.uniform(2, 4)
     first, second = random_colour(rng, 0.5) * 0.4, random_colour(rng) * rng.uniform(0.2, 1)
@@ -164,38 +196,50 @@ def eyewear(image: Floats, rng: np.random.Generator, points: NDArray[np.floating
     frame_colour = to_linear(random_colour(rng) * rng.uniform(0.05, 1))
     thickness = rng.uniform(0.5, 1.4) if goggles else rng.uniform(0.1, 0.5)
     lean = rng.uniform(-0.5, 0.5)
-    lenses = []
-    x, y = superellipse(28, power)
+    slope = rng.choice((1.0, 3.0)) if mirrored else 0.3
     corners = points[[60, 64, 68, 72]]
-    spans = np.linalg.norm(corners[[1, 3]] - corners[[0, 2]], axis=1)
-    for eye in (0, 1):
-        # An eye of a face seen from a side that the nose hides has no lens either.
-        if spans[eye] < 0.3 * spans.max():
-            continue
-        outer, inner = corners[2 * eye], corners[2 * eye + 1]
-        along = (inner - outer) / 2 * grow
-        down = face.first * tall
-        middle = (outer + inner) / 2 + face.first * 0.4
-        lenses.append(middle + x[:, None] * along + y[:, None] * down)
+    lenses: list[NDArray[np.floating]] = [*_lenses(corners, face, wide, tall, power)]
     if goggles:
-        lenses = [cv2.convexHull(np.concatenate(lenses).astype(np.float32))[:, 0]]
-    mask, rims = np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8)
+        lenses = [f32(cv2.convexHull(np.concatenate(lenses).astype(np.float32))[:, 0])]
+    mask, rims = np.zeros(image.shape[:2], np.uint8), np.zeros(image.shape[:2], np.uint8)
     line = max(1, round(thickness * face.unit))
     for lens in lenses:
         fill(mask, lens)
         draw_line(rims, lens, width=line, closed=True)
-    if not goggles:
-        ends = [lens[int(np.argmin(np.linalg.norm(lens - points[51], axis=1)))] for lens in lenses]
-        if len(ends) == 2:
-            cv2.line(rims, _pixel(ends[0]), _pixel(ends[1]), 255, line, cv2.LINE_AA)
-    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    if len(lenses) == 2:
+        bridge = [lens[int(np.argmin(np.linalg.norm(lens - points[51], axis=1)))] for lens in lenses]
+        cv2.line(rims, _pixel(bridge[0]), _pixel(bridge[1]), 255, line, cv2.LINE_AA)
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
     middle = corners.mean(0)
     share = 0.5 + ((rows - middle[1]) + lean * (columns - middle[0])) / np.float32(5 * face.unit)
-    slope = rng.choice((1.0, 3.0)) if mirrored else 0.3
     share = (slope * share).clip(0, 1)
     colours = to_linear(first) + (to_linear(second) - to_linear(first)) * share[..., None]
     composite(image, coverage(mask) * np.float32(opacity), f32(colours * brightness))
     composite(image, coverage(rims), frame_colour * brightness)
+
+
+def _lenses(corners: NDArray[np.floating], face: Frame, wide: float, tall: float, power: float) -> list[Doubles]:
+    """Outlines (28, 2) in pixels of a lens before each eye that is seen well enough.
+
+    Args:
+        corners: of the eyes (4, 2), from the left of the image of an upright face to its right.
+        wide: a lens's width over its eye's.
+        tall: half its height in centimetres.
+        power: of its outline, a superellipse.
+    """
+    x, y = superellipse(28, power)
+    spans = np.linalg.norm(corners[[1, 3]] - corners[[0, 2]], axis=1)
+    lenses: list[Doubles] = []
+    for eye in (0, 1):
+        # An eye of a face seen from a side that the nose hides has no lens either.
+        if spans[eye] < 0.3 * spans.max():
+            continue
+        left, right = corners[2 * eye], corners[2 * eye + 1]
+        along = (right - left) / 2 * wide
+        down = face.first * tall
+        middle = (left + right) / 2 + face.first * 0.4
+        lenses.append(middle + x[:, None] * along + y[:, None] * down)
+    return lenses
 
 
 def _pixel(place: NDArray[np.floating]) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from datasets.degradations import jpeg_compressed_rgb, motion_blur_kernel
 from datasets.synthetic.renderer.arrays import Bytes, Doubles, Floats, f32
-from datasets.synthetic.renderer.colour import grey_levels
+from datasets.synthetic.renderer.colour import grey_levels, to_srgb
 from datasets.synthetic.renderer.looks import Look
 from datasets.synthetic.renderer.shade import Shade
 from ldeq.face.bbox import tight_bbox
@@ -138,7 +138,7 @@ def photograph(scene: Floats, degradation: Degradation, rng: np.random.Generator
         )
     if degradation.blur > 0.3:
         image = cv2.GaussianBlur(image, (0, 0), degradation.blur)
-    image = np.clip(image, 0, 1) ** np.float32(1 / 2.2) * 255
+    image = to_srgb(image)
     if degradation.contrast != 1:
         image = 118 + (image - 118) * np.float32(degradation.contrast)
     if degradation.saturation != 1:

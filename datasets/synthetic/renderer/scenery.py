@@ -12,6 +12,7 @@ from datasets.synthetic.renderer.colour import palette_colour, random_colour, sm
 from datasets.synthetic.renderer.compositing import composite, coverage
 from datasets.synthetic.renderer.shapes import SKIN, fill
 from datasets.synthetic.renderer.surroundings import occlude, random_background
+from ldeq.landmarks98 import N_LANDMARKS
 
 _HAIR = ((25, 18, 15), (80, 50, 30), (170, 125, 75), (200, 198, 195))
 _FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_SCRIPT_COMPLEX)
@@ -68,9 +69,10 @@ def _spot(rng: np.random.Generator, side: int) -> tuple[NDArray[np.float64], flo
     return rng.uniform(0.1, 0.9, 2) * side, float(np.exp(rng.uniform(np.log(0.06), np.log(0.5)))) * side
 
 
-def _ellipse(rng: np.random.Generator, side: int, n: int = 98) -> NDArray[np.float64]:
+def _ellipse(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+    """An outline (98, 2) in pixels, of as many points as a face has landmarks."""
     centre, radius = _spot(rng, side)
-    angles = np.linspace(0, 2 * np.pi, n, endpoint=False)
+    angles = np.linspace(0, 2 * np.pi, N_LANDMARKS, endpoint=False)
     return centre + radius * np.stack([np.cos(angles), rng.uniform(0.8, 1.5) * np.sin(angles)], axis=1)
 
 

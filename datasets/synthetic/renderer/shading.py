@@ -55,7 +55,6 @@ def _shade(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     height, width = seen.shape
     texture_height, texture_width = texture.shape[0], texture.shape[1]
-    size = depths.shape[0]
     for y in range(height):
         for x in range(width):
             t = seen[y, x]
@@ -64,54 +63,28 @@ def _shade(  # type: ignore[no-untyped-def]
             a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
             v, w = weights[y, x, 0], weights[y, x, 1]
             u = np.float32(1.0) - v - w
-            nx = u * normals[a, 0] + v * normals[b, 0] + w * normals[c, 0]
-            ny = u * normals[a, 1] + v * normals[b, 1] + w * normals[c, 1]
-            nz = u * normals[a, 2] + v * normals[b, 2] + w * normals[c, 2]
-            px = u * vertices[a, 0] + v * vertices[b, 0] + w * vertices[c, 0]
-            py = u * vertices[a, 1] + v * vertices[b, 1] + w * vertices[c, 1]
-            pz = u * vertices[a, 2] + v * vertices[b, 2] + w * vertices[c, 2]
+            corners, shares = (a, b, c), (u, v, w)
+            nx, ny, nz = _vector_at(normals, corners, shares)
+            px, py, pz = _vector_at(vertices, corners, shares)
             inverse = 1.0 / max(1e-6, np.sqrt(nx * nx + ny * ny + nz * nz))
             distance = 1.0 / max(1e-6, np.sqrt(px * px + py * py + pz * pz))
             ex, ey, ez = -px * distance, -py * distance, -pz * distance
             if nx * ex + ny * ey + nz * ez < 0.0:
                 inverse = -inverse
             nx, ny, nz = nx * inverse, ny * inverse, nz * inverse
-            r = u * colours[a, 0] + v * colours[b, 0] + w * colours[c, 0]
-            g = u * colours[a, 1] + v * colours[b, 1] + w * colours[c, 1]
-            bl = u * colours[a, 2] + v * colours[b, 2] + w * colours[c, 2]
-            tx = u * texels[a, 0] + v * texels[b, 0] + w * texels[c, 0]
-            ty = u * texels[a, 1] + v * texels[b, 1] + w * texels[c, 1]
+            r, g, bl = _vector_at(colours, corners, shares)
+            tx, ty = _at(texels, 0, corners, shares), _at(texels, 1, corners, shares)
             if tx >= 0.0 and ty >= 0.0 and tx < texture_width - 1 and ty < texture_height - 1:
-                i, j = int(ty), int(tx)
-                fy, fx = ty - i, tx - j
-                for channel in range(4):
-                    value = (1.0 - fy) * (
-                        (1.0 - fx) * texture[i, j, channel] + fx * texture[i, j + 1, channel]
-                    ) + fy * ((1.0 - fx) * texture[i + 1, j, channel] + fx * texture[i + 1, j + 1, channel])
-                    if channel == 0:
-                        texture_r = value
-                    elif channel == 1:
-                        texture_g = value
-                    elif channel == 2:
-                        texture_b = value
-                    else:
-                        r += value * (texture_r - r)
-                        g += value * (texture_g - g)
-                        bl += value * (texture_b - bl)
+                opacity = _texel(texture, tx, ty, 3)
+                r += opacity * (_texel(texture, tx, ty, 0) - r)
+                g += opacity * (_texel(texture, tx, ty, 1) - g)
+                bl += opacity * (_texel(texture, tx, ty, 2) - bl)
             facing = nx * toward[0] + ny * toward[1] + nz * toward[2]
             arriving = 1.0
             if shadow > 0.0 and facing > -0.2:
-                sx = u * in_light[a, 0] + v * in_light[b, 0] + w * in_light[c, 0]
-                sy = u * in_light[a, 1] + v * in_light[b, 1] + w * in_light[c, 1]
-                sz = u * in_light[a, 2] + v * in_light[b, 2] + w * in_light[c, 2] - bias * (1.0 + 2.0 * (1.0 - facing))
-                hidden = 0.0
-                for dy in range(-1, 2):
-                    for dx in range(-1, 2):
-                        i = min(max(int(sy + dy * softness + 0.5), 0), size - 1)
-                        j = min(max(int(sx + dx * softness + 0.5), 0), size - 1)
-                        if depths[i, j] < sz:
-                            hidden += 1.0
-                arriving = 1.0 - shadow * hidden / 9.0
+                sx, sy, sz = _vector_at(in_light, corners, shares)
+                depth = sz - bias * (1.0 + 2.0 * (1.0 - facing))
+                arriving = 1.0 - shadow * _n_hidden(depths, sx, sy, depth, softness) / 9.0
             # Skin lets light wrap around its edges, redder than it came.
             wrapped = max(0.0, (facing + 0.15) / 1.15)
             red = max(0.0, (facing + 0.3) / 1.3)
@@ -121,13 +94,49 @@ def _shade(  # type: ignore[no-untyped-def]
             ambient_g = reached * (sky * sky_light[1] + (1.0 - sky) * ground_light[1])
             ambient_b = reached * (sky * sky_light[2] + (1.0 - sky) * ground_light[2])
             highlight = 0.0
-            strength = u * specular[a, 0] + v * specular[b, 0] + w * specular[c, 0]
+            strength = _at(specular, 0, corners, shares)
             if strength > 0.0 and facing > 0.0:
                 hx, hy, hz = ex + toward[0], ey + toward[1], ez + toward[2]
                 length = max(1e-6, np.sqrt(hx * hx + hy * hy + hz * hz))
                 half = max(0.0, (nx * hx + ny * hy + nz * hz) / length)
-                exponent = u * specular[a, 1] + v * specular[b, 1] + w * specular[c, 1]
-                highlight = strength * half**exponent * arriving
+                highlight = strength * half ** _at(specular, 1, corners, shares) * arriving
             out[y, x, 0] = r * (ambient_r + arriving * (0.7 * wrapped + 0.3 * red) * lamp[0]) + highlight * lamp[0]
             out[y, x, 1] = g * (ambient_g + arriving * wrapped * lamp[1]) + highlight * lamp[1]
             out[y, x, 2] = bl * (ambient_b + arriving * wrapped * lamp[2]) + highlight * lamp[2]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=False)
+def _at(values, k, corners, shares):  # type: ignore[no-untyped-def]
+    """Column k of what vertices have (V, n), within a triangle."""
+    (a, b, c), (u, v, w) = corners, shares
+    return u * values[a, k] + v * values[b, k] + w * values[c, k]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=False)
+def _vector_at(values, corners, shares):  # type: ignore[no-untyped-def]
+    """What vertices have, (V, 3), within a triangle."""
+    return _at(values, 0, corners, shares), _at(values, 1, corners, shares), _at(values, 2, corners, shares)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=False)
+def _texel(texture, x, y, channel):  # type: ignore[no-untyped-def]
+    """A channel of a texture, interpolated between four texels."""
+    i, j = int(y), int(x)
+    fy, fx = y - i, x - j
+    above = (1.0 - fx) * texture[i, j, channel] + fx * texture[i, j + 1, channel]
+    below = (1.0 - fx) * texture[i + 1, j, channel] + fx * texture[i + 1, j + 1, channel]
+    return (1.0 - fy) * above + fy * below
+
+
+@numba.njit(cache=True, nogil=True, fastmath=False)
+def _n_hidden(depths, x, y, depth, softness):  # type: ignore[no-untyped-def]
+    """How many of nine texels of the shadow map, around a place in it, have something before this depth."""
+    size = depths.shape[0]
+    hidden = 0.0
+    for dy in range(-1, 2):
+        for dx in range(-1, 2):
+            i = min(max(int(y + dy * softness + 0.5), 0), size - 1)
+            j = min(max(int(x + dx * softness + 0.5), 0), size - 1)
+            if depths[i, j] < depth:
+                hidden += 1.0
+    return hidden

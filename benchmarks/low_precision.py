@@ -1,33 +1,39 @@
-"""What eight bits would give: ``python -m benchmarks.int8`` (needs ``pip install onnx``).
+"""What fewer bits cost and give: ``python -m benchmarks.low_precision`` (needs ``pip install onnx``).
 
-Quantises the convolutions of the bundled step by ONNX Runtime's static quantisation, calibrated on frames of the
-bundled synthetic clips with the z that they have there, and sets speed and figures beside those of float32: of all
-convolutions, and of all but those that read the image or z or give heatmaps.
+Sets speed and figures of the bundled step beside those of float32: in bfloat16 by OpenVINO, where that is installed and
+the processor has it, and with convolutions in eight bits by ONNX Runtime's static quantisation, calibrated on frames of
+the bundled synthetic clips with the z that they have there: all convolutions, and all but those that read the image or
+z or give heatmaps.
 """
 
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datasets.wflw_v import Clip, WFLWVDataset
+from datasets.wflw_v.clips import FaceFrame
 from ldeq import pretrained
 from ldeq.command_line import ArgumentParser, at_least, run
+from ldeq.errors import InputError
 from ldeq.metrics import video_nme, video_nmf
 from ldeq.onnx_session import open_session
 from ldeq.processor import cpu_name
 from ldeq.runtime.step_file import read_description
 from ldeq.runtime.step_landmarker import StepLandmarker
-from ldeq.runtime.steps import Step, onnxruntime_step
+from ldeq.runtime.steps import Step, onnxruntime_step, openvino_step
 from ldeq.solve_settings import SolveSettings
 from ldeq.terminal import console, table
 from utils import bundled
-from utils.engine.evaluation import track_videos
+from utils.engine.evaluation import TrackedVideo, track_videos
 
 #: Of each synthetic clip every so many of its first frames are calibrated on.
 _EVERY, _FIRST = 6, 30
@@ -40,20 +46,48 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = parser.parse(arguments)
     clips = WFLWVDataset(bundled.WFLW_V, "all").clips
     inputs = list(calibration_inputs([clip for clip in clips if clip.id.startswith("synthetic")]))
+    out = console()
     with tempfile.TemporaryDirectory() as folder:
         steps = {"fp32": onnxruntime_step(pretrained.bundled_step())}
+        try:
+            steps["bf16"] = openvino_step(pretrained.bundled_step(), "bf16")
+        except InputError as error:
+            out.print(f"bf16 is left out: {error}")
         for name, edges in (("int8, all", True), ("int8, all but image, z and heatmaps", False)):
             path = Path(folder) / f"{len(steps)}.onnx"
             quantise(path, inputs, edges)
             steps[name] = onnxruntime_step(path)
         seconds = time_steps(steps, inputs[0], flags.repeats)
+        reference = follow(steps["fp32"], clips)
         rows = []
         for name, step in steps.items():
+            found = reference if name == "fp32" else follow(step, clips)
             ratio = seconds["fp32"] / seconds[name]
-            rows.append([name, f"{1e3 * seconds[name]:.1f}", f"{ratio:.2f}", *figures_of(step, clips)])
-    out = console()
+            rows.append([name, f"{1e3 * seconds[name]:.1f}", f"{ratio:.2f}", *found.figures(), *found.moved(reference)])
     out.print(cpu_name())
-    out.print(table("A step of one face", ["convolutions", "ms", "times as fast", "NME %", "NMF"], rows))
+    columns = ["precision", "ms", "times as fast", "NME %", "NMF", "moved", "99 %"]
+    out.print(table("A step of one face; pixels of the crop from fp32", columns, rows))
+
+
+@dataclass
+class Followed:
+    """Landmarks of RwR over clips."""
+
+    #: By clips, (frames, 98, 2) in pixels of the crop, but for where the crop is in the frame.
+    points: dict[str, NDArray[np.float64]]
+    #: NME and NMF of each clip.
+    errors: list[tuple[float, float]]
+
+    def figures(self) -> list[str]:
+        """NME in percent and NMF, means over the clips."""
+        nme, nmf = np.mean(self.errors, axis=0)
+        return [f"{nme:.3f}", f"{nmf:.1f}"]
+
+    def moved(self, reference: "Followed") -> list[str]:
+        """How far landmarks are from others, in pixels of the crop: the median and the 99th percentile."""
+        differences = [points - reference.points[clip] for clip, points in self.points.items()]
+        distances = np.linalg.norm(np.concatenate(differences), axis=-1)
+        return [f"{np.percentile(distances, share):.3f}" for share in (50, 99)]
 
 
 def calibration_inputs(clips: Sequence[Clip]) -> Iterator[dict[str, Any]]:
@@ -120,18 +154,23 @@ def time_steps(steps: dict[str, Step], inputs: dict[str, Any], repeats: int) -> 
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def figures_of(step: Step, clips: Sequence[Clip]) -> list[str]:
-    """NME in percent and NMF of RwR over the clips, means over them."""
+def follow(step: Step, clips: Sequence[Clip]) -> Followed:
+    """RwR over the clips."""
     description = read_description(pretrained.bundled_step())
     landmarker = StepLandmarker(step, description, SolveSettings())
-    figures = []
-    for video in track_videos(landmarker, clips, Clip.frames, batch_size=5, workers=1):
+    points: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+
+    def keep(video: TrackedVideo[Clip], frame: FaceFrame, landmarks: NDArray[np.float64]) -> None:
+        scale = float(np.sqrt(np.linalg.det(frame.matrix[:, :2])))
+        points[video.clip.id].append(scale * landmarks)
+
+    errors = []
+    for video in track_videos(landmarker, clips, Clip.frames, batch_size=5, workers=1, on_frame=keep):
         if video.failure is not None:
             raise video.failure
         predicted = np.stack(video.landmarks)
-        figures.append((video_nme(predicted, video.clip.landmarks), video_nmf(predicted, video.clip.landmarks)))
-    nme, nmf = np.mean(figures, axis=0)
-    return [f"{nme:.3f}", f"{nmf:.1f}"]
+        errors.append((video_nme(predicted, video.clip.landmarks), video_nmf(predicted, video.clip.landmarks)))
+    return Followed({clip: np.stack(found) for clip, found in points.items()}, errors)
 
 
 if __name__ == "__main__":
