@@ -16,8 +16,8 @@ from ldeq.fields import MOST_SAMPLES, field_named, in_words, kind, setting_of, s
 from ldeq.files import printable, refuse_address
 from ldeq.streams import lossy_output
 
-#: Seconds that the main process of several may take to say what each of them could say.
-_SECONDS_FOR_MAIN = 30.0
+#: Seconds that the first of several processes on a machine may take to say what each of them could say.
+_SECONDS_FOR_FIRST = 30.0
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -100,8 +100,8 @@ class ArgumentParser(argparse.ArgumentParser):
         return formatter.format_help()
 
     def error(self, message: str) -> NoReturn:
-        if not torchrun.is_main():
-            time.sleep(_SECONDS_FOR_MAIN)  # it says the same, and then torchrun ends this process
+        if torchrun.local_rank() and not torchrun.is_main():
+            time.sleep(_SECONDS_FOR_FIRST)  # it says the same, and then torchrun ends this process
         message = shortened(message, 400)  # a word of any length may stand in it
         self.exit(2, f"{printable(f'{self.prog}: error: {message} (see --help)')}\n")
 

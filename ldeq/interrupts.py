@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
@@ -43,6 +43,8 @@ class Requests:
 
     def __init__(self) -> None:
         self.pending = False
+        #: Called before a request ends the process in the middle of an import.
+        self.last_word: Callable[[], object] = lambda: None
         self._since = 0.0
 
     def on_request(self, number: int, frame: FrameType | None) -> None:
@@ -54,14 +56,17 @@ class Requests:
 
     def _raise(self, frame: FrameType | None) -> NoReturn:
         if _is_importing(frame):
+            with suppress(Exception):
+                self.last_word()
             end_at_once()
         self.pending = True
         _set_timer(_REPEAT)
         raise KeyboardInterrupt
 
     def on_timer(self, number: int, frame: FrameType | None) -> None:
-        """Repeats a request, unless its exception is on its way."""
-        if self.pending and not _is_interrupt(sys.exception()):
+        """Repeats a request, unless its exception is on its way, or requests are another handler's meanwhile."""
+        is_handled_here = signal.getsignal(signal.SIGTERM) == self.on_request
+        if self.pending and is_handled_here and not _is_interrupt(sys.exception()):
             self._raise(frame)
 
     def settle(self) -> bool:
@@ -103,6 +108,14 @@ def as_exceptions() -> Iterator[Requests]:
             _restore(before)
 
 
+def say_before_end(last_word: Callable[[], object]) -> None:
+    """Has ``last_word`` called where a request is about to end the process without exceptions, by which others that
+    work with it would hear of it.
+    """
+    for requests in _requests_of(signal.getsignal(kind) for kind in _REQUESTS):
+        requests.last_word = last_word
+
+
 class Interrupt:
     """A user's request to end the run."""
 
@@ -133,9 +146,8 @@ def deferred_interrupt(patience: float | None = None) -> Iterator[Interrupt]:
     before = {}
     if threading.current_thread() is threading.main_thread():  # others get no signals
         before = _handle_requests(on_signal)
-    for handler in before.values():
-        requests = getattr(handler, "__self__", None)
-        if isinstance(requests, Requests) and requests.settle():  # one that was swallowed before
+    for requests in _requests_of(before.values()):
+        if requests.settle():  # one that was swallowed before
             interrupt.requested, since = True, time.monotonic()
     try:
         yield interrupt
@@ -183,6 +195,13 @@ def _handle_requests(handler: _Handler) -> dict[int, Any]:
     """Sets the handler of requests, and gives those before. A shell ignores Ctrl-C for what is in its background."""
     kinds = [kind for kind in _REQUESTS if kind != signal.SIGINT or signal.getsignal(kind) is not signal.SIG_IGN]
     return {kind: signal.signal(kind, handler) for kind in kinds}
+
+
+def _requests_of(handlers: Iterable[Any]) -> Iterator[Requests]:
+    for handler in handlers:
+        requests = getattr(handler, "__self__", None)
+        if isinstance(requests, Requests):
+            yield requests
 
 
 def _restore(handlers: dict[int, Any]) -> None:

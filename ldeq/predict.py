@@ -5,7 +5,6 @@
 
 import argparse
 import glob
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext, redirect_stdout
 from dataclasses import dataclass
@@ -177,7 +176,6 @@ class Collected:
 
     def __init__(self, n_inputs: int, bar: terminal.ProgressBar) -> None:
         self._n_inputs, self._bar = n_inputs, bar
-        self._stdout = sys.stdout  # which may be redirected while an input is processed
         self._n_done = 0
         self.failures: list[str] = []
 
@@ -188,7 +186,7 @@ class Collected:
             return
         self._n_done += 1
         self._bar.describe(f"{self._n_done} of {self._n_inputs} inputs")
-        print(done.said, end="", file=self._stdout, flush=True)
+        self._bar.print_above(done.said)
         if done.failure is not None:
             # One that cannot be used takes nothing from the others.
             self.failures.append(done.failure)
@@ -229,6 +227,8 @@ def predict(
         taken: set[str] = set()
         work = [(name, None if folder is None else folder / subfolder_of(name, taken)) for name in inputs]
         bar = terminal.ProgressBar(None, "frame", f"0 of {len(inputs)} inputs", is_shown=shared and processes.is_main)
+        if shared:
+            prediction.print_head()  # what is said of inputs comes in the order in which they are done
         stack.enter_context(bar)
         collected = Collected(len(inputs), bar)
         report = stack.enter_context(processes.reports(collected.take))

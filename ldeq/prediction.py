@@ -120,7 +120,8 @@ class Prediction:
         self.own_settings = self.settings.to_converge(self.network.solver_config)
         self.note = pretrained.note_on(self.network.weights)
         self._runtime = opened.describe()
-        self._is_first = torchrun.is_main()  # the others' are the same
+        #: The main process's; those of the others are the same.
+        self._is_head_due = torchrun.is_main()
 
     def process(self, name: str, folder: Path | None) -> None:
         """Finds the landmarks of an input.
@@ -148,7 +149,7 @@ class Prediction:
             folder = stack.enter_context(
                 output_folder(flags.output_dir if folder is None else str(folder), self.script)
             )
-            self._print_head(source)
+            self.print_head(source.name)
             suffixes = [UNSMOOTHED] * smooths + [FRAME_BY_FRAME] * flags.side_by_side
             rows = RowsOnDisk(folder, suffixes)
             stack.callback(rows.close)
@@ -177,19 +178,24 @@ class Prediction:
             part = f"the first {done.n_frames}" if done.stopped else f"all {done.n_frames}"
             raise KeyboardInterrupt(f"{part} frames are done and in {folder}")
 
-    def _print_head(self, source: FrameSource) -> None:
+    def print_head(self, name: str | None = None) -> None:
+        """Says what is run and how, where that has not been said, with the name of an input where there is one."""
+        named = None if name is None else f"input    {name}"
+        if not self._is_head_due:
+            terminal.print_lines(self.console, [named])
+            return
+        self._is_head_due = False
         head = [
             f"weights  {self.network.weights}",
-            f"input    {source.name}",
+            named,
             f"faces    {self.detector_name}",
             f"mode     {self.mode}",
             f"runtime  {self._runtime}",
             self.network.warning,
         ]
-        terminal.print_lines(self.console, head if self._is_first else [head[1]])
-        if self._is_first and self.flags.summary:
+        terminal.print_lines(self.console, head)
+        if self.flags.summary:
             self.network.print_summary()
-        self._is_first = False
 
     def _follow(
         self,

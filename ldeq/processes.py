@@ -23,7 +23,7 @@ from multiprocessing.connection import Client, Connection, Listener
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ldeq import interrupts, torchrun
-from ldeq.errors import InputError, sentence_of
+from ldeq.errors import InputError, reason_of, sentence_of
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
@@ -63,7 +63,7 @@ class _Word(Enum):
 
 
 class _Stopped(Exception):
-    """The main process has told this one to stop."""
+    """The run is ending, and not for what this process was doing."""
 
 
 class Processes:
@@ -150,6 +150,7 @@ def joined(device: str, advice: str = "") -> Iterator[Processes]:
     torchrun.end_with_torchrun()
     store = _store()
     processes = _Main(store, size) if torchrun.is_main() else _Other(store, size, advice)
+    interrupts.say_before_end(processes.say_interrupted)
     with processes.ending_together():
         _take_own_part(device)
         yield processes
@@ -160,11 +161,13 @@ class _Several(Processes):
 
     Args:
         store: has what needs no process to answer: how much is done, and how to reach the main one.
+        counts: what the counters in it begin with; a word of this run's alone, as there may be those of another.
     """
 
-    def __init__(self, store: "Store", size: int) -> None:
+    def __init__(self, store: "Store", size: int, counts: str) -> None:
         self.size = size
         self._store = store
+        self._counts = counts
         self._rank = torchrun.rank()
         self._n_queues = 0
 
@@ -180,7 +183,7 @@ class _Several(Processes):
     def _count(self, counter: str, more: int) -> int:
         """What a counter of all processes is at, after ``more``."""
         try:
-            return self._store.add(counter, more)
+            return self._store.add(f"{self._counts} {counter}", more)
         except RuntimeError:  # it has ended with the process or the torchrun that had it
             raise _Stopped from None
 
@@ -200,7 +203,7 @@ class _Main(_Several):
     """
 
     def __init__(self, store: "Store", size: int) -> None:
-        super().__init__(store, size)
+        super().__init__(store, size, secrets.token_hex(16))
         #: The ranks of the others: of those that are there, and of those that have more to do.
         self._there = set(range(1, size))
         self._at_work = set(self._there)
@@ -208,12 +211,16 @@ class _Main(_Several):
         self._connections: dict[int, Connection[Any, Any]] = {}
         self._hosts: dict[int, str] = {}
         self._all_there = threading.Event()
-        self._received: queue.SimpleQueue[tuple[int, _Word, Any]] = queue.SimpleQueue()
+        # No SimpleQueue, whose timeout becomes none at all where a signal comes at its end (Python 3.11 and 3.12).
+        self._received: queue.Queue[tuple[int, _Word, Any]] = queue.Queue()
+        #: Why the run is ending, where that came with a result or in place of one.
+        self._reason: InputError | None = None
         is_one_machine = torchrun.number_on_this_machine() == size
         key = secrets.token_bytes(32)
         self._listener = Listener(("127.0.0.1" if is_one_machine else "", 0), backlog=size, authkey=key)
         hosts = ["127.0.0.1"] if is_one_machine else [os.environ["MASTER_ADDR"], socket.getfqdn(), socket.gethostname()]
-        store.set("main", json.dumps({"hosts": hosts, "port": self._listener.address[1], "key": key.hex()}))
+        to_reach_it = {"hosts": hosts, "port": self._listener.address[1], "key": key.hex(), "counts": self._counts}
+        store.set("main", json.dumps(to_reach_it))
         store.add("main is there", 1)
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -242,6 +249,10 @@ class _Main(_Several):
             with suppress(OSError):  # one that is gone
                 connection.send((word, content))
 
+    def say_interrupted(self) -> None:
+        """Lets the others know that this one ends, and why."""
+        self._tell(_Word.STOP)
+
     def from_main(self, make: Callable[[], T]) -> T:
         made = make()
         since = time.monotonic()
@@ -263,10 +274,15 @@ class _Main(_Several):
     @contextmanager
     def reports(self, handle: Callable[[T], None]) -> Iterator[Callable[[T], None]]:
         def report(result: T) -> None:
-            with interrupts.postponed_interrupt():
-                handle(result)
-                while not self._received.empty():
-                    self._hear(handle)
+            try:
+                with interrupts.postponed_interrupt():
+                    handle(result)
+                    while not self._received.empty():
+                        self._hear(handle)
+            except InputError as error:
+                # Who reports a result of some input would take it for an error of that input.
+                self._reason = self._reason or error
+                raise _Stopped from None
 
         try:
             yield report
@@ -291,19 +307,22 @@ class _Main(_Several):
             self._there.discard(rank)
             self._at_work.discard(rank)
             host = self._hosts[rank]
-            if word is _Word.FAILED:
-                raise InputError(content if host == socket.gethostname() else f"{host}: {content}")
             if word is _Word.INTERRUPTED:
                 raise KeyboardInterrupt(*content)
-            if word is _Word.GONE:
-                raise ProcessLost(
-                    f"one of {self.size} processes (rank {rank} on {host}) has ended before its time (killed, or "
-                    "memory was full), expected all of them to live until the end of the run"
-                )
+            if word is _Word.FAILED:
+                raise InputError(content if host == socket.gethostname() else f"{host}: {content}")
+            raise ProcessLost(
+                f"one of {self.size} processes (rank {rank} on {host}) has ended before its time (killed, or memory "
+                "was full), expected all of them to live until the end of the run"
+            )
 
     def _end_others(self, handle: Callable[[T], None], error: BaseException) -> NoReturn:
         """Ends a run for an error: others stop, and what they had finished is handled."""
         self._tell(_Word.STOP)
+        # Where one has ended, torchrun ends the rest as it does where a user asks for the end: before this one has
+        # heard of it, or after, in the middle of what an error has to pass.
+        if isinstance(error, KeyboardInterrupt | _Stopped) and self._reason is not None:
+            error = self._reason
         words = list(error.args) if isinstance(error, KeyboardInterrupt) else []
         until = time.monotonic() + _TO_END
         while self._at_work and time.monotonic() < until:
@@ -314,7 +333,6 @@ class _Main(_Several):
             except KeyboardInterrupt as interrupt:
                 words += interrupt.args
             except InputError as reason:
-                # Where one has ended, torchrun ends the rest as it does where a user asks for the end.
                 error = reason if isinstance(error, KeyboardInterrupt) else error
             except Exception:  # one sentence is enough
                 pass
@@ -343,11 +361,12 @@ class _Other(_Several):
     is_main = False
 
     def __init__(self, store: "Store", size: int, advice: str) -> None:
-        super().__init__(store, size)
+        main = _whereabouts(store)
+        super().__init__(store, size, main["counts"])
         self._advice = advice
         #: Whether the main process has said that it is ending.
         self._was_told = False
-        self._connection = _connected(store)
+        self._connection = _connected(main)
         _keep_alive(self._connection)
         self._connection.send((self._rank, socket.gethostname()))
 
@@ -369,6 +388,10 @@ class _Other(_Several):
             self._connection.send((word, content))
         except OSError:
             raise _Stopped from None
+
+    def say_interrupted(self, *words: object) -> None:
+        """Lets the main process know that this one ends, and why."""
+        self._say(_Word.INTERRUPTED, words)
 
     def from_main(self, make: Callable[[], T]) -> T:
         told: T = self._hear()
@@ -403,7 +426,7 @@ class _Other(_Several):
         with suppress(_Stopped):
             if isinstance(error, KeyboardInterrupt):
                 status = interrupts.STATUS
-                self._say(_Word.INTERRUPTED, error.args)
+                self.say_interrupted(*error.args)
             elif isinstance(error, Exception) and not isinstance(error, _Stopped):
                 sentence = sentence_of(error)
                 status = 1 if sentence is None else 2
@@ -421,7 +444,8 @@ class _Other(_Several):
             while time.monotonic() < until:
                 if self._connection.poll(_PAUSE):
                     self._hear_until_end()
-        if not self._was_told and self._rank == 1:  # one of those that are left speaks for them
+        # On each machine one of those that are left speaks for them.
+        if not self._was_told and (self._rank == 1 or torchrun.local_rank() == 0):
             raise ProcessLost(
                 f"the main one of {self.size} processes has ended before its time (killed, or memory was full), "
                 f"expected all of them to live until the end of the run{self._advice and f'; {self._advice}'}"
@@ -441,30 +465,59 @@ def _store() -> "Store":
     """The store of keys and values that the processes share, which is torchrun's or else the main process's."""
     import torch.distributed as dist
 
-    where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     if not dist.is_available():
         raise InputError(f"WORLD_SIZE = {os.environ['WORLD_SIZE']}, expected a PyTorch with torch.distributed for it")
+    is_ours = torchrun.is_main() and not torchrun.has_store()
     try:
-        store, _, _ = next(iter(dist.rendezvous("env://")))  # type: ignore[attr-defined]
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
+        if not is_ours:
+            _await_listener(host, port)
+        # Not by torch.distributed.rendezvous, which waits for all processes and cannot be interrupted meanwhile.
+        store = dist.TCPStore(  # type: ignore[attr-defined]
+            host, port, is_master=is_ours, wait_for_workers=False, multi_tenant=True
+        )
+    except (OSError, RuntimeError, ValueError, OverflowError) as error:
         raise InputError(
-            f"the processes cannot meet at {where} ({reason}), expected MASTER_ADDR and MASTER_PORT of the main one"
+            f"the processes cannot meet at {host}:{port} ({reason_of(error)}), expected MASTER_ADDR and MASTER_PORT of "
+            "the main one"
         ) from None
-    return dist.PrefixStore("ldeq", store)  # type: ignore[attr-defined]
+    # torchrun's has all that earlier attempts of the run have left in it.
+    return dist.PrefixStore(f"ldeq {torchrun.attempt()}", store)  # type: ignore[attr-defined]
 
 
-def _connected(store: "Store") -> "Connection[Any, Any]":
-    """A connection to the main process, once that is there."""
+def _await_listener(host: str, port: int) -> None:
+    """Returns once somebody listens at a port.
+
+    Raises:
+        OSError: where nobody does in time, or there is no such host.
+    """
+    since = time.monotonic()
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=_TO_HEAR).close()
+            return
+        except (ConnectionRefusedError, TimeoutError):  # the main process may come later
+            if time.monotonic() - since > _TO_JOIN:
+                raise
+            time.sleep(_PAUSE)
+
+
+def _whereabouts(store: "Store") -> dict[str, Any]:
+    """What the main process has told of itself, once it is there."""
     since = time.monotonic()
     try:
         while not store.add("main is there", 0):
             time.sleep(_PAUSE)
             if time.monotonic() - since > _TO_JOIN:
                 raise InputError(f"the process of rank 0 has not come within {_TO_JOIN / 60:.0f} minutes, expected one")
-        main = json.loads(store.get("main"))
+        told: dict[str, Any] = json.loads(store.get("main"))
     except RuntimeError:
         raise InputError("the main process has ended before the others could reach it, expected it to live") from None
+    return told
+
+
+def _connected(main: dict[str, Any]) -> "Connection[Any, Any]":
+    """A connection to the main process."""
     for host in main["hosts"]:
         with suppress(OSError, EOFError, AuthenticationError):
             return Client((host, main["port"]), authkey=bytes.fromhex(main["key"]))

@@ -67,6 +67,8 @@ class ProgressBar:
         self._started = time.monotonic()
         self._said = self._started
         self._is_shown = is_shown
+        self._stdout = sys.stdout
+        self._is_below_stdout = _is_terminal(sys.stdout)
         self._bar: Progress | None = None
         if is_shown and _is_terminal(sys.stderr):
             self._bar = Progress(
@@ -77,7 +79,7 @@ class ProgressBar:
                 TextColumn("{task.fields[note]}", markup=False),
                 console=Console(stderr=True),
                 # Lines that are printed go above the bar, but not to stderr where stdout is a file.
-                redirect_stdout=_is_terminal(sys.stdout),
+                redirect_stdout=self._is_below_stdout,
             )
             self._task: TaskID = self._bar.add_task(self._description, total=total, completed=done, note="")
 
@@ -119,6 +121,13 @@ class ProgressBar:
         self._note = printable(text)
         if self._bar is not None:
             self._bar.update(self._task, note=self._note)
+
+    def print_above(self, text: str) -> None:
+        """Prints text, ends of lines and all, on stdout as it was when the bar was made. Its lines are not folded."""
+        if self._bar is not None and self._is_below_stdout:
+            self._bar.console.print(Text(text), end="", soft_wrap=True)
+        else:
+            print(text, end="", file=self._stdout, flush=True)
 
     def counts(self) -> str:
         """How many of how many are done, and how fast."""

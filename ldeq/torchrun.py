@@ -21,7 +21,7 @@ def number_of_processes() -> int:
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return 1
     words = {name: os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK", "MASTER_PORT")}
-    wrong = [f"{name} is {word!r}" for name, word in words.items() if not word.isdecimal()]
+    wrong = [f"{name} is {word!r}" for name, word in words.items() if not (word.isdecimal() and int(word) < 2**16)]
     if not os.environ.get("MASTER_ADDR"):
         wrong.append("MASTER_ADDR is not set")
     if wrong:
@@ -47,7 +47,20 @@ def number_on_this_machine() -> int:
 
 def local_rank() -> int:
     """The number of this process among those on its machine, from 0."""
-    return _number("LOCAL_RANK", 0)
+    return _number("LOCAL_RANK", rank())
+
+
+def has_store() -> bool:
+    """True where torchrun keeps the store by which processes meet, and not the main process."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+
+def attempt() -> str:
+    """Tells the attempts of a run apart, which torchrun makes where it was given ``--max_restarts`` or a machine more.
+
+    Their number is that of failures alone.
+    """
+    return f"{_number('TORCHELASTIC_RESTART_COUNT', 0)} of {number_of_processes()}"
 
 
 def share(n: int) -> int:

@@ -1,7 +1,7 @@
 """Starts runs of several processes as torchrun does, but has them import nothing: each is a fork of this one.
 
 Each line of its input is a run, as JSON; it prints the ids of the run's processes, and once all have ended their exit
-statuses. Where one fails the others get SIGTERM, as from torchrun.
+statuses. Where one fails the others on its machine get SIGTERM, as from torchrun.
 """
 
 import importlib
@@ -27,33 +27,46 @@ from ldeq.orphans import end_with_parent
 from utils.engine import evaluation  # noqa: F401
 from utils.visualization import annotated_videos, figures, images, videos  # noqa: F401
 
+REQUESTS = (signal.SIGINT, signal.SIGTERM)
+
 
 def main() -> None:
     end_with_parent()
-    for kind in (signal.SIGINT, signal.SIGTERM):  # which tests send to all of its group
+    for kind in REQUESTS:  # which tests send to all of its group
         signal.signal(kind, lambda number, frame: None)
-    for line in sys.stdin:
+    # As that of torchrun, it has what earlier runs have left in it.
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    for number, line in enumerate(sys.stdin):
         order = json.loads(line)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        pids = [start(order, rank, port) for rank in range(order["size"])]
+        meeting = {"MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+        meeting["TORCHELASTIC_RESTART_COUNT"] = str(number)
+        if order["one_a_machine"]:  # the main process has a store of its own, as where another launcher starts them
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                meeting = {"MASTER_PORT": str(free.getsockname()[1])}
+        pids = [start(order, rank, meeting) for rank in range(order["size"])]
         print(json.dumps(pids), flush=True)
-        print(json.dumps(statuses_of(pids)), flush=True)
+        print(json.dumps(statuses_of(pids, are_told=not order["one_a_machine"])), flush=True)
 
 
-def start(order: dict, rank: int, port: int) -> int:
+def start(order: dict, rank: int, meeting: dict[str, str]) -> int:
+    # A process of torchrun has no handlers of torchrun's, which would lose a request to end.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, REQUESTS)
     pid = os.fork()
     if not pid:
-        become(order, rank, port)
+        for kind in REQUESTS:
+            signal.signal(kind, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if not pid:
+        become(order, rank, meeting)
     return pid
 
 
-def become(order: dict, rank: int, port: int) -> NoReturn:
+def become(order: dict, rank: int, meeting: dict[str, str]) -> NoReturn:
     size = order["size"]
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size), "RANK": str(rank)}
-    os.environ |= {"TORCHELASTIC_RUN_ID": "none", "LOCAL_RANK": str(rank)}
-    os.environ["LOCAL_WORLD_SIZE"] = "1" if order["one_a_machine"] else str(size)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": str(size), "RANK": str(rank), **meeting}
+    local_rank, local_size = (0, 1) if order["one_a_machine"] else (rank, size)
+    os.environ |= {"LOCAL_RANK": str(local_rank), "LOCAL_WORLD_SIZE": str(local_size), "TORCHELASTIC_RUN_ID": "none"}
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(order[name], os.O_WRONLY | os.O_APPEND | os.O_CREAT), number)
     run_as(order, rank)
@@ -81,9 +94,9 @@ def run_as(order: dict, rank: int) -> NoReturn:
         os._exit(int(status or 0))
 
 
-def statuses_of(pids: list[int]) -> list[int]:
+def statuses_of(pids: list[int], are_told: bool) -> list[int]:
     statuses: dict[int, int] = {}
-    told = False
+    told = not are_told
     while len(statuses) < len(pids):
         for pid in set(pids) - set(statuses):
             ended, status = os.waitpid(pid, os.WNOHANG)

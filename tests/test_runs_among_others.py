@@ -1,6 +1,7 @@
 """A run among other processes: who else is at work in its folder, asks it to end, is to end with it, and reads it."""
 
 import ctypes
+import io
 import json
 import os
 import signal
@@ -496,3 +497,16 @@ def test_the_terminal_can_do_without_streams(monkeypatch):
     with terminal.ProgressBar(2, "frame", "clip") as bar:
         bar.advance()
     assert bar.n_done == 1
+
+
+def test_what_stands_above_a_bar_is_not_folded(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setattr(sys, "stderr", shown := Terminal())
+    line = f"Results are in /{300 * 'folder/'}"
+    with terminal.ProgressBar(2, "frame", "clip") as bar:
+        bar.print_above(f"{line}\n")
+    assert line in shown.getvalue()

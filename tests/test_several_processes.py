@@ -287,6 +287,66 @@ datasets.wflw_v.WFLWVDataset = opened
     assert not list(tmp_path.glob("out/*"))
 
 
+@pytest.mark.parametrize("one_a_machine", [False, True])
+def test_a_process_that_never_comes(one_a_machine, videos, several, tmp_path):
+    """The others wait for it, and end when they are told to."""
+    dies = """
+import os, signal, time
+time.sleep(0.5)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.killpg(0, signal.SIGTERM)
+os._exit(3)
+"""
+    flags = [*videos[1], f"--output_dir={tmp_path / 'out'}"]
+    ended = several("test_LDEQ_WFLW_V", *flags, size=3, one_a_machine=one_a_machine, sabotage={1: dies})
+    assert ended.statuses == [130, 3, 130], ended
+    assert ended.sentences() == ["test_LDEQ_WFLW_V.py: interrupted"]
+
+
+def test_a_lost_process_is_named_where_the_end_of_the_others_is_asked_for_because_of_it(videos, several, tmp_path):
+    # It hears of the loss first, and is asked on the way out.
+    asked = """
+import signal
+from utils.visualization.annotated_videos import AnnotatedVideos
+def close(self):
+    signal.raise_signal(signal.SIGTERM)
+AnnotatedVideos.close = close
+"""
+    sabotage = {0: asked, 1: at_video(1, KILLED)}
+    flags = [*videos[1], f"--output_dir={tmp_path / 'out'}", "--WFLW_V_batch_size=1"]
+    ended = several("test_LDEQ_WFLW_V", *flags, one_a_machine=True, sabotage=sabotage)
+    assert ended.statuses == [2, -signal.SIGKILL], ended
+    (sentence,) = ended.sentences()
+    assert "(rank 1 on " in sentence
+    assert sentence.endswith("--resume goes on from there")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_end_of_one_that_is_importing_is_known_to_all(rank, videos, several, tmp_path):
+    (tmp_path / "asked.py").write_text("import os, signal, time; os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)")
+    sabotage = {rank: at_video(1, f"__import__('sys').path.append({str(tmp_path)!r}); import asked")}
+    flags = [*videos[1], f"--output_dir={tmp_path / 'out'}", "--WFLW_V_batch_size=1"]
+    ended = several("test_LDEQ_WFLW_V", *flags, sabotage=sabotage)
+    assert ended.statuses[rank] == 130, ended
+    assert ended.statuses[0] == 130
+    (sentence,) = ended.sentences()
+    assert sentence.startswith("test_LDEQ_WFLW_V.py: interrupted")
+
+
+def test_each_machine_says_what_it_was(videos, several, tmp_path):
+    flags = [*videos[1], f"--output_dir={tmp_path / 'out'}"]
+    killed = f"""
+import datasets.wflw_v, os, signal
+datasets.wflw_v.WFLWVDataset = lambda *arguments: {KILLED}
+"""
+    ended = several("test_LDEQ_WFLW_V", *flags, size=3, one_a_machine=True, sabotage={0: killed})
+    assert [sentence.count("the main one of 3 processes has ended") for sentence in ended.sentences()] == [1, 1], ended
+    flags += ["--WFLW_V_batch_size=none"]
+    ended = several("test_LDEQ_WFLW_V", *flags, one_a_machine=True)
+    assert ended.statuses == [2, 2], ended
+    assert [sentence.count("'none' is not a whole number") for sentence in ended.sentences()] == [1, 1], ended
+
+
 def test_a_bad_video_of_one_process_is_an_error_of_all(videos, several, tmp_path):
     root = shutil.copytree(videos[0], tmp_path / "WFLW_V")
     bad = root / "videos" / "missing.mp4"  # the longest but one, and so not the main process's
@@ -368,6 +428,7 @@ def test_inputs_are_shared_out(inputs, several, tmp_path):
         f"predict_video.py: error: {inputs[1]}: cannot be decoded, expected a video",
         "predict_video.py: error: 1 of 4 inputs could not be used (named above), expected all to be",
     ]
+    assert ended.stdout.startswith("weights ")
     assert ended.stdout.count("weights ") == 1
     assert ended.stdout.endswith(f"3 of 4 inputs are done, each in a folder below {tmp_path / 'two'}\n")
     names = ["a", "a.2", "b"]
@@ -419,6 +480,30 @@ AnnotatedOutput.add = held
     assert not list((tmp_path / "out").rglob(".*"))
 
 
+def test_a_lost_process_is_no_fault_of_the_input_that_another_is_at(inputs, weights, several, tmp_path):
+    # The main one is in the middle of its own, and nobody but it ends it.
+    kill = f"""
+import os, signal, time
+from ldeq.annotated_output import AnnotatedOutput
+add = AnnotatedOutput.add
+def held(self, image, at, *landmarks):
+    if os.environ["RANK"] == "1":
+        open("{tmp_path}/killed", "w").close()
+        {KILLED}
+    while not os.path.exists("{tmp_path}/killed"):
+        time.sleep(0.01)
+    time.sleep(0.01)
+    add(self, image, at, *landmarks)
+AnnotatedOutput.add = held
+"""
+    del inputs[1]
+    flags = [weights, "--device=cpu", *inputs, f"--output_dir={tmp_path / 'out'}"]
+    ended = several("predict_video", *flags, one_a_machine=True, sabotage={0: kill, 1: kill})
+    assert ended.statuses == [2, -signal.SIGKILL], ended
+    (sentence,) = ended.sentences()
+    assert "(rank 1 on " in sentence
+
+
 # -- what is refused, and what a process has ---------------------------------------------------------------------------
 
 
@@ -449,6 +534,9 @@ def test_what_torchrun_says(monkeypatch):
     for name, word in {"WORLD_SIZE": "6", "RANK": "4", "LOCAL_WORLD_SIZE": "3", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, word)
     with pytest.raises(InputError, match="MASTER_PORT is ''"):
+        torchrun.number_of_processes()
+    monkeypatch.setenv("MASTER_PORT", "65536")
+    with pytest.raises(InputError, match="MASTER_PORT is '65536'"):
         torchrun.number_of_processes()
     assert not torchrun.is_main()
     assert [torchrun.share(n) for n in (0, 1, 8)] == [0, 1, 3]
