@@ -31,7 +31,7 @@ RUN = "<!-- test: run -->"
 #: What the documents call; anything else is not found.
 PROGRAMS = ("ldeq-video", "pip", "pytest", "python", "python3", "torchrun")
 #: Flags of other programs that the prose speaks of.
-FOREIGN_FLAGS = {"--nproc_per_node", "--onnx", "--fp16", "--minShapes", "--optShapes", "--maxShapes"}
+FOREIGN_FLAGS = {"--nproc_per_node", "--max_restarts", "--onnx", "--fp16", "--minShapes", "--optShapes", "--maxShapes"}
 
 
 @dataclass(frozen=True)
