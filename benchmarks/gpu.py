@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, seconds_of
+from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, gflop_of_a_step, product_rate, seconds_of
 from ldeq import LDEQ, ModelConfig, RecurrentLDEQ, SolverConfig
 from ldeq.command_line import ArgumentParser, add_boolean, at_least, run
 from ldeq.config import PRECISIONS
@@ -48,11 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     network = LDEQ(ModelConfig(**PUBLISHED_EXAMPLE), SolverConfig(solver="fpi")).eval()
     if flags.weights:
         network = LDEQ.from_pretrained(flags.weights)
-    gflop = gflop_a_frame(network)
+    gflop = gflop_of_a_step(network)
     out = console()
     out.print(describe_machine(device))
     for precision in flags.precisions:
-        limit = measured_limit(device, DTYPES[precision])
+        limit = product_rate(device, DTYPES[precision]) / 1e9
         rows = []
         for n_streams in flags.streams:
             steps = variants(network, precision, n_streams, device, flags.compile)
@@ -65,23 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parts = end_to_end(network, precision, max(flags.streams), device, flags.repeats)
         rows = [[name, f"{1e3 * seconds:.2f}"] for name, seconds in parts.items()]
         out.print(table(f"{precision}, {max(flags.streams)} streams, end to end", ["part", "milliseconds"], rows, 1))
-
-
-@torch.no_grad()
-def gflop_a_frame(network: LDEQ) -> float:
-    """Of a step of RwR, one iteration and the last step."""
-    side = network.config.im_size
-    with FlopCounterMode(display=False) as counter:
-        RecurrentStep(network)(torch.zeros(1, side, side, 3, dtype=torch.uint8), torch.zeros(1, *network.z_shape))
-    return float(counter.get_total_flops()) / 1e9
-
-
-def measured_limit(device: torch.device, dtype: torch.dtype) -> float:
-    """GFLOP a second of a large matrix product."""
-    side = 1024 if device.type == "cpu" else 8192
-    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    seconds = [seconds_of(lambda: a @ b, device)[0] for _ in range(8)]
-    return 2 * side**3 / min(seconds) / 1e9
 
 
 def variants(network: LDEQ, precision: str, n_streams: int, device: torch.device, compiles: bool) -> dict[str, Step]:

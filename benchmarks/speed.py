@@ -19,21 +19,17 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, seconds_of
+from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, gflop_of_a_step, product_rate
 from ldeq import LDEQ, ModelConfig, SolverConfig, load_checkpoint, pretrained, save_checkpoint
 from ldeq.command_line import ArgumentParser, at_least, run
 from ldeq.device import resolve_device
 from ldeq.errors import InputError
 from ldeq.face.crop import FaceCrop
-from ldeq.landmarks98 import CROP_SIZE
-from ldeq.model.step import RecurrentStep
 from ldeq.processor import cpu_features, cpu_name
 from ldeq.runtime.choice import is_installed, open_network
 from ldeq.runtime.export import export
@@ -50,11 +46,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 RUNTIMES = ("torch", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16")
 NETWORKS = ("bundled", "published size")
-#: Precisions that a processor lacks are emulated, and take forever. So matrices of the limit grow from the first of
-#: these sides to the last as long as a product is expected to take no longer than this,
-_SIDES = (192, 384, 768, 1536, 3072)
-_SECONDS_OF_A_PRODUCT = 0.5
-#: a way takes turns until its steps have taken so long, and one at least,
+#: Precisions that a processor lacks are emulated, and take forever. So a way takes turns until its steps have taken so
+#: long, and one at least,
 _SECONDS_OF_A_WAY = 60
 #: and one that is so many times as slow as the fastest is not run from end to end.
 _HOPELESS = 8
@@ -104,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{asked}: none of them is left, expected torch, or on the CPU openvino, or onnxruntime and fp32"
         )
     torch.set_num_threads(n_threads())
-    limits = {precision: limit(precision, device) for precision in flags.precisions}
+    limits = {precision: product_rate(device, _DTYPES[precision]) for precision in flags.precisions}
     if device.type != "cpu":
         out.print(describe_machine(device))
     products = [f"matrix product {precision}: {value / 1e9:.0f} GFLOP/s" for precision, value in limits.items()]
@@ -118,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_clip(clip, n, flags.frames)
         for name in flags.networks:
             checkpoint, step = network_files(name, Path(folder))
-            work = gflop_of_a_step(checkpoint)
+            work = gflop_of_a_step(load_checkpoint(checkpoint))
             for n in flags.streams:
                 faces = f"{name}, {n} face{'s' * (n > 1)}"
                 seconds = time_steps(ways, device, checkpoint, step, n, flags.repeats)
@@ -136,18 +129,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         out.print(table("ldeq-video from end to end; x: times torch fp32", columns, videos, n_words=2))
 
 
-def limit(precision: str, device: torch.device) -> float:
-    """Operations a second of a large matrix product: the best of some."""
-    rate = 0.0
-    for side in _SIDES:
-        if rate and 2 * side**3 / rate > _SECONDS_OF_A_PRODUCT:
-            break
-        a, b = (torch.randn(side, side).to(device, _DTYPES[precision]) for _ in range(2))
-        seconds = [seconds_of(partial(torch.matmul, a, b), device)[0] for _ in range(4)]
-        rate = 2 * side**3 / min(seconds)
-    return rate
-
-
 def network_files(name: str, folder: Path) -> tuple[Path, Path]:
     """The checkpoint and the exported step of a network."""
     if name == "bundled":
@@ -158,15 +139,6 @@ def network_files(name: str, folder: Path) -> tuple[Path, Path]:
         save_checkpoint(checkpoint, LDEQ(ModelConfig(**PUBLISHED_EXAMPLE), SolverConfig(solver="fpi")).eval())
         export(checkpoint, step)
     return checkpoint, step
-
-
-def gflop_of_a_step(checkpoint: Path) -> float:
-    """Of one face, in 10⁹ operations."""
-    model = load_checkpoint(checkpoint)
-    images = torch.zeros(1, CROP_SIZE, CROP_SIZE, 3, dtype=torch.uint8)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        RecurrentStep(model)(images, torch.zeros(1, *model.z_shape))
-    return float(counter.get_total_flops()) / 1e9
 
 
 def time_steps(

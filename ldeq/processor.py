@@ -2,6 +2,7 @@
 
 import platform
 from contextlib import suppress
+from functools import cache
 
 #: Instructions that matter, as Linux names them.
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8", "asimd", "bf16")
@@ -21,6 +22,7 @@ def cpu_features() -> list[str]:
     return [feature for feature in FEATURES if feature in words]
 
 
+@cache
 def _description() -> list[tuple[str, str]]:
     """What Linux says of the processors, line by line; nothing on other systems."""
     with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import speed
+from benchmarks import common, speed
 from tests.conftest import assert_refused
 from tests.test_package import CLIP
 
 
 def test_steps_of_what_is_installed(run_script, monkeypatch):
     monkeypatch.setattr(speed, "is_installed", lambda runtime: runtime != "openvino")
-    monkeypatch.setattr(speed, "_SIDES", (64,))
+    monkeypatch.setattr(common, "PRODUCT_SIDES", (64,))
     flags = ["--networks=bundled", "--streams", 1, 1, "--repeats=1", "--frames=0"]
     status, out, err = run_script(speed.main, *flags, "--runtimes", "openvino", "onnxruntime", "onnxruntime")
     assert (status, err) == (0, "")
