@@ -65,6 +65,21 @@ class Way:
         return f"{self.runtime} {self.precision}"
 
 
+@dataclass(frozen=True)
+class NetworkFiles:
+    """A network: its checkpoint, and its steps as they are exported for float32 and for half precisions."""
+
+    checkpoint: Path
+    step: Path
+    half_step: Path
+
+    def of(self, way: Way) -> Path:
+        """The file that runs this way."""
+        if way.runtime == "torch":
+            return self.checkpoint
+        return self.step if way.precision == "fp32" else self.half_step
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and prints."""
     parser = ArgumentParser(__doc__)
@@ -110,17 +125,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for n, clip in clips.items():
             write_clip(clip, n, flags.frames)
         for name in flags.networks:
-            checkpoint, step = network_files(name, Path(folder))
-            work = gflop_of_a_step(load_checkpoint(checkpoint))
+            files = network_files(name, Path(folder))
+            work = gflop_of_a_step(load_checkpoint(files.checkpoint))
             for n in flags.streams:
                 faces = f"{name}, {n} face{'s' * (n > 1)}"
-                seconds = time_steps(ways, device, checkpoint, step, n, flags.repeats)
+                seconds = time_steps(ways, device, files, n, flags.repeats)
                 steps += [[faces, str(way), *figures] for way, figures in step_figures(seconds, work, limits).items()]
                 if n in clips and name == "bundled":
                     usable = [way for way, taken in seconds.items() if taken < _HOPELESS * min(seconds.values())]
                     for way in seconds.keys() - set(usable):
                         out.print(f"{way} is left out from end to end, as a step takes {seconds[way]:.2g} s")
-                    speeds = end_to_end(usable, device, checkpoint, step, clips[n], Path(folder), faces)
+                    speeds = end_to_end(usable, device, files, clips[n], Path(folder), faces)
                     videos += [[faces, str(way), *figures] for way, figures in speeds.items()]
     words = ["network", "runtime"]
     out.print(table("A step of RwR; x: times torch fp32", [*words, "ms a face", "x", "% of limit"], steps, n_words=2))
@@ -129,29 +144,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         out.print(table("ldeq-video from end to end; x: times torch fp32", columns, videos, n_words=2))
 
 
-def network_files(name: str, folder: Path) -> tuple[Path, Path]:
-    """The checkpoint and the exported step of a network."""
+def network_files(name: str, folder: Path) -> NetworkFiles:
+    """Those of the bundled network, whose convolutions are too small for Winograd's algorithm, or of a new one."""
     if name == "bundled":
-        return pretrained.path_of(pretrained.BUNDLED), pretrained.bundled_step()
-    checkpoint, step = folder / "published.pth.tar", folder / "published.onnx"
-    if not step.is_file():
-        torch.manual_seed(0)
-        save_checkpoint(checkpoint, LDEQ(ModelConfig(**PUBLISHED_EXAMPLE), SolverConfig(solver="fpi")).eval())
-        export(checkpoint, step)
-    return checkpoint, step
+        return NetworkFiles(
+            pretrained.path_of(pretrained.BUNDLED), pretrained.bundled_step(), pretrained.bundled_step()
+        )
+    files = NetworkFiles(*(folder / f"published{suffix}" for suffix in (".pth.tar", ".onnx", "-half.onnx")))
+    torch.manual_seed(0)
+    save_checkpoint(files.checkpoint, LDEQ(ModelConfig(**PUBLISHED_EXAMPLE), SolverConfig(solver="fpi")).eval())
+    export(files.checkpoint, files.step)
+    export(files.checkpoint, files.half_step, winograd=False)
+    return files
 
 
 def time_steps(
-    ways: Sequence[Way], device: torch.device, checkpoint: Path, step: Path, n: int, repeats: int
+    ways: Sequence[Way], device: torch.device, files: NetworkFiles, n: int, repeats: int
 ) -> dict[Way, float]:
     """Seconds a face of a step of ``n`` faces, of the ways that work here."""
     settings = SolveSettings()
     landmarkers: dict[Way, CountedLandmarker] = {}
     for way in ways:
         try:
-            weights = checkpoint if way.runtime == "torch" else step
             opened = open_network(
-                weights, runtime=way.runtime, device=str(device), precision=way.precision, settings=settings
+                files.of(way), runtime=way.runtime, device=str(device), precision=way.precision, settings=settings
             )
         except InputError as error:
             console().print(f"{way} is left out: {error}")
@@ -175,7 +191,7 @@ def step_figures(seconds: Mapping[Way, float], work: float, limits: Mapping[str,
     """Milliseconds a face, times as fast as PyTorch in float32, and percent of the limit.
 
     Args:
-        work: of a step, in 10⁹ operations.
+        work: of a step, in 10⁹ operations, by plain convolutions: Winograd's algorithm may pass the limit.
         limits: operations a second, by precision.
     """
     base = seconds.get(Way("torch", "fp32"))
@@ -186,13 +202,13 @@ def step_figures(seconds: Mapping[Way, float], work: float, limits: Mapping[str,
             f"{1e3 * taken:.1f}",
             "" if base is None else f"{base / taken:.2f}",
             # An emulated product, which is several times as slow as an emulated convolution, is no limit.
-            f"{100 * share:.0f}" if share < 1.5 else "",
+            f"{100 * share:.0f}" if share < 1.5 or way.precision == "fp32" else "",
         ]
     return figures
 
 
 def end_to_end(
-    ways: Sequence[Way], device: torch.device, checkpoint: Path, step: Path, clip: Path, folder: Path, label: str
+    ways: Sequence[Way], device: torch.device, files: NetworkFiles, clip: Path, folder: Path, label: str
 ) -> dict[Way, list[str]]:
     """Frames a second, times those of PyTorch in float32, start-up in seconds, and peak memory in MiB.
 
@@ -204,9 +220,8 @@ def end_to_end(
     measured: dict[Way, tuple[float, float, float]] = {}
     with ProgressBar(len(ways), "run", label) as bar:
         for way in ways:
-            weights = checkpoint if way.runtime == "torch" else step
-            start, _ = run_video(first, weights, way, device, folder)
-            whole, memory = run_video(clip, weights, way, device, folder)
+            start, _ = run_video(first, files.of(way), way, device, folder)
+            whole, memory = run_video(clip, files.of(way), way, device, folder)
             speed = (n_frames - 1) / (whole - start) if whole > start else np.nan
             measured[way] = speed, start, memory
             bar.advance()

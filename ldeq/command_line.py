@@ -209,7 +209,7 @@ def number_of(cls: type, name: str) -> Number:
     return Number(about.low, about.high, is_whole=kind(field) == "int")
 
 
-def add_boolean(parser: "argparse._ActionsContainer", flag: str, help: str, default: bool = False) -> None:
+def add_boolean(parser: "argparse._ActionsContainer", flag: str, help: str, default: bool | None = False) -> None:
     """``--flag true`` as in the published scripts; ``--flag`` alone is true."""
     parser.add_argument(flag, type=boolean, nargs="?", const=True, default=default, metavar="{true,false}", help=help)
 

@@ -22,7 +22,8 @@ from ldeq.face.crop import FaceCrop
 from ldeq.face.landmarker import CropLandmarks
 from ldeq.files import sha256_of
 from ldeq.model.normalisation import normalise
-from ldeq.runtime import choice, export, measurement
+from ldeq.model.step import RecurrentStep
+from ldeq.runtime import choice, export, exported, measurement, winograd
 from ldeq.runtime.choice import open_network
 from ldeq.runtime.pytorch import TorchLandmarker
 from ldeq.runtime.step_file import read_description
@@ -115,6 +116,123 @@ def test_export_in_half_precision(run_script, tmp_path):
     found = onnxruntime_step(output)(IMAGES, np.zeros((3, 98, 64, 64), np.float32))
     expected = onnxruntime_step(pretrained.bundled_step())(IMAGES, np.zeros((3, 98, 64, 64), np.float32))
     assert 0 < np.abs(found.landmarks - expected.landmarks).max() * 256 < 1
+
+
+@pytest.mark.parametrize("kernel_size", winograd.POINTS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_winograds_convolutions_are_convolutions(kernel_size, bias):
+    """In float64 to its rounding, and in float32 to a few times that of a plain convolution."""
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv2d(24, 40, kernel_size, padding=kernel_size // 2, bias=bias).requires_grad_(False)
+    images = torch.randn(3, 24, 12, 20)
+    fast = winograd.WinogradConvolution(convolution)
+    exact = convolution.double()(images.double())
+    assert (winograd.WinogradConvolution(convolution)(images.double()) - exact).abs().max() < 1e-12
+    assert (fast(images) - exact).abs().max() < 1e-4 * exact.std()
+    assert (fast(images)[1:2] - fast(images[1:2])).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"stride": 2}, {"padding": 0}, {"kernel_size": 7, "padding": 3}, {"groups": 2}, {"padding_mode": "circular"}],
+)
+def test_other_convolutions_are_not_winograds(other):
+    convolution = torch.nn.Conv2d(**{"in_channels": 8, "out_channels": 8, "kernel_size": 3, "padding": 1, **other})
+    with pytest.raises(ValueError, match="expected stride 1"):
+        winograd.WinogradConvolution(convolution)
+
+
+def test_wide_convolutions_of_large_images_are_winograds():
+    def convolution(n, kernel_size=5, **options):
+        return torch.nn.Conv2d(n, n, kernel_size, padding=kernel_size // 2, **options)
+
+    network = torch.nn.Sequential(
+        convolution(96),
+        convolution(96, 3),
+        torch.nn.AvgPool2d(4),
+        convolution(96),
+        torch.nn.Conv2d(96, 8, 1),
+        convolution(8),
+    )
+    images = torch.randn(1, 96, 32, 32)
+    with torch.no_grad():
+        expected = network(images)
+        assert winograd.use_winograd(network, images) == 1
+        assert [type(part).__name__ for part in network].index("WinogradConvolution") == 0
+        assert (network(images) - expected).abs().max() < 1e-4
+        assert winograd.use_winograd(network, images) == 0
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """A checkpoint of a network with convolutions that are wide enough for Winograd's algorithm, and its step."""
+    folder = tmp_path_factory.mktemp("wide")
+    torch.manual_seed(0)
+    sizes = {**SMALL, "cell_base_width": 96, "cell_width_increment": 0}
+    model = LDEQ(ModelConfig(**sizes), SolverConfig(solver="fpi")).eval()
+    with torch.no_grad():
+        model.cell.head.conv.weight *= 0.02
+    save_checkpoint(folder / "wide.pth.tar", model)
+    export.main([f"--landmark_model_weights={folder / 'wide.pth.tar'}", f"--output={folder / 'wide.onnx'}"])
+    return folder / "wide.pth.tar", folder / "wide.onnx"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", STEP_RUNTIMES)
+def test_a_step_by_winograds_algorithm(wide, runtime):
+    """It gives PyTorch's landmarks, face by face and together, says what it is, and is refused in half precision."""
+    checkpoint, step = wide
+    assert read_description(step).winograd
+    assert not read_description(pretrained.bundled_step()).winograd
+    z = np.zeros((3, 98, 64, 64), np.float32)
+    with torch.no_grad():
+        expected = RecurrentStep(ldeq.load_checkpoint(checkpoint))(torch.from_numpy(IMAGES), torch.from_numpy(z))
+    compute = STEP_RUNTIMES[runtime](step, "fp32")
+    for rows in (slice(0, 3), slice(1, 2)):
+        found = compute(IMAGES[rows], z[rows])
+        assert np.abs(found.landmarks - expected[0][rows].numpy()).max() * 256 < 0.01
+    with pytest.raises(InputError, match="expected"):
+        open_network(step, runtime=runtime, precision="bf16")
+    assert open_network(step, runtime=runtime, precision="auto").choice == (runtime, "fp32")
+
+
+@pytest.mark.slow
+def test_half_precisions_have_a_step_of_plain_convolutions(wide, run_script, monkeypatch, tmp_path):
+    """Also where the one in float32 is there already. It is made once."""
+    checkpoint, step = wide
+    monkeypatch.setenv("LDEQ_HOME", str(tmp_path))
+    settings = SolveSettings()
+    digest = sha256_of(checkpoint)[:32]
+    kept = tmp_path / "steps" / f"{digest}-1-2.onnx"
+    kept.parent.mkdir()
+    shutil.copy(step, kept)
+    assert exported.exported_step(checkpoint, settings).path == kept
+    assert exported.kept_step(checkpoint, settings, "bf16") is None
+    half = exported.exported_step(checkpoint, settings, "bf16")
+    assert half.path != kept
+    assert not half.description.winograd
+    assert exported.kept_step(checkpoint, settings, "fp16") == half
+    # A network whose float32 step has plain convolutions needs no other.
+    bundled_step = exported.kept_step(pretrained.path_of("synthetic"), settings, "bf16")
+    assert bundled_step is not None
+    assert bundled_step.path == pretrained.bundled_step()
+
+
+@pytest.mark.slow
+def test_winograds_algorithm_is_left_where_it_is_not_exact_enough(wide, run_script, monkeypatch, tmp_path):
+    monkeypatch.setattr(winograd, "POINTS", {3: winograd.POINTS[3], 5: (0, 1, 2, 3, 4, 5, 6)})
+    flags = [f"--landmark_model_weights={wide[0]}", f"--output={tmp_path / 'step.onnx'}"]
+    status, out, err = run_script(export.main, *flags, "--last_step=false")
+    assert status == 0
+    assert "by Winograd's algorithm the exported step's landmarks differ" in err
+    assert "Winograd" not in out
+    assert not read_description(tmp_path / "step.onnx").winograd
+    assert [path.name for path in tmp_path.iterdir()] == ["step.onnx"]
+
+
+def test_winograds_algorithm_is_not_for_half_precision(run_script, tmp_path):
+    flags = [f"--output={tmp_path / 'step.onnx'}", "--precision=fp16", "--winograd"]
+    assert_refused(run_script(export.main, *flags), "--winograd true", "fp16", "expected")
 
 
 @pytest.mark.slow
@@ -488,7 +606,7 @@ def test_a_runtime_that_cannot_be_loaded(monkeypatch, tmp_path):
 
 def test_another_networks_step_in_the_cache_is_not_taken(quick_weights, monkeypatch, tmp_path):
     monkeypatch.setenv("LDEQ_HOME", str(tmp_path))
-    kept = tmp_path / "steps" / f"{sha256_of(quick_weights)[:32]}-1-1.onnx"
+    kept = tmp_path / "steps" / f"{sha256_of(quick_weights)[:32]}-1-2.onnx"
     kept.parent.mkdir()
     shutil.copy(pretrained.bundled_step(), kept)
     assert open_network(quick_weights).network.runtime == "torch"

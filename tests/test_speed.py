@@ -39,6 +39,8 @@ def test_a_clip_that_takes_no_longer_than_its_first_frame(monkeypatch, tmp_path)
     """In noise; nothing is divided by what is left."""
     ways = [speed.Way("torch", "fp32"), speed.Way("onnxruntime", "fp32")]
     monkeypatch.setattr(speed, "run_video", lambda clip, weights, way, *_: (1.0 + (way is ways[1] and clip == CLIP), 9))
-    found = speed.end_to_end(ways, torch.device("cpu"), Path(), Path(), CLIP, tmp_path, "a clip")
+    found = speed.end_to_end(
+        ways, torch.device("cpu"), speed.NetworkFiles(Path(), Path(), Path()), CLIP, tmp_path, "a clip"
+    )
     assert found[ways[0]] == ["nan", "nan", "1.0", "9"]
     assert found[ways[1]] == ["59.0", "nan", "1.0", "9"]

@@ -3,7 +3,7 @@
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.util import find_spec
@@ -19,7 +19,7 @@ from ldeq.onnx_session import SUFFIX
 from ldeq.runtime.exported import exported_step, kept_step
 from ldeq.runtime.measurement import Candidate, Figures, fastest
 from ldeq.runtime.network import Network, StepNetwork
-from ldeq.runtime.step_file import read_description
+from ldeq.runtime.step_file import StepFile, read_description
 from ldeq.runtime.steps import STEP_RUNTIMES
 from ldeq.solve_settings import SolveSettings
 
@@ -118,16 +118,16 @@ class _Request:
         may_use_torch = not self.is_step and is_installed("torch")
         if may_use_torch and self._has_accelerator():
             return self._on_torch()
-        step = Path(self.weights) if self.is_step else kept_step(self.checkpoint, self.settings)
-        candidates: list[Candidate] = []
-        if step is not None and self.device in ("auto", "cpu"):
-            candidates += self._on_step_runtimes(filter(is_installed, STEP_RUNTIMES), step)
+        steps: dict[str, StepFile] = {}
+        if self.device in ("auto", "cpu"):
+            steps = self._steps(self.precisions, lambda precision: kept_step(self.checkpoint, self.settings, precision))
+        candidates = self._on_step_runtimes(filter(is_installed, STEP_RUNTIMES), steps)
         # Of the bundled network in float32 PyTorch is slower on every processor that it was measured on, and takes
         # seconds to be imported.
         if may_use_torch and not (self.is_bundled and candidates and "fp32" in self.precisions):
             candidates += self._on_torch()
         if not candidates:
-            if step is not None and self.device in ("auto", "cpu"):
+            if steps:
                 raise InputError(f"precision {self.precision}: needs OpenVINO or PyTorch, expected fp32 without them")
             raise InputError(f"{NEEDS_TORCH} for these weights, settings and device")
         return candidates
@@ -145,14 +145,15 @@ class _Request:
             raise InputError(f"device {self.device!r}: {runtime} runs on the CPU, expected cpu, or the runtime torch")
         if not is_installed(runtime):
             raise InputError(f"{runtime} is not installed, expected pip install {runtime}")
-        step = Path(self.weights)
-        if not self.is_step:
-            step = exported_step(self.checkpoint, self.settings, self.trust_pickle)
-        found = self._on_step_runtimes([runtime], step)
-        if not found:
+        precisions = [precision for precision in self.precisions if _has_precision(runtime, precision)]
+        if not precisions:
             expected = "expected fp32, or the runtime openvino or torch"
             raise InputError(f"precision {self.precision}: ONNX Runtime computes with float32 on a CPU, {expected}")
-        return found
+        steps = self._steps(
+            precisions,
+            lambda precision: exported_step(self.checkpoint, self.settings, precision, self.trust_pickle),
+        )
+        return self._on_step_runtimes([runtime], steps)
 
     @cached_property
     def checkpoint(self) -> Path:
@@ -202,20 +203,40 @@ class _Request:
 
         return [Candidate("torch", precision, partial(make, precision)) for precision in self.precisions]
 
-    def _on_step_runtimes(self, runtimes: Iterable[str], path: Path) -> list[Candidate]:
-        description = read_description(path)
-        found = (description.model.n_keypoints, description.model.im_size)
-        if found != (N_LANDMARKS, CROP_SIZE):
-            was = f"{found[0]} keypoints on crops of {found[1]} pixels"
-            raise InputError(f"{path}: is a network for {was}, expected {N_LANDMARKS} on {CROP_SIZE}")
-        weights = path if self.is_step else self.checkpoint
+    def _steps(self, precisions: Iterable[str], of_checkpoint: Callable[[str], StepFile | None]) -> dict[str, StepFile]:
+        """Exported steps by the precisions in which they are to be computed: those of the checkpoint, or the one that
+        was given in its place."""
+        if not self.is_step:
+            found = {precision: of_checkpoint(precision) for precision in precisions}
+            return {precision: step for precision, step in found.items() if step is not None}
+        step = StepFile(Path(self.weights), read_description(self.weights))
+        lacks = {precision: step.description.lacks_precision(precision) for precision in precisions}
+        usable = {precision: step for precision, lack in lacks.items() if lack is None}
+        for lack in lacks.values():
+            if not usable:
+                raise InputError(f"{step.path}: {lack}, expected fp32, or a file exported with --winograd false")
+        return usable
+
+    def _on_step_runtimes(self, runtimes: Iterable[str], steps: Mapping[str, StepFile]) -> list[Candidate]:
+        for path, description in steps.values():
+            found = (description.model.n_keypoints, description.model.im_size)
+            if found != (N_LANDMARKS, CROP_SIZE):
+                was = f"{found[0]} keypoints on crops of {found[1]} pixels"
+                raise InputError(f"{path}: is a network for {was}, expected {N_LANDMARKS} on {CROP_SIZE}")
 
         def make(runtime: str, precision: str) -> Network:
+            path, description = steps[precision]
+            weights = path if self.is_step else self.checkpoint
             return StepNetwork(STEP_RUNTIMES[runtime](path, precision), description, weights, runtime, precision)
 
         return [
             Candidate(runtime, precision, partial(make, runtime, precision))
             for runtime in runtimes
-            for precision in self.precisions
-            if precision == "fp32" or runtime == "openvino"
+            for precision in steps
+            if _has_precision(runtime, precision)
         ]
+
+
+def _has_precision(runtime: str, precision: str) -> bool:
+    """Whether a runtime of exported steps computes in a precision, on a CPU that does."""
+    return precision == "fp32" or runtime == "openvino"

@@ -6,6 +6,7 @@ if __name__ == "__main__":
     end_at_once_until_run()
 
 import contextlib
+import dataclasses
 import io
 import logging
 import warnings
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import ldeq
 from ldeq import pretrained, terminal
-from ldeq.command_line import ArgumentParser, add_boolean, number_of, run
+from ldeq.command_line import ArgumentParser, add_boolean, complain, number_of, run
 from ldeq.config import SolverConfig
 from ldeq.errors import InputError
 from ldeq.files import printable, refuse_unwritable, sha256_of, written_whole
@@ -27,7 +28,9 @@ from ldeq.runtime.step_file import INPUTS, OUTPUTS, PRECISIONS, StepDescription,
 if TYPE_CHECKING:  # imported by what exports, so that --help answers at once
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor, nn
 
+    from ldeq.config import ModelConfig
     from ldeq.model.step import RecurrentStep
     from ldeq.runtime.steps import Step
 
@@ -66,6 +69,13 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="fp32", help="of the convolutions; z and heatmaps stay float32"
     )
+    add_boolean(
+        parser,
+        "--winograd",
+        "compute convolutions by Winograd's algorithm where that is faster on a CPU; in float32 alone, where it is the "
+        "default",
+        default=None,
+    )
     parser.add_argument("--licence", metavar="TEXT", help="of the weights, for the file's metadata")
     add_boolean(parser, "--trust_pickle", "load a checkpoint that holds any Python objects: its source is trusted")
     return parser
@@ -85,16 +95,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         iterations=flags.iterations,
         last_step=flags.last_step,
         precision=flags.precision,
+        winograd=flags.winograd,
         licence=flags.licence,
         trust_pickle=flags.trust_pickle,
     )
     last = "with" if description.last_step else "without"
     plural = "s" if description.evaluations > 1 else ""
     frame = f"{description.evaluations} evaluation{plural} of the cell a frame ({last} the last step)"
+    how = description.precision + (", convolutions by Winograd's algorithm" if description.winograd else "")
     terminal.print_lines(
         terminal.console(),
         [
-            f"{output}: {output.stat().st_size / 1e6:.1f} MB, {frame}, {description.precision}",
+            f"{output}: {output.stat().st_size / 1e6:.1f} MB, {frame}, {how}",
             f"Its landmarks differ from PyTorch's by {difference:.2g} pixels of the crop at most.",
         ],
     )
@@ -107,6 +119,7 @@ def export(
     iterations: int = 1,
     last_step: bool = True,
     precision: str = "fp32",
+    winograd: bool | None = None,
     licence: str | None = None,
     trust_pickle: bool = False,
     on_begin: Callable[[], None] | None = None,
@@ -117,6 +130,8 @@ def export(
         weights: a checkpoint's path, or one of :data:`ldeq.pretrained.NAMES`.
         iterations: as of :class:`ldeq.model.step.RecurrentStep`, as is ``last_step``; explicit networks have neither.
         precision: one of :data:`PRECISIONS`.
+        winograd: compute convolutions by :mod:`ldeq.runtime.winograd` where that is faster on a CPU, and the landmarks
+            stay as exact as they have to be; None: in float32.
         on_begin: called once the checkpoint and the place for the file are known to be good; the rest takes longer.
 
     Returns:
@@ -125,13 +140,17 @@ def export(
     Raises:
         InputError: where the checkpoint cannot be used, its step not be exported, or the file not be written.
     """
+    if winograd is None:
+        winograd = precision == "fp32"
+    if winograd and precision != "fp32":
+        raise InputError(f"--winograd true: is too coarse for --precision {precision}, expected fp32, or false")
     for name in ("onnx", "onnxruntime", "onnxscript", "torch"):
         load_package(name, name, install='"ldeq[export]"')
     import torch
 
     from ldeq.device import load_model
     from ldeq.model.step import RecurrentStep
-    from ldeq.runtime.steps import onnxruntime_step
+    from ldeq.runtime.winograd import MOST_GROWTH, use_winograd
 
     model, path = load_model(weights, torch.device("cpu"), "fp32", trust_pickle)
     if output.exists() and output.samefile(path):
@@ -154,23 +173,52 @@ def export(
         iterations=iterations if step.solver else 1,
         last_step=step.last_step,
         precision=precision,
+        winograd=False,
         weights=printable(path.name),
         weights_sha256=sha256_of(path),
         licence=printable(licence or (BUNDLED_LICENCE if bundled else OTHER_LICENCE)),
     )
-    graph = _graph_of(step, description)
     reference = step if precision == "fp32" else RecurrentStep(model, iterations, not last_step)
+    if winograd and MOST_GROWTH * size <= MOST_BYTES:
+        faster = RecurrentStep(model, iterations, not last_step)
+        if use_winograd(faster, *map(torch.from_numpy, _inputs(model.config, 1))):
+            described = dataclasses.replace(description, winograd=True)
+            try:
+                return described, _write(faster, described, reference, output)
+            except _InexactError as error:
+                complain(f"{path}: by Winograd's algorithm {error}; it is exported without")
+    try:
+        return description, _write(step, description, reference, output)
+    except _InexactError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+class _InexactError(Exception):
+    """Landmarks of an exported step are too far from PyTorch's."""
+
+
+def _write(step: "RecurrentStep", description: StepDescription, reference: "RecurrentStep", output: Path) -> float:
+    """Writes the file, and gives the largest difference of its landmarks from those of the reference in crop pixels.
+
+    Raises:
+        _InexactError: where it is too large; nothing is written then.
+        InputError: where the file cannot be written.
+    """
+    from ldeq.runtime.steps import onnxruntime_step
+
+    graph = _graph_of(step, description)
     with written_whole(output) as temporary:  # from here on nothing is imported, during which a Ctrl-C ends all at once
         temporary.write_bytes(graph)
         if read_description(temporary) != description:
             raise AssertionError("an exported step does not say of itself what it is")
         difference = _largest_difference(reference, description, onnxruntime_step(temporary))
-        if not difference <= TOLERANCES[precision]:
-            raise InputError(
-                f"{path}: the exported step's landmarks differ from PyTorch's by {difference:.2g} pixels of the crop, "
-                f"expected at most {TOLERANCES[precision]:g} in {precision}"
+        most = TOLERANCES[description.precision]
+        if not difference <= most:
+            raise _InexactError(
+                f"the exported step's landmarks differ from PyTorch's by {difference:.2g} pixels of the crop, "
+                f"expected at most {most:g} in {description.precision}"
             )
-    return description, difference
+    return difference
 
 
 def _graph_of(step: "RecurrentStep", description: StepDescription) -> bytes:
@@ -179,20 +227,8 @@ def _graph_of(step: "RecurrentStep", description: StepDescription) -> bytes:
     import torch
 
     # Of two samples: PyTorch takes what was one at the tracing for always one.
-    images, z = _inputs(description, 2)
-    batch = torch.export.Dim("batch")
-    with _quiet(), torch.no_grad():
-        program: Any = torch.onnx.export(
-            step,
-            (torch.from_numpy(images), torch.from_numpy(z)),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
-            dynamic_shapes={"images": {0: batch}, "z": {0: batch}},
-            verbose=False,
-        )
-    graph = program.model_proto
+    images, z = _inputs(description.model, 2)
+    graph = onnx_graph(step, (torch.from_numpy(images), torch.from_numpy(z)), INPUTS, OUTPUTS)
     graph.producer_name, graph.producer_version = "ldeq", ldeq.__version__
     # Where each operator comes from, with the paths of this machine.
     for node in graph.graph.node:
@@ -208,12 +244,33 @@ def _graph_of(step: "RecurrentStep", description: StepDescription) -> bytes:
     return content
 
 
+def onnx_graph(
+    module: "nn.Module", inputs: "tuple[Tensor, ...]", input_names: Sequence[str], output_names: Sequence[str]
+) -> Any:
+    """A module as an ``onnx.ModelProto``, for any number of samples in place of those of the inputs (2 or more)."""
+    import torch
+
+    batch = torch.export.Dim("batch")
+    with _quiet(), torch.no_grad():
+        program: Any = torch.onnx.export(
+            module,
+            inputs,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(input_names),
+            output_names=list(output_names),
+            dynamic_shapes=tuple({0: batch} for _ in inputs),
+            verbose=False,
+        )
+    return program.model_proto
+
+
 def _largest_difference(reference: "RecurrentStep", description: StepDescription, step: "Step") -> float:
     """Over two frames of three faces by themselves and together, in crop pixels; NaN where landmarks are not finite."""
     import numpy as np
     import torch
 
-    images, z = _inputs(description, 3)
+    images, z = _inputs(description.model, 3)
     largest = 0.0
     for _ in range(2):
         with torch.no_grad():
@@ -227,12 +284,11 @@ def _largest_difference(reference: "RecurrentStep", description: StepDescription
     return largest
 
 
-def _inputs(description: StepDescription, n_samples: int) -> "tuple[NDArray[np.uint8], NDArray[np.float32]]":
+def _inputs(config: "ModelConfig", n_samples: int) -> "tuple[NDArray[np.uint8], NDArray[np.float32]]":
     """Soft random images, and z of first frames."""
     import cv2
     import numpy as np
 
-    config = description.model
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (n_samples, 16, 16, 3), dtype=np.uint8)
     size = (config.im_size, config.im_size)

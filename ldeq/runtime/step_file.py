@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import ldeq
 from ldeq.config import ModelConfig, SolverConfig
@@ -29,6 +29,8 @@ CROP = (
 )
 RECURRENCE = "z of a face's first frame is zeros, and then z_next of its last frame"
 
+_TRUTH = {"true": True, "false": False}
+
 
 @dataclass(frozen=True)
 class StepDescription:
@@ -43,6 +45,8 @@ class StepDescription:
     last_step: bool
     #: Of the convolutions, one of :data:`PRECISIONS`.
     precision: str
+    #: Whether some of them are computed by :mod:`ldeq.runtime.winograd`.
+    winograd: bool
     #: The checkpoint's name and its SHA-256.
     weights: str
     weights_sha256: str
@@ -89,6 +93,12 @@ class StepDescription:
             return f"its graph makes {self.iterations} iteration{plural} {last} the last step"
         return None
 
+    def lacks_precision(self, precision: str) -> str | None:
+        """Why a runtime cannot compute this graph in a precision; None where it can."""
+        if not self.winograd or precision == "fp32":
+            return None
+        return f"its convolutions are computed by Winograd's algorithm, for which precision {precision} is too coarse"
+
     def to_metadata(self) -> dict[str, str]:
         """For an ONNX file's metadata, whose values are text."""
         return {
@@ -100,6 +110,7 @@ class StepDescription:
             "iterations": str(self.iterations),
             "last_step": str(self.last_step).lower(),
             "precision": self.precision,
+            "winograd": str(self.winograd).lower(),
             "weights": self.weights,
             "weights_sha256": self.weights_sha256,
             "licence": self.licence,
@@ -117,8 +128,10 @@ class StepDescription:
                 model=ModelConfig(**json.loads(metadata["model_config"])),
                 solver=SolverConfig(**json.loads(metadata["solver_config"])),
                 iterations=coerced(field_named(SolverConfig, "max_iters"), int(metadata["iterations"])),
-                last_step={"true": True, "false": False}[metadata["last_step"]],
+                last_step=_TRUTH[metadata["last_step"]],
                 precision=metadata["precision"],
+                # Files of before it was there have none.
+                winograd=_TRUTH[metadata.get("winograd", "false")],
                 weights=metadata["weights"],
                 weights_sha256=metadata["weights_sha256"],
                 licence=metadata["licence"],
@@ -127,6 +140,13 @@ class StepDescription:
             raise InputError(
                 "its metadata are not those of a step, expected a file that python -m ldeq.runtime.export wrote"
             ) from None
+
+
+class StepFile(NamedTuple):
+    """An exported step in its file."""
+
+    path: Path
+    description: StepDescription
 
 
 def read_description(path: str | Path) -> StepDescription:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,24 @@ def onnxruntime_step(path: Path, precision: str = "fp32") -> Step:
 
 
 def openvino_step(path: Path, precision: str = "fp32") -> Step:
-    """Raises InputError where the CPU has no such precision, or OpenVINO is not installed or cannot read the file."""
+    """Raises InputError as :func:`compiled_by_openvino`."""
+    request = compiled_by_openvino(path, precision).create_infer_request()
+
+    def step(images: NDArray[np.uint8], z: NDArray[np.float32]) -> StepResult:
+        with _faults_of(path):
+            # The inputs are read where they are; the outputs are copied, as the next run writes over them.
+            found = request.infer(dict(zip(INPUTS, (images, z), strict=True)), share_inputs=True)
+        return StepResult(*(found[name] for name in OUTPUTS))
+
+    return step
+
+
+def compiled_by_openvino(path: Path, precision: str = "fp32") -> Any:
+    """OpenVINO's model of an ONNX file on the CPU.
+
+    Raises:
+        InputError: where the CPU has no such precision, or OpenVINO is not installed or cannot read the file.
+    """
     openvino = load_package("openvino", TITLES["openvino"])
     hint = _OPENVINO_PRECISIONS[precision]
     core = openvino.Core()
@@ -80,15 +97,7 @@ def openvino_step(path: Path, precision: str = "fp32") -> Step:
         ) from None
     if compiled.get_property("INFERENCE_PRECISION_HINT").to_string() != hint:
         raise InputError(f"precision {precision}: this CPU has no such arithmetic, expected fp32") from None
-    request = compiled.create_infer_request()
-
-    def step(images: NDArray[np.uint8], z: NDArray[np.float32]) -> StepResult:
-        with _faults_of(path):
-            # The inputs are read where they are; the outputs are copied, as the next run writes over them.
-            found = request.infer(dict(zip(INPUTS, (images, z), strict=True)), share_inputs=True)
-        return StepResult(*(found[name] for name in OUTPUTS))
-
-    return step
+    return compiled
 
 
 @contextmanager
