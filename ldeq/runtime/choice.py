@@ -212,9 +212,9 @@ class _Request:
         step = StepFile(Path(self.weights), read_description(self.weights))
         lacks = {precision: step.description.lacks_precision(precision) for precision in precisions}
         usable = {precision: step for precision, lack in lacks.items() if lack is None}
-        for lack in lacks.values():
-            if not usable:
-                raise InputError(f"{step.path}: {lack}, expected fp32, or a file exported with --winograd false")
+        if not usable:
+            lack = next(iter(lacks.values()))
+            raise InputError(f"{step.path}: {lack}, expected fp32, or a file exported with --winograd false")
         return usable
 
     def _on_step_runtimes(self, runtimes: Iterable[str], steps: Mapping[str, StepFile]) -> list[Candidate]:

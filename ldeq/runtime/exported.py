@@ -25,8 +25,12 @@ def kept_step(checkpoint: Path, settings: SolveSettings, precision: str = "fp32"
         found = _kept(pretrained.bundled_step(), settings, precision)
         if found is not None:
             return found
-    digest, path = _cached(checkpoint, settings, precision)
-    return _kept(path, settings, precision, digest)
+    digest, places = _cached(checkpoint, settings, precision)
+    for path in places:
+        found = _kept(path, settings, precision, digest)
+        if found is not None:
+            return found
+    return None
 
 
 def exported_step(
@@ -44,7 +48,7 @@ def exported_step(
         raise InputError("--stop_criterion batch needs the runtime torch: an exported step solves faces by themselves")
     from ldeq.runtime.export import export
 
-    _, path = _cached(checkpoint, settings, precision)
+    _, (path, *_) = _cached(checkpoint, settings, precision)
     line = f"{checkpoint}: its step is exported to {path}, which takes a moment and is done once"
     description, _ = export(
         checkpoint,
@@ -70,12 +74,14 @@ def _kept(path: Path, settings: SolveSettings, precision: str, weights_sha256: s
     return None
 
 
-def _cached(checkpoint: Path, settings: SolveSettings, precision: str) -> tuple[str, Path]:
-    """The SHA-256 of the checkpoint, which has to be read for it, and where the step is in the cache."""
+def _cached(checkpoint: Path, settings: SolveSettings, precision: str) -> tuple[str, list[Path]]:
+    """The SHA-256 of the checkpoint, which has to be read for it, and where the step may be in the cache: first where
+    it is exported to."""
     if not checkpoint.is_file():
         raise InputError(f"{checkpoint}: no such file, expected a checkpoint or an exported step ({SUFFIX})")
     steps = f"{settings.max_iters}{'-short' if settings.take_one_less_inference_step else ''}" if settings.rwr else "1"
     digest = sha256_of(checkpoint)
-    # Whatever the precision that a runtime computes in, its file is in float32; see StepDescription.lacks_precision.
-    graph = f"{_FORMAT}" if precision == "fp32" else f"{_FORMAT}-half"
-    return digest, pretrained.cache_folder() / "steps" / f"{digest[:32]}-{steps}-{graph}{SUFFIX}"
+    # Half precisions have a graph of plain convolutions, in float32 too: of networks without wide ones it is the same.
+    graphs = [f"{_FORMAT}"] if precision == "fp32" else [f"{_FORMAT}-half", f"{_FORMAT}"]
+    folder = pretrained.cache_folder() / "steps"
+    return digest, [folder / f"{digest[:32]}-{steps}-{graph}{SUFFIX}" for graph in graphs]

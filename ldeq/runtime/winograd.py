@@ -40,8 +40,6 @@ class WinogradConvolution(nn.Module):
             raise ValueError(f"{convolution}: expected stride 1, one group and a kernel of 3 or 5 that keeps the size")
         self.kernel_size = convolution.kernel_size[0]
         outputs, kernel, inputs = transforms(self.kernel_size)
-        #: Rows and columns of input that a tile has.
-        self.reach = len(inputs)
         transformed = torch.einsum("ai,bj,ocij->aboc", kernel, kernel, convolution.weight.detach().double())
         #: ((k + 3)², n_out, n_in).
         self.weight = nn.Parameter(transformed.flatten(0, 1).to(convolution.weight))
