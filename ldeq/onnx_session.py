@@ -28,6 +28,8 @@ def open_session(path: Path, *, optimised: bool = True) -> Any:
     options.log_severity_level = 4  # its warnings are of its own optimisations, and its errors are raised as well
     options.intra_op_num_threads = n_threads() if optimised else 1
     options.inter_op_num_threads = 1
+    # Planning where tensors lie saves a hundredth of the time for up to a half of the memory, and again for each batch.
+    options.enable_mem_pattern = False
     # Threads that wait busily take the time of those that decode, detect and encode.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimised:

@@ -197,6 +197,7 @@ def test_flags_in_the_prose_are_flags_of_a_script():
         "benchmarks.processes",
         "benchmarks.speed",
         "benchmarks.video",
+        "benchmarks.winograd",
         "ldeq.runtime.export",
         "benchmarks.photographs",
     }
