@@ -1,9 +1,11 @@
 """What the benchmarks share."""
 
 import argparse
+import math
 import os
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,6 +18,7 @@ from ldeq.device import describe_device
 from ldeq.model.step import RecurrentStep
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 #: The size of the published example: 16.5 M parameters, a stem of 4.0 and a cell of 24.8 GFLOP an image.
 PUBLISHED_EXAMPLE: dict[str, Any] = {"injection_width": 224, "cell_base_width": 224, "cell_width_increment": 24}
@@ -33,6 +36,33 @@ def seconds_of(work: Callable[[], T], device: torch.device) -> tuple[float, T]:
     result = work()
     synchronise(device)
     return time.perf_counter() - started, result
+
+
+def medians_by_turns(
+    works: Mapping[K, Callable[[], object]],
+    repeats: int,
+    device: torch.device | None = None,
+    *,
+    before: int = 2,
+    most_seconds: float = math.inf,
+) -> dict[K, float]:
+    """Median seconds of each work. They take turns, so that what else the machine does meets them alike.
+
+    Args:
+        device: that is waited for; None: the CPU.
+        before: turns that do not count, in which they settle.
+        most_seconds: one that has taken so long takes no further turns, once it has counted.
+    """
+    device = device or torch.device("cpu")
+    seconds: dict[K, list[float]] = {name: [] for name in works}
+    for turn in range(before + repeats):
+        for name, work in works.items():
+            if sum(seconds[name]) > most_seconds:
+                continue
+            taken, _ = seconds_of(work, device)
+            if turn >= before:
+                seconds[name].append(taken)
+    return {name: statistics.median(taken) for name, taken in seconds.items()}
 
 
 def synchronise(device: torch.device) -> None:

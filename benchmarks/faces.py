@@ -3,15 +3,14 @@
 The two take turns in one thread, so that a noisy machine disturbs both alike; figures are medians of rounds.
 """
 
-import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import torch
 
-from benchmarks.common import describe_machine
+from benchmarks.common import describe_machine, medians_by_turns
 from datasets.synthetic import FaceImage, Photographer, Renderings, SyntheticFaces
 from ldeq.command_line import ArgumentParser, at_least, run
 from ldeq.terminal import console, table
@@ -33,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = []
     for size in flags.sizes:
         faces = SyntheticFaces(0, size, images_per_person=flags.images_per_person, augment=True)
-        medians = seconds_a_face({"drawn": faces.draw, "off the disk": _off_the_disk(renderings, size)}, flags.rounds)
+        draws = {"drawn": faces.draw, "off the disk": _off_the_disk(renderings, size)}
+        rounds = {name: _round_of(draw) for name, draw in draws.items()}
+        seconds = medians_by_turns(rounds, flags.rounds, before=1)
+        medians = {name: of_a_round / _ROUND for name, of_a_round in seconds.items()}
         rows += [
             [size, name, f"{1e3 * median:.1f}", f"{1 / median:.0f}", f"{medians['drawn'] / median:.1f}"]
             for name, median in medians.items()
@@ -47,16 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out.print(table("Training's faces", ["side", "source", "ms a face", "faces/s", "speed-up"], rows, n_words=2))
 
 
-def seconds_a_face(sources: Mapping[str, Callable[[int], FaceImage]], rounds: int) -> dict[str, float]:
-    """Medians over rounds in which the sources take turns; the first round does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in sources}
-    for number in range(rounds + 1):
-        for name, draw in sources.items():
-            start = time.perf_counter()
-            for index in range(number * _ROUND, (number + 1) * _ROUND):
-                draw(index)
-            seconds[name].append((time.perf_counter() - start) / _ROUND)
-    return {name: statistics.median(measured[1:]) for name, measured in seconds.items()}
+def _round_of(draw: Callable[[int], FaceImage]) -> Callable[[], None]:
+    """Draws some faces, and others the next time."""
+    numbers = itertools.count()
+
+    def draw_some() -> None:
+        for index in itertools.islice(numbers, _ROUND):
+            draw(index)
+
+    return draw_some
 
 
 def _off_the_disk(renderings: Renderings, size: int) -> Callable[[int], FaceImage]:

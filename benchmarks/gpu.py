@@ -18,7 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, gflop_of_a_step, product_rate, seconds_of
+from benchmarks.common import (
+    PUBLISHED_EXAMPLE,
+    describe_machine,
+    gflop_of_a_step,
+    medians_by_turns,
+    product_rate,
+    seconds_of,
+)
 from ldeq import LDEQ, ModelConfig, RecurrentLDEQ, SolverConfig
 from ldeq.command_line import ArgumentParser, add_boolean, at_least, run
 from ldeq.config import PRECISIONS
@@ -55,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = []
         for n_streams in flags.streams:
             steps = variants(network, precision, n_streams, device, flags.compile)
-            for name, seconds in medians(steps, flags.repeats, device).items():
+            for name, seconds in medians_by_turns(steps, flags.repeats, device, before=3).items():
                 share = n_streams * gflop / seconds / limit
                 figures = [f"{1e3 * seconds:.2f}", f"{n_streams / seconds:.1f}", f"{100 * share:.0f} %"]
                 rows.append([n_streams, name, *figures])
@@ -107,18 +114,6 @@ def _compiled(step: RecurrentStep, mode: str, crops: Tensor) -> Step:
         z.copy_(compiled(crops, z)[2])
 
     return run_step
-
-
-def medians(steps: dict[str, Step], repeats: int, device: torch.device) -> dict[str, float]:
-    """Seconds of each, which take turns so that what else the machine does meets them alike."""
-    for step in steps.values():
-        for _ in range(3):
-            step()
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(repeats):
-        for name, step in steps.items():
-            seconds[name].append(seconds_of(step, device)[0])
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def end_to_end(network: LDEQ, precision: str, n_streams: int, device: torch.device, repeats: int) -> dict[str, float]:

@@ -4,12 +4,11 @@ Times the stem and one evaluation of the cell at the size of the published examp
 a noisy machine disturbs all alike, and prints medians with ratios to contiguous float32.
 """
 
-import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
-from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, seconds_of
+from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, medians_by_turns
 from ldeq import LDEQ, ModelConfig
 from ldeq.command_line import ArgumentParser, at_least, run
 from ldeq.config import PRECISIONS
@@ -33,11 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     models = {variant: _model(*variant, device) for variant in variants}
     rows = []
     for batch_size in flags.batch_sizes:
-        times: dict[tuple[str, str], list[tuple[float, float]]] = {variant: [] for variant in variants}
-        for _ in range(flags.repeats + 1):
-            for variant in variants:
-                times[variant].append(_measure(models[variant], batch_size, device))
-        medians = {variant: _medians(measured[1:]) for variant, measured in times.items()}
+        works = {
+            (variant, part): work
+            for variant in variants
+            for part, work in _works(models[variant], batch_size, device).items()
+        }
+        seconds = medians_by_turns(works, flags.repeats, device, before=1)
+        medians = {variant: (seconds[variant, "stem"], seconds[variant, "cell"]) for variant in variants}
         reference = medians["contiguous", flags.precisions[0]]
         for (layout, precision), (stem, cell) in medians.items():
             ratios = (f"{reference[0] / stem:.2f}", f"{reference[1] / cell:.2f}")
@@ -55,18 +56,13 @@ def _model(layout: str, precision: str, device: torch.device) -> LDEQ:
 
 
 @torch.inference_mode()
-def _measure(model: LDEQ, batch_size: int, device: torch.device) -> tuple[float, float]:
+def _works(model: LDEQ, batch_size: int, device: torch.device) -> dict[str, Callable[[], object]]:
+    """The stem and an evaluation of the cell."""
     images = torch.randn(batch_size, 3, model.config.im_size, model.config.im_size, device=device)
     z = torch.rand(batch_size, *model.z_shape, device=device).contiguous(memory_format=model.cell.layout)
-    stem, injection = seconds_of(lambda: model.inject(images), device)
-    injected = model.cell.inject(injection)
-    cell, _ = seconds_of(lambda: model.cell.step(z, injected), device)
-    return stem, cell
-
-
-def _medians(measured: list[tuple[float, float]]) -> tuple[float, float]:
-    stems, cells = zip(*measured, strict=True)
-    return statistics.median(stems), statistics.median(cells)
+    injected = model.cell.inject(model.inject(images))
+    works = {"stem": lambda: model.inject(images), "cell": lambda: model.cell.step(z, injected)}
+    return {name: torch.inference_mode()(work) for name, work in works.items()}
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ the bundled synthetic clips with the z that they have there: all convolutions, a
 z or give heatmaps.
 """
 
-import statistics
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.common import medians_by_turns
 from datasets.wflw_v import Clip, WFLWVDataset
 from datasets.wflw_v.clips import FaceFrame
 from ldeq import pretrained
@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             path = Path(folder) / f"{len(steps)}.onnx"
             quantise(path, inputs, edges)
             steps[name] = onnxruntime_step(path)
-        seconds = time_steps(steps, inputs[0], flags.repeats)
+        image, z = inputs[0]["image"], inputs[0]["z"]
+        seconds = medians_by_turns({name: partial(step, image, z) for name, step in steps.items()}, flags.repeats)
         reference = follow(steps["fp32"], clips)
         rows = []
         for name, step in steps.items():
@@ -140,18 +141,6 @@ def quantise(path: Path, inputs: Sequence[dict[str, Any]], edges: bool) -> None:
         nodes_to_exclude=[] if edges else at_edges,
     )
     open_session(path, optimised=False)
-
-
-def time_steps(steps: dict[str, Step], inputs: dict[str, Any], repeats: int) -> dict[str, float]:
-    """Seconds of a step of each, taken in turns: medians."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(2 + repeats):
-        for name, step in steps.items():
-            started = time.perf_counter()
-            step(inputs["image"], inputs["z"])
-            if turn >= 2:
-                seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def follow(step: Step, clips: Sequence[Clip]) -> Followed:

@@ -12,19 +12,19 @@ the steps alone.
 
 import itertools
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, gflop_of_a_step, product_rate
+from benchmarks.common import PUBLISHED_EXAMPLE, describe_machine, gflop_of_a_step, medians_by_turns, product_rate
 from ldeq import LDEQ, ModelConfig, SolverConfig, load_checkpoint, pretrained, save_checkpoint
 from ldeq.command_line import ArgumentParser, at_least, run
 from ldeq.device import resolve_device
@@ -175,16 +175,10 @@ def time_steps(
         landmarkers[way] = opened.network.landmarker(settings)
     (image,) = itertools.islice(VideoReader(bundled.WFLW_V / "videos" / "portrait-pan.mp4"), 1)
     crops = [FaceCrop.around(image, (140 + 3 * k, 20, 340, 240)) for k in range(n)]
-    seconds: dict[Way, list[float]] = {way: [] for way in landmarkers}
-    for turn in range(2 + repeats):
-        for way, landmarker in landmarkers.items():
-            if sum(seconds[way]) > _SECONDS_OF_A_WAY:
-                continue
-            started = time.perf_counter()
-            landmarker.locate(crops, range(n))
-            if turn >= 2:
-                seconds[way].append(time.perf_counter() - started)
-    return {way: statistics.median(values) / n for way, values in seconds.items()}
+    steps = {way: partial(landmarker.locate, crops, range(n)) for way, landmarker in landmarkers.items()}
+    # Landmarks are on the host when a step returns, whatever the device.
+    seconds = medians_by_turns(steps, repeats, most_seconds=_SECONDS_OF_A_WAY)
+    return {way: taken / n for way, taken in seconds.items()}
 
 
 def step_figures(seconds: Mapping[Way, float], work: float, limits: Mapping[str, float]) -> dict[Way, list[str]]:

@@ -4,10 +4,9 @@ Each row is one convolution of one image by the runtimes of exported steps, medi
 mean square of how far its values are from those in float64, in parts of their standard deviation.
 """
 
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.common import medians_by_turns
 from ldeq.command_line import ArgumentParser, at_least, run
 from ldeq.onnx_session import SUFFIX, open_session
 from ldeq.processor import cpu_features, cpu_name
@@ -68,18 +68,12 @@ def compare(
         for runtime in runtimes:
             ways[runtime, bool(is_winograd)] = function_of(path, runtime)
     x = images[:1].numpy()
-    seconds: dict[tuple[str, bool], list[float]] = {way: [] for way in ways}
-    for turn in range(2 + repeats):
-        for way, compute in ways.items():
-            started = time.perf_counter()
-            compute(x)
-            if turn >= 2:
-                seconds[way].append(time.perf_counter() - started)
+    seconds = medians_by_turns({way: partial(compute, x) for way, compute in ways.items()}, repeats)
     with torch.no_grad():
         exact = direct.double()(images[:1].double()).numpy()
     figures = {}
     for runtime in runtimes:
-        plain, fast = (1e3 * statistics.median(seconds[runtime, is_winograd]) for is_winograd in (False, True))
+        plain, fast = (1e3 * seconds[runtime, is_winograd] for is_winograd in (False, True))
         differences = [ways[runtime, is_winograd](x) - exact for is_winograd in (False, True)]
         errors = [f"{np.sqrt(np.mean(difference**2)) / exact.std():.1e}" for difference in differences]
         figures[runtime] = [f"{plain:.2f}", f"{fast:.2f}", f"{plain / fast:.2f}", *errors]
