@@ -10,7 +10,7 @@ import torch
 from ldeq import torchrun
 from ldeq.config import PRECISIONS
 from ldeq.errors import InputError
-from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS
+from ldeq.landmarks98 import refuse_other_networks
 from ldeq.model.blocks import cast_convolutions
 from ldeq.model.checkpoint import load_checkpoint
 from ldeq.model.network import LDEQ
@@ -83,10 +83,7 @@ def load_model(
     """
     path = resolve(weights, load_checkpoint)
     model = load_checkpoint(path, trust_pickle=trust_pickle)
-    found = (model.config.n_keypoints, model.config.im_size)
-    if found != (N_LANDMARKS, CROP_SIZE):
-        was = f"{found[0]} keypoints on crops of {found[1]} pixels"
-        raise InputError(f"{path}: is a network for {was}, expected {N_LANDMARKS} on {CROP_SIZE} as the data has")
+    refuse_other_networks(path, model.config)
     return prepare(with_precision(model, precision), device), path
 
 

@@ -1,5 +1,13 @@
 """The 98 landmarks of WFLW: the parts of the face, lines to draw, the mirror image, and which ones are iBUG's 68."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ldeq.errors import InputError
+
+if TYPE_CHECKING:  # so that who wants the numbers alone has them at once
+    from ldeq.config import ModelConfig
+
 N_LANDMARKS = 98
 #: Side of the face crops in pixels.
 CROP_SIZE = 256
@@ -78,3 +86,10 @@ _PARTNER = {one: other for pair in _MIRRORED_PAIRS for one, other in (pair, pair
 
 #: The landmark that each one becomes in the face's mirror image; those on the middle line stay.
 MIRRORED = tuple(_PARTNER.get(index, index) for index in range(N_LANDMARKS))
+
+
+def refuse_other_networks(path: Path, config: "ModelConfig") -> None:
+    """Raises InputError where the network in a file is for other landmarks than these, or for other crops."""
+    if (config.n_keypoints, config.im_size) != (N_LANDMARKS, CROP_SIZE):
+        was = f"{config.n_keypoints} keypoints on crops of {config.im_size} pixels"
+        raise InputError(f"{path}: is a network for {was}, expected {N_LANDMARKS} on {CROP_SIZE}")

@@ -14,7 +14,7 @@ from ldeq.config import check_runtime
 from ldeq.errors import InputError
 from ldeq.fields import shown
 from ldeq.files import refuse_address
-from ldeq.landmarks98 import CROP_SIZE, N_LANDMARKS
+from ldeq.landmarks98 import refuse_other_networks
 from ldeq.onnx_session import SUFFIX
 from ldeq.runtime.exported import exported_step, kept_step
 from ldeq.runtime.measurement import Candidate, Figures, fastest
@@ -219,10 +219,7 @@ class _Request:
 
     def _on_step_runtimes(self, runtimes: Iterable[str], steps: Mapping[str, StepFile]) -> list[Candidate]:
         for path, description in steps.values():
-            found = (description.model.n_keypoints, description.model.im_size)
-            if found != (N_LANDMARKS, CROP_SIZE):
-                was = f"{found[0]} keypoints on crops of {found[1]} pixels"
-                raise InputError(f"{path}: is a network for {was}, expected {N_LANDMARKS} on {CROP_SIZE}")
+            refuse_other_networks(path, description.model)
 
         def make(runtime: str, precision: str) -> Network:
             path, description = steps[precision]
