@@ -584,8 +584,14 @@ def test_auto_takes_what_is_installed(monkeypatch):
     monkeypatch.setattr(choice, "fastest", lambda candidates, *_: pytest.fail([c.name for c in candidates]))
     here.remove("openvino")
     assert open_network("synthetic").network.runtime == "onnxruntime"
-    assert open_network(GOLDEN / "broyden.pth.tar").network.runtime == "torch"
-    assert open_network("synthetic", settings=SolveSettings(max_iters=2)).network.runtime == "torch"
+    opened = open_network(GOLDEN / "broyden.pth.tar")
+    assert opened.network.runtime == "torch"
+    assert "exports" not in opened.describe()
+    opened = open_network("synthetic", settings=SolveSettings(max_iters=2))
+    assert opened.network.runtime == "torch"
+    # It has no exported step of two iterations yet, and can have one.
+    assert "--runtime onnxruntime exports the network once" in opened.describe()
+    assert "exports" not in open_network("synthetic", runtime="torch").describe()
     assert open_network("synthetic", settings=SolveSettings(stop_criterion="batch")).network.runtime == "torch"
     assert open_network("synthetic", precision="bf16").network.runtime == "torch"
     here.remove("torch")

@@ -5,10 +5,25 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from ldeq.config import ModelConfig, SolverConfig
 from ldeq.errors import InputError
 from ldeq.model.blocks import cast_convolutions
 from ldeq.model.network import LDEQ
 from ldeq.model.normalisation import MEAN, STD
+
+
+def why_not_fixed(model: ModelConfig, solver: SolverConfig, max_iters: int) -> str | None:
+    """Why a network has no :class:`RecurrentStep` of so many iterations, and what is expected; None where it has."""
+    if model.model_mode == "explicit":
+        return None
+    if solver.solver == "broyden":
+        return "Broyden's method updates a memory as the data say, expected a network solved by fpi"
+    if solver.solver == "anderson" and max_iters != 1:
+        return (
+            f"Anderson acceleration stops, and chooses among its {max_iters} iterates, as the data say, "
+            "expected 1 iteration, which leaves no choice"
+        )
+    return None
 
 
 class RecurrentStep(nn.Module):
@@ -42,13 +57,9 @@ class RecurrentStep(nn.Module):
         super().__init__()
         solver = model.solver_config
         is_implicit = model.config.model_mode == "implicit"
-        if is_implicit and solver.solver == "broyden":
-            raise InputError("Broyden's method updates a memory as the data say, expected a network solved by fpi")
-        if is_implicit and solver.solver == "anderson" and max_iters != 1:
-            raise InputError(
-                f"Anderson acceleration stops, and chooses among its {max_iters} iterates, as the data say, "
-                "expected 1 iteration, which leaves no choice"
-            )
+        reason = why_not_fixed(model.config, solver, max_iters)
+        if reason is not None:
+            raise InputError(reason)
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.solver = solver.solver if is_implicit else None
         #: Plain evaluations of the cell.

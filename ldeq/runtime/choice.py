@@ -35,6 +35,8 @@ class OpenedNetwork:
     network: Network
     #: What was measured to choose the runtime, by candidates; empty where there was no choice.
     figures: dict[str, Figures]
+    #: Whether ``auto`` took PyTorch for want of an exported step, which on a CPU may be faster.
+    may_be_exported: bool = False
 
     @property
     def choice(self) -> tuple[str, str]:
@@ -43,6 +45,8 @@ class OpenedNetwork:
 
     def describe(self) -> str:
         """The runtime in words, with what it was chosen by."""
+        if self.may_be_exported:
+            return f"{self.network.description} (--runtime onnxruntime exports the network once, and may be faster)"
         if not self.figures:
             return self.network.description
         measured = ", ".join(
@@ -85,7 +89,8 @@ def open_network(
     request = _Request(weights, device, precision, settings, trust_pickle)
     candidates = request.of_any_runtime() if runtime == "auto" else request.of_runtime(runtime)
     if len(candidates) == 1:
-        return OpenedNetwork(candidates[0].make(), {})
+        network = candidates[0].make()
+        return OpenedNetwork(network, {}, may_be_exported=runtime == "auto" and request.may_be_exported(network))
     chosen, figures = fastest(candidates, settings, request.digest(), request.place(candidates))
     return OpenedNetwork(chosen.make(), figures)
 
@@ -182,6 +187,16 @@ class _Request:
         from ldeq.device import describe_device, resolve_device
 
         return describe_device(resolve_device(self.device))
+
+    def may_be_exported(self, network: Network) -> bool:
+        """Whether a network that PyTorch runs on the CPU in float32 can have a step that makes a video's frames."""
+        settings = self.settings
+        if (network.runtime, network.precision) != ("torch", "fp32") or not network.device.startswith("cpu"):
+            return False
+        from ldeq.model.step import why_not_fixed
+
+        is_fixed = why_not_fixed(network.config, network.solver_config, settings.max_iters) is None
+        return is_fixed and settings.rwr and settings.stop_criterion != "batch"
 
     def _has_accelerator(self) -> bool:
         """Whether PyTorch runs on something else than the CPU; asked only where there may be one, as it takes long."""
