@@ -238,6 +238,16 @@ def test_winograds_algorithm_is_not_for_half_precision(run_script, tmp_path):
     assert_refused(run_script(export.main, *flags), "--winograd true", "fp16", "expected")
 
 
+def test_a_pytorch_that_cannot_export(run_script, monkeypatch, tmp_path):
+    def fails(*_, **__):
+        raise torch.onnx.OnnxExporterError("Failed to decompose the FX graph")
+
+    monkeypatch.setattr(torch.onnx, "export", fails)
+    output = tmp_path / "step.onnx"
+    assert_refused(run_script(export.main, f"--output={output}"), "cannot write this as ONNX", "expected 2.8 or newer")
+    assert not output.exists()
+
+
 @pytest.mark.slow
 def test_no_file_of_landmarks_that_are_not_finite(run_script, tmp_path, monkeypatch):
     """A weight beyond half precision. While the graph is made the folder has nothing that a kill would leave."""

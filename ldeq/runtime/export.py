@@ -36,6 +36,8 @@ if TYPE_CHECKING:  # imported by what exports, so that --help answers at once
 
 #: The version of ONNX's operators: the first that has all of the graph's, which most runtimes of the last years know.
 OPSET = 18
+#: The first PyTorch whose exporter can do it.
+TORCH = "2.8"
 #: Most that landmarks may differ from PyTorch's, in pixels of the crop.
 TOLERANCES = {"fp32": 0.01, "fp16": 0.5}
 #: The licence of the bundled weights; others have that of whoever trained them.
@@ -247,21 +249,28 @@ def _graph_of(step: "RecurrentStep", description: StepDescription) -> bytes:
 def onnx_graph(
     module: "nn.Module", inputs: "tuple[Tensor, ...]", input_names: Sequence[str], output_names: Sequence[str]
 ) -> Any:
-    """A module as an ``onnx.ModelProto``, for any number of samples in place of those of the inputs (2 or more)."""
+    """A module as an ``onnx.ModelProto``, for any number of samples in place of those of the inputs (2 or more).
+
+    Raises:
+        InputError: where this PyTorch cannot.
+    """
     import torch
 
     batch = torch.export.Dim("batch")
-    with _quiet(), torch.no_grad():
-        program: Any = torch.onnx.export(
-            module,
-            inputs,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=list(input_names),
-            output_names=list(output_names),
-            dynamic_shapes=tuple({0: batch} for _ in inputs),
-            verbose=False,
-        )
+    try:
+        with _quiet(), torch.no_grad():
+            program: Any = torch.onnx.export(
+                module,
+                inputs,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(input_names),
+                output_names=list(output_names),
+                dynamic_shapes=tuple({0: batch} for _ in inputs),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError:  # those of 2.6 and 2.7 cannot do some of it
+        raise InputError(f"PyTorch {torch.__version__} cannot write this as ONNX, expected {TORCH} or newer") from None
     return program.model_proto
 
 
@@ -303,7 +312,7 @@ def _quiet() -> Iterator[None]:
     level = logging.root.manager.disable
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
+        logging.disable(logging.ERROR)  # its errors are raised as well
         try:
             yield
         finally:
