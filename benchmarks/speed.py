@@ -34,7 +34,7 @@ from ldeq.processor import cpu_features, cpu_name
 from ldeq.runtime.choice import is_installed, open_network
 from ldeq.runtime.export import export
 from ldeq.runtime.network import CountedLandmarker
-from ldeq.runtime.steps import version_of
+from ldeq.runtime.steps import has_precision, version_of
 from ldeq.solve_settings import SolveSettings
 from ldeq.terminal import ProgressBar, console, table
 from ldeq.torchrun import n_threads
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             out.print(f"{runtime} is not installed (pip install {runtime}) and left out")
     if device.type != "cpu":
         runtimes = [runtime for runtime in runtimes if runtime == "torch"]
-    ways = [Way(r, p) for r in runtimes for p in flags.precisions if not (r == "onnxruntime" and p != "fp32")]
+    ways = [Way(r, p) for r in runtimes for p in flags.precisions if has_precision(r, p)]
     if not ways:
         asked = f"--runtimes {' '.join(flags.runtimes)} --precisions {' '.join(flags.precisions)} --device {device}"
         raise InputError(

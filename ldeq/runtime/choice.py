@@ -20,7 +20,7 @@ from ldeq.runtime.exported import exported_step, kept_step
 from ldeq.runtime.measurement import Candidate, Figures, fastest
 from ldeq.runtime.network import Network, StepNetwork
 from ldeq.runtime.step_file import StepFile, read_description
-from ldeq.runtime.steps import STEP_RUNTIMES
+from ldeq.runtime.steps import STEP_RUNTIMES, has_precision, refuse_precision
 from ldeq.solve_settings import SolveSettings
 
 #: Where Linux has the devices of NVIDIA's and AMD's GPUs.
@@ -150,10 +150,9 @@ class _Request:
             raise InputError(f"device {self.device!r}: {runtime} runs on the CPU, expected cpu, or the runtime torch")
         if not is_installed(runtime):
             raise InputError(f"{runtime} is not installed, expected pip install {runtime}")
-        precisions = [precision for precision in self.precisions if _has_precision(runtime, precision)]
+        precisions = [precision for precision in self.precisions if has_precision(runtime, precision)]
         if not precisions:
-            expected = "expected fp32, or the runtime openvino or torch"
-            raise InputError(f"precision {self.precision}: ONNX Runtime computes with float32 on a CPU, {expected}")
+            refuse_precision(runtime, self.precision)
         steps = self._steps(
             precisions,
             lambda precision: exported_step(self.checkpoint, self.settings, precision, self.trust_pickle),
@@ -245,10 +244,5 @@ class _Request:
             Candidate(runtime, precision, partial(make, runtime, precision))
             for runtime in runtimes
             for precision in steps
-            if _has_precision(runtime, precision)
+            if has_precision(runtime, precision)
         ]
-
-
-def _has_precision(runtime: str, precision: str) -> bool:
-    """Whether a runtime of exported steps computes in a precision, on a CPU that does."""
-    return precision == "fp32" or runtime == "openvino"

@@ -21,16 +21,7 @@ def kept_step(checkpoint: Path, settings: SolveSettings, precision: str = "fp32"
     Args:
         precision: in which a runtime is to compute it.
     """
-    if checkpoint.resolve() == pretrained.path_of(pretrained.BUNDLED):
-        found = _kept(pretrained.bundled_step(), settings, precision)
-        if found is not None:
-            return found
-    digest, places = _cached(checkpoint, settings, precision)
-    for path in places:
-        found = _kept(path, settings, precision, digest)
-        if found is not None:
-            return found
-    return None
+    return _look(checkpoint, settings, precision)[0]
 
 
 def exported_step(
@@ -41,14 +32,13 @@ def exported_step(
     Raises:
         InputError: where it cannot be exported, or the cache folder not be written to.
     """
-    kept = kept_step(checkpoint, settings, precision)
+    kept, path = _look(checkpoint, settings, precision)
     if kept is not None:
         return kept
     if settings.stop_criterion == "batch":
         raise InputError("--stop_criterion batch needs the runtime torch: an exported step solves faces by themselves")
     from ldeq.runtime.export import export
 
-    _, (path, *_) = _cached(checkpoint, settings, precision)
     line = f"{checkpoint}: its step is exported to {path}, which takes a moment and is done once"
     description, _ = export(
         checkpoint,
@@ -60,6 +50,20 @@ def exported_step(
         on_begin=lambda: complain(line),
     )
     return StepFile(path, description)
+
+
+def _look(checkpoint: Path, settings: SolveSettings, precision: str) -> tuple[StepFile | None, Path]:
+    """The step where there is one already, and where it is, or is to be exported to."""
+    if checkpoint.resolve() == pretrained.path_of(pretrained.BUNDLED):
+        found = _kept(pretrained.bundled_step(), settings, precision)
+        if found is not None:
+            return found, found.path
+    digest, places = _cached(checkpoint, settings, precision)
+    for path in places:
+        found = _kept(path, settings, precision, digest)
+        if found is not None:
+            return found, path
+    return None, places[0]
 
 
 def _kept(path: Path, settings: SolveSettings, precision: str, weights_sha256: str | None = None) -> StepFile | None:

@@ -43,13 +43,23 @@ class Step(Protocol):
         ...
 
 
-def onnxruntime_step(path: Path, precision: str = "fp32") -> Step:
-    """Raises InputError where the precision is another one than float32, or as :func:`open_session`."""
-    if precision != "fp32":
+def has_precision(runtime: str, precision: str) -> bool:
+    """Whether a runtime computes in a precision, on a CPU that does."""
+    return precision == "fp32" or runtime != "onnxruntime"
+
+
+def refuse_precision(runtime: str, precision: str) -> None:
+    """Raises InputError where the runtime has no such precision."""
+    if not has_precision(runtime, precision):
         raise InputError(
             f"precision {precision}: ONNX Runtime computes with float32 on a CPU, expected fp32, or the runtime "
             "openvino or torch"
         )
+
+
+def onnxruntime_step(path: Path, precision: str = "fp32") -> Step:
+    """Raises InputError as :func:`refuse_precision`, or as :func:`open_session`."""
+    refuse_precision("onnxruntime", precision)
     session = open_session(path)
 
     def step(images: NDArray[np.uint8], z: NDArray[np.float32]) -> StepResult:

@@ -91,25 +91,20 @@ def use_winograd(module: nn.Module, *inputs: Tensor) -> int:
     Returns:
         How many there are.
     """
-    shapes: dict[str, torch.Size] = {}
+    sizes: dict[nn.Module, torch.Size] = {}
 
-    def looks_at(name: str, convolution: nn.Conv2d) -> None:
-        def look(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            shapes[name] = arguments[0].shape
+    def look(convolution: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        sizes[convolution] = arguments[0].shape[2:]
 
-        hooks.append(convolution.register_forward_pre_hook(look))
-
-    hooks: list[torch.utils.hooks.RemovableHandle] = []
     convolutions = {name: part for name, part in module.named_modules() if isinstance(part, nn.Conv2d)}
-    for name, convolution in convolutions.items():
-        looks_at(name, convolution)
+    hooks = [convolution.register_forward_pre_hook(look) for convolution in convolutions.values()]
     with torch.no_grad():
         module(*inputs)
     for hook in hooks:
         hook.remove()
-    found = [name for name, shape in shapes.items() if _pays(convolutions[name], *shape[2:])]
-    for name in found:
-        module.set_submodule(name, WinogradConvolution(convolutions[name]))
+    found = {name: part for name, part in convolutions.items() if part in sizes and _pays(part, *sizes[part])}
+    for name, convolution in found.items():
+        module.set_submodule(name, WinogradConvolution(convolution))
     return len(found)
 
 
